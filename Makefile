@@ -1,0 +1,168 @@
+# walpipe: the whole build. `make help` lists what can be made.
+#
+# CFLAGS, CPPFLAGS and LDFLAGS are the builder's; hardening is their default,
+# so that a package build's own replaces it. What the code needs is in STD and
+# WARN. Everything made lands in $(BUILD).
+
+CC ?= cc
+AR ?= ar
+PKG_CONFIG ?= pkg-config
+PYTHON = /usr/bin/python3
+PREFIX ?= /usr/local
+DESTDIR ?=
+
+VERSION = 0.1.0
+LIBS = libcjson libxxhash yaml-0.1 libcurl libcrypto
+
+ifdef SAN
+BUILD ?= build/san
+CFLAGS ?= -O1 -g -fno-omit-frame-pointer
+CPPFLAGS ?=
+LDFLAGS ?=
+SANFLAGS = -fsanitize=$(SAN) -fno-sanitize-recover=all
+else
+BUILD ?= build
+CFLAGS ?= -O2 -g -fPIE -fstack-protector-strong -fstack-clash-protection
+CPPFLAGS ?= -D_FORTIFY_SOURCE=2
+LDFLAGS ?= -pie -Wl,-z,relro,-z,now
+SANFLAGS =
+endif
+
+STD = -std=c11 -D_GNU_SOURCE -DWALPIPE_VERSION='"$(VERSION)"' -I.
+WARN = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
+    -Wpointer-arith -Wcast-qual -Wwrite-strings -Wvla -Wformat=2 -Wundef \
+    -Wconversion -Wno-sign-conversion
+ifdef WERROR
+WARN += -Werror
+endif
+
+# Asked for late, in the recipes: `make check` may be what installs them.
+LIB_CFLAGS = $(shell $(PKG_CONFIG) --cflags $(LIBS))
+LIB_LDLIBS = $(shell $(PKG_CONFIG) --libs $(LIBS))
+
+PROGRAMS = supervisor metronome walproc wssink
+BINS = $(PROGRAMS:%=$(BUILD)/bin/%)
+ARCHIVES = $(PROGRAMS:%=$(BUILD)/lib%.a) $(BUILD)/libstage.a
+
+objects = $(patsubst %.c,$(BUILD)/%.o,$(filter-out %/main.c,$(wildcard $(1)/*.c)))
+CHECKS = $(patsubst t/%.c,$(BUILD)/t/%,$(wildcard t/check_*.c))
+FUZZERS = $(patsubst t/%.c,$(BUILD)/t/%,$(wildcard t/fuzz_*.c))
+
+.PHONY: all check check-unit check-programs check-built clean install deps \
+    demo lint format fuzz bench soak help
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+all: $(BINS)
+
+help:
+	@echo 'make            build the four programs into $(BUILD)/bin'
+	@echo 'make demo       install what is missing, build, show it running'
+	@echo 'make check      install what is missing, build, run every test'
+	@echo 'make install    into DESTDIR=$(DESTDIR) PREFIX=$(PREFIX)'
+	@echo 'make deps       install what is missing from Debian packages'
+	@echo 'make lint       style and static checks'
+	@echo 'make fuzz       run each fuzz target for FUZZ_SECONDS'
+	@echo 'make check SAN=address,undefined   the same under sanitizers'
+
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(STD) $(WARN) $(CPPFLAGS) $(CFLAGS) $(SANFLAGS) $(LIB_CFLAGS) \
+	    -MMD -MP -c -o $@ $<
+
+$(BUILD)/libstage.a: $(call objects,stage)
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+define program_rules
+$(BUILD)/lib$(1).a: $(call objects,$(1))
+	@mkdir -p $$(@D)
+	@rm -f $$@
+	$$(AR) rcs $$@ $$^
+
+$(BUILD)/bin/$(1): $(BUILD)/$(1)/main.o $(BUILD)/lib$(1).a $(BUILD)/libstage.a
+	@mkdir -p $$(@D)
+	$$(CC) $$(CFLAGS) $$(SANFLAGS) $$(LDFLAGS) -o $$@ $$^ $$(LIB_LDLIBS)
+endef
+$(foreach program,$(PROGRAMS),$(eval $(call program_rules,$(program))))
+
+# What a unit test replaces with the linker's --wrap, by test.
+wrap = $(WRAP_$(notdir $(1)):%=-Wl,--wrap=%)
+
+$(BUILD)/t/check_%: $(BUILD)/t/check_%.o $(ARCHIVES)
+	$(CC) $(CFLAGS) $(SANFLAGS) $(LDFLAGS) $(call wrap,$@) -o $@ $< \
+	    $(ARCHIVES) $(LIB_LDLIBS) $$($(PKG_CONFIG) --libs check)
+
+# Without a fuzzer's engine a target replays the files it is given.
+$(BUILD)/t/fuzz_%: $(BUILD)/t/fuzz_%.o $(BUILD)/t/replay.o $(ARCHIVES)
+	$(CC) $(CFLAGS) $(SANFLAGS) $(LDFLAGS) -o $@ $< $(BUILD)/t/replay.o \
+	    $(ARCHIVES) $(LIB_LDLIBS)
+
+check: deps
+	@$(MAKE) --no-print-directory check-built
+
+check-built: check-unit check-programs
+
+check-unit: $(CHECKS) $(FUZZERS)
+	@set -e; for t in $(CHECKS); do $$t; done
+	@set -e; for f in $(FUZZERS); do \
+	    $$f t/corpus/$$(basename $$f | sed s/fuzz_//)/*; done
+
+# As many at a time as pay: these tests wait more than they work.
+JOBS ?= 4
+check-programs: $(BINS)
+	WALPIPE_BIN=$(abspath $(BUILD))/bin $(PYTHON) -m pytest -q \
+	    -p no:cacheprovider -n $(JOBS) $(PYTEST_ARGS) t
+
+deps:
+	@sh t/deps.sh
+
+demo: deps
+	@$(MAKE) --no-print-directory all
+	@WALPIPE_BIN=$(abspath $(BUILD))/bin $(PYTHON) conf/demo.py
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 \
+	    $(DESTDIR)$(PREFIX)/share/man/man5 \
+	    $(DESTDIR)$(PREFIX)/share/doc/walpipe
+	install -m 755 $(BINS) $(DESTDIR)$(PREFIX)/bin
+	install -m 644 $(wildcard */*.1) $(DESTDIR)$(PREFIX)/share/man/man1
+	install -m 644 $(wildcard */*.5) $(DESTDIR)$(PREFIX)/share/man/man5
+	install -m 644 README.md conf/pipeline.yaml \
+	    $(DESTDIR)$(PREFIX)/share/doc/walpipe
+
+C_FILES = $(wildcard stage/*.[ch] $(PROGRAMS:%=%/*.[ch]) t/*.[ch])
+
+format:
+	clang-format -i $(C_FILES)
+
+lint:
+	@sh t/deps.sh lint
+	clang-format --dry-run -Werror $(C_FILES)
+	cppcheck -q --error-exitcode=1 --std=c11 --inline-suppr \
+	    --enable=warning,performance,portability \
+	    --suppress=missingIncludeSystem -D_GNU_SOURCE -I. \
+	    $(filter %.c,$(C_FILES))
+	shellcheck .ci/run $(wildcard t/*.sh)
+	mandoc -Tlint -W warning $(wildcard */*.[15])
+
+# libFuzzer comes with clang; each target runs for FUZZ_SECONDS.
+FUZZ_SECONDS ?= 30
+fuzz:
+	@sh t/deps.sh lint
+	@mkdir -p $(BUILD)/fuzz
+	@set -e; for t in $(wildcard t/fuzz_*.c); do \
+	    n=$$(basename $$t .c); m=$${n#fuzz_}; \
+	    clang $(STD) -g -O1 -fsanitize=fuzzer,address,undefined \
+	        $(LIB_CFLAGS) -o $(BUILD)/fuzz/$$n $$t \
+	        $(filter-out %/main.c,$(wildcard stage/*.c $(PROGRAMS:%=%/*.c))) \
+	        $(LIB_LDLIBS); \
+	    mkdir -p $(BUILD)/fuzz/corpus/$$m; \
+	    $(BUILD)/fuzz/$$n -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 \
+	        $(BUILD)/fuzz/corpus/$$m t/corpus/$$m; \
+	done
+
+clean:
+	rm -rf build
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,0 +1,150 @@
+#include "stage/io.h"
+
+#include "stage/mem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+int
+io_pwrite_full(int fd, const void *data, size_t bytes, uint64_t offset)
+{
+	const uint8_t *p = data;
+
+	while (bytes > 0) {
+		ssize_t n = pwrite(fd, p, bytes, (off_t)offset);
+
+		if (n == -1 && errno == EINTR)
+			continue;
+		if (n == -1)
+			return -1;
+		if (n == 0) {
+			/* No progress and no reason given: as a full disk. */
+			errno = ENOSPC;
+			return -1;
+		}
+		p += n;
+		bytes -= (size_t)n;
+		offset += (uint64_t)n;
+	}
+	return 0;
+}
+
+ssize_t
+io_pread_full(int fd, void *data, size_t bytes, uint64_t offset)
+{
+	uint8_t *p = data;
+	size_t done = 0;
+
+	while (done < bytes) {
+		ssize_t n =
+		    pread(fd, p + done, bytes - done, (off_t)(offset + done));
+
+		if (n == -1 && errno == EINTR)
+			continue;
+		if (n == -1)
+			return -1;
+		if (n == 0)
+			break;
+		done += (size_t)n;
+	}
+	return (ssize_t)done;
+}
+
+int
+io_write_full(int fd, const void *data, size_t bytes)
+{
+	const uint8_t *p = data;
+
+	while (bytes > 0) {
+		ssize_t n = write(fd, p, bytes);
+
+		if (n == -1 && errno == EINTR)
+			continue;
+		if (n == -1)
+			return -1;
+		p += n;
+		bytes -= (size_t)n;
+	}
+	return 0;
+}
+
+/* Fills `text` from `fd` until the end of the file or one byte over the cap. */
+static ssize_t
+read_to_end(int fd, char *text, size_t room)
+{
+	size_t used = 0;
+
+	while (used < room) {
+		ssize_t n = read(fd, text + used, room - used);
+
+		if (n == -1 && errno == EINTR)
+			continue;
+		if (n == -1)
+			return -1;
+		if (n == 0)
+			break;
+		used += (size_t)n;
+	}
+	return (ssize_t)used;
+}
+
+char *
+io_read_file(const char *path, size_t max_bytes, size_t *bytes)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	char *text = NULL;
+	ssize_t n;
+	int saved;
+
+	if (fd == -1)
+		return NULL;
+	text = mem_alloc(max_bytes + 1);
+	n = read_to_end(fd, text, max_bytes + 1);
+	if (n == -1)
+		goto fail;
+	if ((size_t)n > max_bytes) {
+		errno = EFBIG;
+		goto fail;
+	}
+	(void)close(fd);
+	text[n] = '\0';
+	*bytes = (size_t)n;
+	return text;
+
+fail:
+	saved = errno;
+	(void)close(fd);
+	free(text);
+	errno = saved;
+	return NULL;
+}
+
+bool
+io_is_socket(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode);
+}
+
+bool
+io_is_open(int fd)
+{
+	return fcntl(fd, F_GETFD) != -1;
+}
+
+int
+io_claim_stdio(void)
+{
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+		if (io_is_open(fd))
+			continue;
+		/* The lowest free number is `fd`: those below are open. */
+		if (open("/dev/null", O_RDWR) == -1)
+			return -1;
+	}
+	return 0;
+}

@@ -1,0 +1,47 @@
+/*
+ * System calls with their short counts and interruptions handled, and the few
+ * questions about descriptors that a program asks at its start.
+ */
+#ifndef STAGE_IO_H
+#define STAGE_IO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/*
+ * Writes all of `bytes` at `offset` of a regular file, as pwrite(2). Returns 0,
+ * or -1 with errno set; then any part of the range may have been written.
+ */
+int io_pwrite_full(int fd, const void *data, size_t bytes, uint64_t offset);
+
+/*
+ * Reads up to `bytes` at `offset` of a regular file, as pread(2), short only
+ * at the end of the file. Returns the count, or -1 with errno set.
+ */
+ssize_t io_pread_full(int fd, void *data, size_t bytes, uint64_t offset);
+
+/* Writes all of `bytes` to a blocking descriptor. 0, or -1 with errno set. */
+int io_write_full(int fd, const void *data, size_t bytes);
+
+/*
+ * Reads a whole file of at most `max_bytes` into memory with a NUL behind it.
+ * Returns it (the caller frees it) and its length, or NULL with errno set
+ * (EFBIG: it is longer).
+ */
+char *io_read_file(const char *path, size_t max_bytes, size_t *bytes);
+
+/* Says whether `fd` is an open socket. */
+bool io_is_socket(int fd);
+
+/* Says whether `fd` is open at all. */
+bool io_is_open(int fd);
+
+/*
+ * Makes sure that 0, 1 and 2 are open (on /dev/null where they were not), so
+ * that no file of ours lands on one of these numbers. 0, or -1 with errno set.
+ */
+int io_claim_stdio(void);
+
+#endif

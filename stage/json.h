@@ -1,0 +1,61 @@
+/*
+ * Whether some bytes are one JSON value, to the letter of RFC 8259, in valid
+ * UTF-8 (RFC 3629), and where the members of an object are. Pure byte work: no
+ * allocation, no tree, one pass. What this accepts may enter the log.
+ */
+#ifndef STAGE_JSON_H
+#define STAGE_JSON_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Arrays and objects within each other, at most. */
+#define JSON_MAX_DEPTH 512
+
+/*
+ * Checks that `in`, `in_bytes` long, is exactly one JSON value with nothing
+ * but white space around it. Returns true; or false with *why saying what is
+ * wrong (a constant string) and *at the offset where, 0..in_bytes.
+ */
+bool json_check(
+    const uint8_t *in, size_t in_bytes, const char **why, size_t *at);
+
+/* One member of an object; offsets into the bytes that were walked. */
+struct json_member {
+	size_t key;	    /* first byte of the key, behind its quote */
+	size_t key_bytes;   /* as it stands there, escapes not resolved */
+	size_t value;	    /* first byte of the value */
+	size_t value_bytes; /* without white space around it */
+};
+
+/* Says whether the value is an object. `in` passed json_check. */
+bool json_is_object(const uint8_t *in, size_t in_bytes);
+
+/*
+ * Walks the members of the outermost object of `in`, which passed json_check
+ * and json_is_object. *at is 0 to begin with and is moved on by each call.
+ * Returns true with *member set, or false after the last member; then *at is
+ * the offset of the closing brace.
+ */
+bool json_next_member(
+    const uint8_t *in, size_t in_bytes, size_t *at, struct json_member *member);
+
+/*
+ * Says whether a key as it stands in checked JSON (`key`, between its quotes)
+ * is the string `name` (UTF-8) once its escapes are resolved.
+ */
+bool json_key_is(const uint8_t *key, size_t key_bytes, const char *name);
+
+/*
+ * Writes `in` as the inside of a JSON string (without the quotes) to `out`,
+ * which has room for 6 bytes for each of `in`. Returns the bytes written.
+ * `in` is valid UTF-8.
+ */
+size_t json_escape(uint8_t *out, const void *in, size_t in_bytes);
+
+/* Says whether `in` is valid UTF-8 (RFC 3629: no overlong forms, no
+ * surrogates, at most U+10FFFF). */
+bool json_is_utf8(const void *in, size_t in_bytes);
+
+#endif

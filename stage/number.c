@@ -1,0 +1,67 @@
+#include "stage/number.h"
+
+#include <stddef.h>
+
+/* Reads digits up to `end`, at least one; -1 on anything else or overflow. */
+static int
+parse_digits(const char *text, const char *end, uint64_t *value)
+{
+	uint64_t v = 0;
+
+	if (text == end)
+		return -1;
+	for (; text != end; text++) {
+		if (*text < '0' || *text > '9')
+			return -1;
+		if (__builtin_mul_overflow(v, UINT64_C(10), &v) ||
+		    __builtin_add_overflow(v, (uint64_t)(*text - '0'), &v))
+			return -1;
+	}
+	*value = v;
+	return 0;
+}
+
+int
+number_parse(const char *text, uint64_t min, uint64_t max, uint64_t *value)
+{
+	const char *end = text;
+	uint64_t v;
+
+	while (*end != '\0')
+		end++;
+	if (parse_digits(text, end, &v) == -1 || v < min || v > max)
+		return -1;
+	*value = v;
+	return 0;
+}
+
+int
+number_parse_seconds(
+    const char *text, uint64_t min_ms, uint64_t max_ms, uint64_t *ms)
+{
+	static const uint64_t scale[] = {1000, 100, 10, 1};
+	const char *point = text, *end;
+	uint64_t whole, part = 0;
+
+	while (*point != '\0' && *point != '.')
+		point++;
+	end = point;
+	while (*end != '\0')
+		end++;
+	if (parse_digits(text, point, &whole) == -1)
+		return -1;
+	if (point != end) {
+		size_t digits = (size_t)(end - point - 1);
+
+		if (digits > 3 || parse_digits(point + 1, end, &part) == -1)
+			return -1;
+		part *= scale[digits];
+	}
+	if (__builtin_mul_overflow(whole, UINT64_C(1000), &whole) ||
+	    __builtin_add_overflow(whole, part, &whole))
+		return -1;
+	if (whole < min_ms || whole > max_ms)
+		return -1;
+	*ms = whole;
+	return 0;
+}

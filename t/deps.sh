@@ -1,0 +1,38 @@
+#!/bin/sh
+# Installs what is missing of the Debian packages that the build and the tests
+# need; with the word "lint", what `make lint` and `make fuzz` need too. Where
+# nothing is missing it changes nothing and does not ask the network.
+set -eu
+
+packages='gcc libc6-dev make pkg-config
+libcjson-dev libcurl4-openssl-dev libssl-dev libxxhash-dev libyaml-dev
+check python3 python3-pytest python3-pytest-xdist python3-websockets
+websocketd jq procps'
+[ "${1:-}" != lint ] || packages="$packages
+clang clang-format cppcheck mandoc shellcheck"
+
+missing=
+for package in $packages; do
+	# shellcheck disable=SC2016 # the format is dpkg's
+	state=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) ||
+		state=
+	[ "$state" = installed ] || missing="$missing $package"
+done
+[ -n "$missing" ] || exit 0
+
+sudo=
+if [ "$(id -u)" -ne 0 ]; then
+	command -v sudo >/dev/null || {
+		echo "deps: not root, and no sudo; as root: apt-get install$missing" >&2
+		exit 100
+	}
+	sudo=sudo
+fi
+echo "deps: installing$missing"
+export DEBIAN_FRONTEND=noninteractive
+# shellcheck disable=SC2086 # the names are words
+$sudo apt-get install -y -q --no-install-recommends $missing >/dev/null 2>&1 || {
+	# The package lists may be old, or absent on a new machine.
+	$sudo apt-get update -q
+	$sudo apt-get install -y -q --no-install-recommends $missing
+}

@@ -1,0 +1,195 @@
+"""What the tests of the real programs share: starting and ending processes,
+waiting for what must happen, and a websocket server to send to.
+"""
+
+import json
+import os
+import select
+import struct
+import subprocess
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+BIN = Path(os.environ.get("WALPIPE_BIN", ROOT / "build" / "bin"))
+PYTHON = "/usr/bin/python3"
+
+DONE, FINAL, AGAIN = 0, 100, 111
+
+# How long something that must happen may take: generous, because it costs
+# nothing where it does happen, and machines are slow and loaded at times.
+PATIENCE = 60.0
+
+
+def program(name):
+    """The path of one of the four programs."""
+    return str(BIN / name)
+
+
+def wait_until(condition, what="condition", timeout=PATIENCE):
+    """Waits until condition() is true, and returns its value."""
+    deadline = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"timed out waiting for {what}")
+        time.sleep(0.01)
+
+
+def lines_of(path):
+    """The whole lines in a file, without line ends; [] if there is none."""
+    try:
+        data = Path(path).read_bytes()
+    except FileNotFoundError:
+        return []
+    return data[:data.rfind(b"\n") + 1].splitlines()
+
+
+def events_of(path):
+    """The events in an NDJSON file."""
+    return [json.loads(line) for line in lines_of(path)]
+
+
+class Process:
+    """A child process whose standard error goes to a file."""
+
+    def __init__(self, argv, log, **popen):
+        self.log = Path(log)
+        with open(self.log, "ab") as err:
+            self.child = subprocess.Popen(
+                [str(a) for a in argv], stderr=err, **popen)
+        self.pid = self.child.pid
+
+    def signal(self, number):
+        self.child.send_signal(number)
+
+    def kill(self):
+        """kill -9, and reaped."""
+        if self.child.poll() is None:
+            self.child.kill()
+        return self.child.wait()
+
+    def stop(self, timeout=PATIENCE):
+        """SIGTERM; returns the exit status."""
+        if self.child.poll() is None:
+            self.child.terminate()
+        return self.wait(timeout)
+
+    def wait(self, timeout=PATIENCE):
+        try:
+            return self.child.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(
+                f"still running after {timeout} s; log:\n{self.text()}")
+
+    def is_running(self):
+        return self.child.poll() is None
+
+    def text(self):
+        """What it wrote to standard error so far."""
+        return self.log.read_text(errors="replace")
+
+    def wait_log(self, words, timeout=PATIENCE):
+        """Waits until the log has these words."""
+        return wait_until(lambda: words in self.text(),
+                          f"{words!r} in the log:\n{self.text()}", timeout)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.kill()
+
+
+class Server:
+    """A websocket server (t/ws_server.py) that can be killed and come back
+    on the same port; its messages are lines of self.out."""
+
+    def __init__(self, directory, *options, port=0, name="server"):
+        self.out = Path(directory) / f"{name}.ndjson"
+        self.log = Path(directory) / f"{name}.log"
+        self.options = options
+        self.port = port
+        self.process = None
+        self.start()
+
+    @property
+    def url(self):
+        return f"ws://127.0.0.1:{self.port}/"
+
+    def start(self):
+        self.process = Process(
+            [PYTHON, HERE / "ws_server.py", "--port", self.port,
+             "--out", self.out, *self.options],
+            self.log, stdout=subprocess.PIPE)
+        ready = self.process.child.stdout
+        assert select.select([ready], [], [], PATIENCE)[0], "no server"
+        line = ready.readline().split()
+        assert line[:1] == [b"port"], self.process.text()
+        self.port = int(line[1])
+
+    def kill(self):
+        self.process.kill()
+        self.process.child.stdout.close()
+
+    def restart(self):
+        self.kill()
+        self.start()
+
+    def lines(self):
+        return lines_of(self.out)
+
+    def events(self):
+        return events_of(self.out)
+
+    def wait_count(self, count, timeout=PATIENCE):
+        """Waits until `count` messages at least were received."""
+        wait_until(lambda: len(self.lines()) >= count,
+                   f"{count} messages, {len(self.lines())} came", timeout)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.kill()
+
+
+def frame(payload):
+    """One event or message in `length` framing."""
+    if not isinstance(payload, bytes):
+        payload = json.dumps(payload).encode()
+    return struct.pack(">I", len(payload)) + payload
+
+
+class Frames:
+    """Reads `length` frames from a socket as they come."""
+
+    def __init__(self, sock):
+        self.sock = sock
+        self.data = b""
+
+    def next(self, timeout=PATIENCE):
+        """The next payload, or None at the end of the stream."""
+        deadline = time.monotonic() + timeout
+        while True:
+            if len(self.data) >= 4:
+                n = struct.unpack(">I", self.data[:4])[0]
+                if len(self.data) >= 4 + n:
+                    payload = self.data[4:4 + n]
+                    self.data = self.data[4 + n:]
+                    return payload
+            left = deadline - time.monotonic()
+            ready = select.select([self.sock], [], [], max(left, 0))[0]
+            if not ready:
+                raise AssertionError("timed out waiting for a frame")
+            try:
+                more = self.sock.recv(1 << 20)
+            except ConnectionResetError:
+                return None
+            if not more:
+                return None
+            self.data += more

@@ -1,0 +1,67 @@
+"""A websocket listener for tests and the demo: Debian's python3-websockets
+does the protocol, this file only says what happens to a message.
+
+Each message is appended to the file --out as one line, with one write(2),
+before the next is read, so that kill -9 loses none that was handled. Prints
+"port N" once it listens on 127.0.0.1.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import sys
+
+import websockets
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--out", default="/dev/stdout",
+                        help="file that messages are appended to")
+    parser.add_argument("--app-ack", action="store_true",
+                        help='send {"ack":N} once message N is written')
+    parser.add_argument("--close-after", type=int, default=0, metavar="N",
+                        help="close each connection after N messages")
+    parser.add_argument("--close-code", type=int, default=1001)
+    parser.add_argument("--subprotocol", action="append")
+    parser.add_argument("--max-size", type=int, default=2**25)
+    return parser.parse_args()
+
+
+def line_of(message):
+    """The bytes that one message becomes in the file."""
+    if isinstance(message, str):
+        message = message.encode()
+    return message.replace(b"\n", b" ") + b"\n"
+
+
+async def main():
+    args = arguments()
+    out = os.open(args.out, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    stop = asyncio.get_running_loop().create_future()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(
+            number, lambda: stop.done() or stop.set_result(None))
+
+    async def handle(connection, path=None):
+        count = 0
+        async for message in connection:
+            os.write(out, line_of(message))
+            count += 1
+            if args.app_ack:
+                await connection.send(json.dumps({"ack": count}))
+            if count == args.close_after:
+                await connection.close(args.close_code, "as told")
+
+    async with websockets.serve(handle, "127.0.0.1", args.port,
+                                max_size=args.max_size, compression=None,
+                                subprotocols=args.subprotocol) as server:
+        print("port", server.sockets[0].getsockname()[1], flush=True,
+              file=sys.stderr if args.out == "/dev/stdout" else sys.stdout)
+        await stop
+
+
+asyncio.run(main())
