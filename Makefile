@@ -36,6 +36,13 @@ ifdef WERROR
 WARN += -Werror
 endif
 
+# One short line a file; V=1 shows the commands.
+ifdef V
+say = 
+else
+say = @printf '  %-4s %s\n' $(1) $@;
+endif
+
 # Asked for late, in the recipes: `make check` may be what installs them.
 LIB_CFLAGS = $(shell $(PKG_CONFIG) --cflags $(LIBS))
 LIB_LDLIBS = $(shell $(PKG_CONFIG) --libs $(LIBS))
@@ -67,35 +74,37 @@ help:
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(STD) $(WARN) $(CPPFLAGS) $(CFLAGS) $(SANFLAGS) $(LIB_CFLAGS) \
+	$(call say,CC)$(CC) $(STD) $(WARN) $(CPPFLAGS) $(CFLAGS) $(SANFLAGS) $(LIB_CFLAGS) \
 	    -MMD -MP -c -o $@ $<
 
 $(BUILD)/libstage.a: $(call objects,stage)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call say,AR)$(AR) rcs $@ $^
 
 define program_rules
 $(BUILD)/lib$(1).a: $(call objects,$(1))
 	@mkdir -p $$(@D)
 	@rm -f $$@
-	$$(AR) rcs $$@ $$^
+	$$(call say,AR)$$(AR) rcs $$@ $$^
 
 $(BUILD)/bin/$(1): $(BUILD)/$(1)/main.o $(BUILD)/lib$(1).a $(BUILD)/libstage.a
 	@mkdir -p $$(@D)
-	$$(CC) $$(CFLAGS) $$(SANFLAGS) $$(LDFLAGS) -o $$@ $$^ $$(LIB_LDLIBS)
+	$$(call say,LD)$$(CC) $$(CFLAGS) $$(SANFLAGS) $$(LDFLAGS) -o $$@ $$^ $$(LIB_LDLIBS)
 endef
 $(foreach program,$(PROGRAMS),$(eval $(call program_rules,$(program))))
 
 # What a unit test replaces with the linker's --wrap, by test.
 wrap = $(WRAP_$(notdir $(1)):%=-Wl,--wrap=%)
+WRAP_check_io = pread pwrite read write
+WRAP_check_log = clock_gettime
 
 $(BUILD)/t/check_%: $(BUILD)/t/check_%.o $(ARCHIVES)
-	$(CC) $(CFLAGS) $(SANFLAGS) $(LDFLAGS) $(call wrap,$@) -o $@ $< \
+	$(call say,LD)$(CC) $(CFLAGS) $(SANFLAGS) $(LDFLAGS) $(call wrap,$@) -o $@ $< \
 	    $(ARCHIVES) $(LIB_LDLIBS) $$($(PKG_CONFIG) --libs check)
 
 # Without a fuzzer's engine a target replays the files it is given.
 $(BUILD)/t/fuzz_%: $(BUILD)/t/fuzz_%.o $(BUILD)/t/replay.o $(ARCHIVES)
-	$(CC) $(CFLAGS) $(SANFLAGS) $(LDFLAGS) -o $@ $< $(BUILD)/t/replay.o \
+	$(call say,LD)$(CC) $(CFLAGS) $(SANFLAGS) $(LDFLAGS) -o $@ $< $(BUILD)/t/replay.o \
 	    $(ARCHIVES) $(LIB_LDLIBS)
 
 check: deps

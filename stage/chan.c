@@ -94,6 +94,25 @@ read_once(struct chan *chan)
 	return 0;
 }
 
+/*
+ * Returns how many queued bytes to give to something that is no socket: what a
+ * pipe that poll found ready takes without blocking, and of lines only whole
+ * ones if one fits, so that a reader is not left with half a line when this
+ * process ends.
+ */
+static size_t
+pipe_bytes(const struct chan *chan)
+{
+	const uint8_t *front = buf_front(&chan->out), *end = NULL;
+	size_t bytes = buf_bytes(&chan->out);
+
+	if (bytes <= PIPE_BUF)
+		return bytes;
+	if (chan->out_framing == FRAMING_NDJSON)
+		end = memrchr(front, '\n', PIPE_BUF);
+	return end == NULL ? PIPE_BUF : (size_t)(end - front) + 1;
+}
+
 static int
 write_once(struct chan *chan)
 {
@@ -104,9 +123,8 @@ write_once(struct chan *chan)
 		n = send(chan->out_fd, buf_front(&chan->out), bytes,
 		    MSG_DONTWAIT | MSG_NOSIGNAL);
 	} else {
-		if (bytes > PIPE_BUF)
-			bytes = PIPE_BUF;
-		n = write(chan->out_fd, buf_front(&chan->out), bytes);
+		n = write(
+		    chan->out_fd, buf_front(&chan->out), pipe_bytes(chan));
 	}
 	if (n == -1 && is_not_now(errno))
 		return 0;
@@ -124,13 +142,19 @@ write_once(struct chan *chan)
 int
 chan_turn(struct chan *chan, const struct loop *loop)
 {
-	if (loop_ready(loop, chan->in_slot) != 0 && read_once(chan) == -1)
+	short in = loop_ready(loop, chan->in_slot);
+	short out = loop_ready(loop, chan->out_slot);
+
+	/* In a turn in which nothing is watched another descriptor may have
+	 * these slots, and a pipe read at its word would block. */
+	chan->in_slot = chan->out_slot = 0;
+	if (in != 0 && read_once(chan) == -1)
 		return -1;
-	if (loop_ready(loop, chan->out_slot) == 0)
+	if (out == 0)
 		return 0;
 	if (buf_bytes(&chan->out) > 0)
 		return write_once(chan);
-	if ((loop_ready(loop, chan->out_slot) & (POLLERR | POLLHUP)) != 0)
+	if ((out & (POLLERR | POLLHUP)) != 0)
 		chan->out_broken = true;
 	return 0;
 }

@@ -8,6 +8,8 @@
  * processes may share them, and chan_fini does not close them. So a socket is
  * used with MSG_DONTWAIT; a pipe is read once and given at most PIPE_BUF bytes
  * for each time that poll(2) said it was ready, which never blocks (pipe(7)).
+ * Lines that fit into PIPE_BUF are given whole, so that they stay whole when
+ * this process ends at any moment.
  */
 #ifndef STAGE_CHAN_H
 #define STAGE_CHAN_H
@@ -35,7 +37,7 @@ struct chan {
 	bool in_starved;       /* the frame at the front is not whole */
 	bool in_ended;	       /* end of input, or the peer is gone */
 	bool out_broken;       /* the peer is gone */
-	size_t in_slot;	       /* this turn's slots in the loop */
+	size_t in_slot;	       /* this turn's slots in the loop, or 0 */
 	size_t out_slot;
 };
 
@@ -62,8 +64,9 @@ void chan_fini(struct chan *chan);
 void chan_watch(struct chan *chan, struct loop *loop, bool reading);
 
 /*
- * Does what poll found ready: one read, one write. A peer that left is no
- * error: it shows in in_ended and out_broken. Returns 0, or -1 with errno set
+ * Does what poll found ready: one read, one write; nothing without a
+ * chan_watch before it in this turn. A peer that left is no error: it shows in
+ * in_ended and out_broken. Returns 0, or -1 with errno set
  * when a descriptor failed otherwise.
  */
 int chan_turn(struct chan *chan, const struct loop *loop);

@@ -65,6 +65,10 @@ io_write_full(int fd, const void *data, size_t bytes)
 			continue;
 		if (n == -1)
 			return -1;
+		if (n == 0) {
+			errno = ENOSPC;
+			return -1;
+		}
 		p += n;
 		bytes -= (size_t)n;
 	}

@@ -1,6 +1,7 @@
 #include "stage/log.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -55,7 +56,20 @@ log_time(char out[LOG_TIME_BYTES], int64_t realtime_ns)
 	    (int)(realtime_ns % NS_PER_S / NS_PER_MS));
 }
 
+/* Writes a line if that cannot block: a pipe that poll(2) found ready takes
+ * PIPE_BUF bytes, and no line is longer. */
 static void
+write_line(const char *line, size_t bytes)
+{
+	struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
+
+	if (poll(&out, 1, 0) != 1 || (out.revents & POLLOUT) == 0)
+		return;
+	/* Nobody is left to be told when stderr itself is gone. */
+	(void)!write(STDERR_FILENO, line, bytes);
+}
+
+static void __attribute__((format(printf, 2, 0)))
 log_line(enum log_level level, const char *format, va_list args)
 {
 	char line[LOG_LINE_BYTES], now[LOG_TIME_BYTES];
@@ -76,8 +90,7 @@ log_line(enum log_level level, const char *format, va_list args)
 	if (n > sizeof(line) - 1)
 		n = sizeof(line) - 1;
 	line[n++] = '\n';
-	/* Nobody is left to be told when stderr itself is gone. */
-	(void)!write(STDERR_FILENO, line, n);
+	write_line(line, n);
 	errno = saved;
 }
 

@@ -121,7 +121,7 @@ loop_wait(struct loop *loop)
 short
 loop_ready(const struct loop *loop, size_t slot)
 {
-	return loop->fds[slot].revents;
+	return slot == 0 ? 0 : loop->fds[slot].revents;
 }
 
 int

@@ -51,7 +51,8 @@ void loop_until(struct loop *loop, int64_t at_ns);
  */
 int loop_wait(struct loop *loop);
 
-/* Returns what poll(2) reported for a slot in this turn. */
+/* Returns what poll(2) reported for a slot in this turn; 0 for slot 0, which
+ * loop_watch never returns and which so can stand for none. */
 short loop_ready(const struct loop *loop, size_t slot);
 
 /* Returns a signal that has arrived, or 0 when there is none left. */

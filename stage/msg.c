@@ -6,6 +6,7 @@
 
 #include <assert.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -16,60 +17,85 @@
 #define BREAKER_OPEN "open"
 #define BREAKER_CLOSED "closed"
 
-static int
-parse_n(const cJSON *item, uint64_t *n, const char **why)
+/*
+ * Looks for the first member with that name. Returns false if there is none;
+ * else true with *value, which the caller deletes, or NULL where the library
+ * does not read it. Only these values are given to the library: what else is
+ * in a message is ignored, whatever it is.
+ */
+static bool
+get(const uint8_t *in, size_t in_bytes, const char *name, cJSON **value)
 {
-	double v = item->valuedouble;
+	struct json_member member;
+	size_t at = 0;
 
-	if (!cJSON_IsNumber(item) || v < 0 || v > (double)MSG_MAX_N ||
-	    v != (double)(uint64_t)v) {
+	*value = NULL;
+	while (json_next_member(in, in_bytes, &at, &member)) {
+		if (!json_key_is(in + member.key, member.key_bytes, name))
+			continue;
+		*value = cJSON_ParseWithLength(
+		    (const char *)in + member.value, member.value_bytes);
+		return true;
+	}
+	return false;
+}
+
+static int
+parse_n(const cJSON *item, struct msg *msg, const char **why)
+{
+	double v = cJSON_IsNumber(item) ? item->valuedouble : -1;
+
+	if (v < 0 || v > (double)MSG_MAX_N || v != (double)(uint64_t)v) {
 		*why = "the count is not a whole number in range";
 		return -1;
 	}
-	*n = (uint64_t)v;
+	msg->n = (uint64_t)v;
 	return 0;
 }
 
 static int
-parse_breaker(const cJSON *item, enum msg_kind *kind, const char **why)
+parse_breaker(const cJSON *item, struct msg *msg, const char **why)
 {
 	const char *state = cJSON_GetStringValue(item);
 
 	if (state != NULL && strcmp(state, BREAKER_OPEN) == 0) {
-		*kind = MSG_BREAKER_OPEN;
+		msg->kind = MSG_BREAKER_OPEN;
 		return 0;
 	}
 	if (state != NULL && strcmp(state, BREAKER_CLOSED) == 0) {
-		*kind = MSG_BREAKER_CLOSED;
+		msg->kind = MSG_BREAKER_CLOSED;
 		return 0;
 	}
 	*why = "the breaker is neither \"open\" nor \"closed\"";
 	return -1;
 }
 
-static int
-parse_object(const cJSON *object, struct msg *msg, const char **why)
-{
-	const cJSON *ack = cJSON_GetObjectItemCaseSensitive(object, KEY_ACK);
-	const cJSON *reject =
-	    cJSON_GetObjectItemCaseSensitive(object, KEY_REJECT);
-	const cJSON *breaker =
-	    cJSON_GetObjectItemCaseSensitive(object, KEY_BREAKER);
-	const char *reason = cJSON_GetStringValue(
-	    cJSON_GetObjectItemCaseSensitive(object, KEY_REASON));
+/* What makes a message one of a kind; the first that is there decides. */
+static const struct {
+	const char *name;
+	enum msg_kind kind;
+	int (*parse)(const cJSON *, struct msg *, const char **);
+} kinds[] = {
+    {KEY_ACK, MSG_ACK, parse_n},
+    {KEY_REJECT, MSG_REJECT, parse_n},
+    {KEY_BREAKER, MSG_BREAKER_OPEN, parse_breaker},
+};
 
-	if (reason != NULL)
-		(void)snprintf(msg->reason, sizeof(msg->reason), "%s", reason);
-	if (ack != NULL) {
-		msg->kind = MSG_ACK;
-		return parse_n(ack, &msg->n, why);
+static int
+parse_kind(
+    const uint8_t *in, size_t in_bytes, struct msg *msg, const char **why)
+{
+	cJSON *value;
+	int result;
+
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		if (!get(in, in_bytes, kinds[i].name, &value))
+			continue;
+		msg->kind = kinds[i].kind;
+		result = kinds[i].parse(value, msg, why);
+		cJSON_Delete(value);
+		return result;
 	}
-	if (reject != NULL) {
-		msg->kind = MSG_REJECT;
-		return parse_n(reject, &msg->n, why);
-	}
-	if (breaker != NULL)
-		return parse_breaker(breaker, &msg->kind, why);
 	return 0;
 }
 
@@ -77,9 +103,9 @@ int
 msg_parse(const uint8_t *in, size_t in_bytes, struct msg *msg, const char **why)
 {
 	struct msg found = {.kind = MSG_UNKNOWN};
-	cJSON *object;
+	const char *reason;
+	cJSON *value;
 	size_t at;
-	int result;
 
 	if (in_bytes > MSG_MAX_BYTES) {
 		*why = "longer than a message may be";
@@ -91,16 +117,16 @@ msg_parse(const uint8_t *in, size_t in_bytes, struct msg *msg, const char **why)
 		*why = "not an object";
 		return -1;
 	}
-	object = cJSON_ParseWithLength((const char *)in, in_bytes);
-	if (object == NULL) {
-		*why = "not read by the JSON library";
+	if (parse_kind(in, in_bytes, &found, why) == -1)
 		return -1;
-	}
-	result = parse_object(object, &found, why);
-	cJSON_Delete(object);
-	if (result == 0)
-		*msg = found;
-	return result;
+	(void)get(in, in_bytes, KEY_REASON, &value);
+	reason = cJSON_GetStringValue(value);
+	if (reason != NULL)
+		(void)snprintf(
+		    found.reason, sizeof(found.reason), "%s", reason);
+	cJSON_Delete(value);
+	*msg = found;
+	return 0;
 }
 
 /* Writes `,"reason":"..."` to `out` unless there is none to tell. */
@@ -126,6 +152,7 @@ msg_put(uint8_t out[MSG_MAX_BYTES], const struct msg *msg)
 	char *text = (char *)out;
 	size_t n = 0;
 
+	assert(msg->kind != MSG_UNKNOWN);
 	switch (msg->kind) {
 	case MSG_ACK:
 		return (size_t)snprintf(text, MSG_MAX_BYTES,
@@ -142,7 +169,6 @@ msg_put(uint8_t out[MSG_MAX_BYTES], const struct msg *msg)
 		return (size_t)snprintf(text, MSG_MAX_BYTES,
 		    "{\"" KEY_BREAKER "\":\"" BREAKER_CLOSED "\"}");
 	case MSG_UNKNOWN:
-		assert(!"a message to send has a kind");
 		return 0;
 	}
 	n += put_reason(text + n, MSG_MAX_BYTES - n, msg->reason);

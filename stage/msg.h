@@ -49,7 +49,8 @@ int msg_parse(
 
 /*
  * Writes one message, not framed, to `out`. Returns its length. `kind` is not
- * MSG_UNKNOWN; a reason that is not valid UTF-8 is left out.
+ * MSG_UNKNOWN. Of a reason that was cut inside a character the rest of that
+ * character is left out, of one that is not valid UTF-8 all of it.
  */
 size_t msg_put(uint8_t out[MSG_MAX_BYTES], const struct msg *msg);
 

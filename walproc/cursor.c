@@ -1,0 +1,110 @@
+#include "walproc/cursor.h"
+
+#include "stage/io.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#define CURSOR_NAME "cursor"
+
+/* Reads one slot; a short file reads as a bad slot. */
+static enum cursor_status
+read_slot(int fd, unsigned int index, struct cursor_slot *slot, bool *bytes)
+{
+	uint8_t raw[CURSOR_SLOT_BYTES] = {0};
+	ssize_t n =
+	    io_pread_full(fd, raw, sizeof(raw), index * CURSOR_SLOT_OFFSET);
+
+	if (n == -1)
+		return CURSOR_ERROR;
+	for (size_t i = 0; i < sizeof(raw); i++)
+		*bytes = *bytes || raw[i] != 0;
+	switch (layout_get_cursor(raw, slot)) {
+	case LAYOUT_OK:
+		return CURSOR_OK;
+	case LAYOUT_NEWER:
+		return CURSOR_NEWER;
+	case LAYOUT_BAD:
+		break;
+	}
+	return CURSOR_NONE;
+}
+
+static enum cursor_status
+read_slots(struct cursor *cursor, bool *lost)
+{
+	enum cursor_status best = CURSOR_NONE;
+	bool bytes = false;
+
+	for (unsigned int i = 0; i < 2; i++) {
+		struct cursor_slot slot;
+		enum cursor_status status =
+		    read_slot(cursor->fd, i, &slot, &bytes);
+
+		if (status == CURSOR_ERROR || status == CURSOR_NEWER)
+			return status;
+		if (status == CURSOR_NONE)
+			continue;
+		if (best == CURSOR_NONE ||
+		    slot.generation > cursor->slot.generation)
+			cursor->slot = slot;
+		best = CURSOR_OK;
+	}
+	*lost = best == CURSOR_NONE && bytes;
+	return best;
+}
+
+enum cursor_status
+cursor_open(struct cursor *cursor, int dir_fd, bool *lost)
+{
+	enum cursor_status status;
+	int saved;
+
+	*cursor = (struct cursor){.fd = -1};
+	*lost = false;
+	cursor->fd =
+	    openat(dir_fd, CURSOR_NAME, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (cursor->fd == -1)
+		return CURSOR_ERROR;
+	/* The name is made durable each time: whether an earlier start that
+	 * created it came as far as this is not known. */
+	status = CURSOR_ERROR;
+	if (fsync(dir_fd) == 0)
+		status = read_slots(cursor, lost);
+	if (status == CURSOR_OK || status == CURSOR_NONE)
+		return status;
+	saved = errno;
+	cursor_close(cursor);
+	errno = saved;
+	return status;
+}
+
+int
+cursor_write(struct cursor *cursor)
+{
+	uint8_t raw[CURSOR_SLOT_BYTES];
+	struct cursor_slot slot = cursor->slot;
+
+	slot.generation++;
+	layout_put_cursor(raw, &slot);
+	if (io_pwrite_full(cursor->fd, raw, sizeof(raw),
+		slot.generation % 2 * CURSOR_SLOT_OFFSET) == -1)
+		return -1;
+	cursor->slot.generation = slot.generation;
+	return 0;
+}
+
+int
+cursor_sync(struct cursor *cursor)
+{
+	return fdatasync(cursor->fd);
+}
+
+void
+cursor_close(struct cursor *cursor)
+{
+	if (cursor->fd != -1)
+		(void)close(cursor->fd);
+	cursor->fd = -1;
+}

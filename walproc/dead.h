@@ -1,0 +1,61 @@
+/*
+ * Dead letters: events that cannot go on, kept for a person to look at. The
+ * file "dead-letters.ndjson" in the log's directory has one object a line:
+ *
+ *   {"time":"2026-01-31T12:00:00.123Z","reason":"invalid UTF-8","at":17,
+ *    "bytes":"eyJh..."}
+ *
+ * "bytes" is exactly what came, in base64; "at", where it is known, the offset
+ * in it where the reason shows; a letter that the sink rejected has "seq", its
+ * number in the log. The file only grows; who has read it may move it away
+ * while walproc is not running.
+ */
+#ifndef WALPROC_DEAD_H
+#define WALPROC_DEAD_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct dead {
+	int fd;		 /* owned; -1 while closed */
+	uint64_t end;	 /* size of the file up to the last whole piece */
+	bool is_open;	 /* a letter is being written */
+	bool is_synced;	 /* all that was written is durable */
+	uint8_t rest[3]; /* bytes of it that are not yet a group of three */
+	size_t rest_bytes;
+};
+
+/* No offset, no sequence number. */
+#define DEAD_NONE UINT64_MAX
+
+/*
+ * Opens the file in the directory, or makes it, and cuts a line that a crash
+ * left half written, which was never acked. Returns 0, or -1 with errno set.
+ */
+int dead_open(struct dead *dead, int dir_fd);
+
+void dead_close(struct dead *dead);
+
+/*
+ * Writes one letter, not synced: dead_sync does that. Returns 0, or -1 with
+ * errno set and nothing of it in the file, so that it can be tried again when
+ * a full disk has room.
+ */
+int dead_write(struct dead *dead, const char *reason, uint64_t at, uint64_t seq,
+    const void *bytes, size_t count);
+
+/*
+ * The same in pieces, for what does not fit into memory. Each returns 0, or -1
+ * with errno set and nothing written by that call. A letter that was begun is
+ * ended before the next.
+ */
+int dead_begin(struct dead *dead, const char *reason);
+int dead_add(struct dead *dead, const void *bytes, size_t count);
+int dead_end(struct dead *dead);
+
+/* Makes all letters durable. Returns 0, or -1 with errno set: as after any
+ * failed sync, the process must then end without acking. */
+int dead_sync(struct dead *dead);
+
+#endif

@@ -1,0 +1,168 @@
+#include "walproc/layout.h"
+
+#include "stage/bytes.h"
+
+#include <string.h>
+#include <xxhash.h>
+
+static const uint8_t segment_magic[8] = {
+    0x89, 'W', 'P', 'S', 'E', 'G', '\r', '\n'};
+static const uint8_t batch_magic[4] = {'W', 'P', 'B', 'H'};
+static const uint8_t cursor_magic[8] = {
+    0x89, 'W', 'P', 'C', 'U', 'R', '\r', '\n'};
+
+uint64_t
+layout_align(uint64_t bytes)
+{
+	return (bytes + (BATCH_ALIGN - 1)) / BATCH_ALIGN * BATCH_ALIGN;
+}
+
+uint64_t
+layout_batch_bytes(const struct batch_header *batch)
+{
+	return layout_align(BATCH_HEADER_BYTES + batch->body_bytes);
+}
+
+/* Writes magic, version and log id, the first 32 bytes of each file. */
+static void
+put_start(
+    uint8_t *out, const uint8_t magic[8], const uint8_t log_id[LOG_ID_BYTES])
+{
+	memcpy(out, magic, 8);
+	put_be16(out + 8, LAYOUT_MAJOR);
+	put_be16(out + 10, LAYOUT_MINOR);
+	put_be32(out + 12, 0);
+	memcpy(out + 16, log_id, LOG_ID_BYTES);
+}
+
+/* Checks the start and the checksum, which is the last 8 of `bytes`. */
+static enum layout_status
+check_start(const uint8_t *in, size_t bytes, const uint8_t magic[8])
+{
+	if (memcmp(in, magic, 8) != 0)
+		return LAYOUT_BAD;
+	if (XXH3_64bits(in, bytes - 8) != get_be64(in + bytes - 8))
+		return LAYOUT_BAD;
+	if (get_be16(in + 8) != LAYOUT_MAJOR)
+		return LAYOUT_NEWER;
+	return LAYOUT_OK;
+}
+
+void
+layout_put_segment(
+    uint8_t out[SEGMENT_HEADER_BYTES], const struct segment_header *header)
+{
+	put_start(out, segment_magic, header->log_id);
+	put_be64(out + 32, header->first_seq);
+	put_be64(out + 40, header->salt);
+	put_be64(out + 48, (uint64_t)header->created_ns);
+	put_be64(out + 56, XXH3_64bits(out, 56));
+}
+
+enum layout_status
+layout_get_segment(
+    const uint8_t in[SEGMENT_HEADER_BYTES], struct segment_header *header)
+{
+	enum layout_status status =
+	    check_start(in, SEGMENT_HEADER_BYTES, segment_magic);
+
+	if (status != LAYOUT_OK)
+		return status;
+	memcpy(header->log_id, in + 16, LOG_ID_BYTES);
+	header->first_seq = get_be64(in + 32);
+	header->salt = get_be64(in + 40);
+	header->created_ns = (int64_t)get_be64(in + 48);
+	return LAYOUT_OK;
+}
+
+void
+layout_put_batch(uint8_t out[BATCH_HEADER_BYTES],
+    const struct batch_header *batch, uint64_t salt, uint64_t offset)
+{
+	memcpy(out, batch_magic, 4);
+	put_be32(out + 4, batch->body_bytes);
+	put_be32(out + 8, batch->count);
+	put_be32(out + 12, 0);
+	put_be64(out + 16, batch->first_seq);
+	put_be64(out + 24, batch->durable_seq);
+	put_be64(out + 32, (uint64_t)batch->realtime_ns);
+	put_be64(out + 40, XXH3_64bits_withSeed(out, 40, salt ^ offset));
+}
+
+enum layout_status
+layout_get_batch(const uint8_t in[BATCH_HEADER_BYTES], uint64_t salt,
+    uint64_t offset, struct batch_header *batch)
+{
+	if (memcmp(in, batch_magic, 4) != 0)
+		return LAYOUT_BAD;
+	if (XXH3_64bits_withSeed(in, 40, salt ^ offset) != get_be64(in + 40))
+		return LAYOUT_BAD;
+	batch->body_bytes = get_be32(in + 4);
+	batch->count = get_be32(in + 8);
+	batch->first_seq = get_be64(in + 16);
+	batch->durable_seq = get_be64(in + 24);
+	batch->realtime_ns = (int64_t)get_be64(in + 32);
+	return LAYOUT_OK;
+}
+
+static uint32_t
+record_checksum(
+    const uint8_t *event, uint32_t bytes, uint64_t salt, uint64_t seq)
+{
+	return (uint32_t)XXH3_64bits_withSeed(event, bytes, salt ^ seq);
+}
+
+void
+layout_put_record(uint8_t out[RECORD_HEADER_BYTES], const uint8_t *event,
+    uint32_t bytes, uint64_t salt, uint64_t seq)
+{
+	put_be32(out, bytes);
+	put_be32(out + 4, record_checksum(event, bytes, salt, seq));
+}
+
+uint32_t
+layout_record_bytes(const uint8_t in[RECORD_HEADER_BYTES])
+{
+	return get_be32(in);
+}
+
+bool
+layout_is_record(const uint8_t in[RECORD_HEADER_BYTES], const uint8_t *event,
+    uint32_t bytes, uint64_t salt, uint64_t seq)
+{
+	return get_be32(in + 4) == record_checksum(event, bytes, salt, seq);
+}
+
+void
+layout_put_cursor(
+    uint8_t out[CURSOR_SLOT_BYTES], const struct cursor_slot *slot)
+{
+	put_start(out, cursor_magic, slot->log_id);
+	put_be64(out + 32, slot->generation);
+	put_be64(out + 40, slot->acked_seq);
+	put_be64(out + 48, slot->delivered);
+	put_be64(out + 56, slot->rejected);
+	put_be64(out + 64, slot->dropped);
+	put_be64(out + 72, slot->quarantined);
+	put_be64(out + 80, slot->refused);
+	put_be64(out + 88, XXH3_64bits(out, 88));
+}
+
+enum layout_status
+layout_get_cursor(const uint8_t in[CURSOR_SLOT_BYTES], struct cursor_slot *slot)
+{
+	enum layout_status status =
+	    check_start(in, CURSOR_SLOT_BYTES, cursor_magic);
+
+	if (status != LAYOUT_OK)
+		return status;
+	memcpy(slot->log_id, in + 16, LOG_ID_BYTES);
+	slot->generation = get_be64(in + 32);
+	slot->acked_seq = get_be64(in + 40);
+	slot->delivered = get_be64(in + 48);
+	slot->rejected = get_be64(in + 56);
+	slot->dropped = get_be64(in + 64);
+	slot->quarantined = get_be64(in + 72);
+	slot->refused = get_be64(in + 80);
+	return LAYOUT_OK;
+}

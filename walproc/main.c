@@ -1,0 +1,375 @@
+#include "stage/io.h"
+#include "stage/json.h"
+#include "stage/mem.h"
+#include "stage/number.h"
+#include "walproc/place.h"
+#include "walproc/walproc.h"
+
+#include <getopt.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define READ_COUNT 20
+#define READ_COUNT_MAX 1000000
+#define MAX_ELEMENTS 1000
+#define MAX_BYTES UINT64_C(10485760)
+/* The smallest that hold one small event. */
+#define MAX_BYTES_MIN 4096
+#define SEGMENT_BYTES_MIN 4096
+#define SEGMENT_BYTES_MAX (UINT64_C(1) << 30)
+#define DRAIN_MAX_MS (UINT64_C(365) * 86400 * 1000)
+
+/* Options that have no short form. */
+enum option_code {
+	OPTION_READ_COUNT = UCHAR_MAX + 1,
+	OPTION_MAX_ELEMENTS,
+	OPTION_MAX_BYTES,
+	OPTION_MAX_EVENT_BYTES,
+	OPTION_SEGMENT_BYTES,
+	OPTION_INSERT,
+	OPTION_UPSERT,
+	OPTION_ON_FULL,
+	OPTION_SYNC,
+	OPTION_ACKS,
+	OPTION_INSTANCE,
+	OPTION_FRAMING,
+	OPTION_DRAIN_TIMEOUT,
+	OPTION_VERSION,
+};
+
+static const struct option long_options[] = {
+    {"directory", required_argument, NULL, 'd'},
+    {"read-count", required_argument, NULL, OPTION_READ_COUNT},
+    {"max-elements", required_argument, NULL, OPTION_MAX_ELEMENTS},
+    {"max-bytes", required_argument, NULL, OPTION_MAX_BYTES},
+    {"max-event-bytes", required_argument, NULL, OPTION_MAX_EVENT_BYTES},
+    {"segment-bytes", required_argument, NULL, OPTION_SEGMENT_BYTES},
+    {"insert", required_argument, NULL, OPTION_INSERT},
+    {"upsert", required_argument, NULL, OPTION_UPSERT},
+    {"on-full", required_argument, NULL, OPTION_ON_FULL},
+    {"sync", required_argument, NULL, OPTION_SYNC},
+    {"acks", required_argument, NULL, OPTION_ACKS},
+    {"instance", required_argument, NULL, OPTION_INSTANCE},
+    {"framing", required_argument, NULL, OPTION_FRAMING},
+    {"drain-timeout", required_argument, NULL, OPTION_DRAIN_TIMEOUT},
+    {"verbose", no_argument, NULL, 'v'},
+    {"quiet", no_argument, NULL, 'q'},
+    {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, OPTION_VERSION},
+    {0},
+};
+
+static const char usage[] =
+    "usage: walproc -d DIR [--read-count N] [--max-elements N]\n"
+    "               [--max-bytes N] [--insert KEY=VALUE]...\n"
+    "               [--upsert KEY=VALUE]... [--acks PATH|none] [-v | -q]\n"
+    "\n"
+    "Keeps the events that come on standard input in a write-ahead log in\n"
+    "DIR until who reads standard output has acknowledged them.\n"
+    "See walproc(1) for all options.\n";
+
+/* An operation on the event, kept until all options are known. */
+struct change {
+	enum patch_how how;
+	const char *key_value;
+};
+
+/* What the command line says. */
+struct command {
+	struct walproc_options options;
+	const char *dir;
+	const char *acks; /* FIFO path, "none", or NULL */
+	const char *instance;
+	struct change *changes; /* owned */
+	size_t change_count;
+	enum log_level level;
+	bool is_over; /* --help or --version was served */
+};
+
+static int
+refuse(const char *what, const char *value, const char *why)
+{
+	log_error("%s %s: %s", what, value, why);
+	return -1;
+}
+
+static int
+parse_number(const char *name, uint64_t min, uint64_t max, uint64_t *value)
+{
+	char why[96];
+
+	if (number_parse(optarg, min, max, value) == 0)
+		return 0;
+	(void)snprintf(why, sizeof(why),
+	    "a whole number from %llu to %llu is expected",
+	    (unsigned long long)min, (unsigned long long)max);
+	return refuse(name, optarg, why);
+}
+
+static int
+parse_size(const char *name, uint64_t min, uint64_t max, size_t *value)
+{
+	uint64_t number;
+
+	if (parse_number(name, min, max, &number) == -1)
+		return -1;
+	*value = (size_t)number;
+	return 0;
+}
+
+static int
+parse_drain_timeout(int64_t *ns)
+{
+	uint64_t ms;
+
+	if (number_parse_seconds(optarg, 0, DRAIN_MAX_MS, &ms) == -1)
+		return refuse(
+		    "--drain-timeout", optarg, "seconds are expected");
+	*ns = (int64_t)ms * LOOP_NS_PER_MS;
+	return 0;
+}
+
+static void
+add_change(struct command *command, enum patch_how how)
+{
+	command->changes = mem_realloc(command->changes,
+	    command->change_count + 1, sizeof(*command->changes));
+	command->changes[command->change_count++] =
+	    (struct change){.how = how, .key_value = optarg};
+}
+
+/* A choice of which only the default is there yet. */
+static int
+parse_only(const char *name, const char *only)
+{
+	if (strcmp(optarg, only) == 0)
+		return 0;
+	return refuse(name, optarg, "not built yet");
+}
+
+static int
+parse_limit(int code, struct walproc_options *options)
+{
+	struct wal_limits *limits = &options->limits;
+
+	switch (code) {
+	case OPTION_READ_COUNT:
+		return parse_size(
+		    "--read-count", 1, READ_COUNT_MAX, &options->read_count);
+	case OPTION_MAX_ELEMENTS:
+		return parse_number(
+		    "--max-elements", 1, INT64_MAX, &limits->max_elements);
+	case OPTION_MAX_BYTES:
+		return parse_number("--max-bytes", MAX_BYTES_MIN, INT64_MAX,
+		    &limits->max_bytes);
+	case OPTION_MAX_EVENT_BYTES:
+		return parse_size("--max-event-bytes", 1, FRAME_MAX_BYTES,
+		    &options->max_event_bytes);
+	case OPTION_SEGMENT_BYTES:
+		return parse_number("--segment-bytes", SEGMENT_BYTES_MIN,
+		    SEGMENT_BYTES_MAX, &limits->segment_bytes);
+	default:
+		return -1;
+	}
+}
+
+static int
+parse_option(int code, struct command *command)
+{
+	switch (code) {
+	case 'd':
+		command->dir = optarg;
+		return 0;
+	case OPTION_INSERT:
+		add_change(command, PATCH_INSERT);
+		return 0;
+	case OPTION_UPSERT:
+		add_change(command, PATCH_UPSERT);
+		return 0;
+	case OPTION_ON_FULL:
+		return parse_only("--on-full", "pause");
+	case OPTION_SYNC:
+		return parse_only("--sync", "always");
+	case OPTION_ACKS:
+		command->acks = optarg;
+		return 0;
+	case OPTION_INSTANCE:
+		command->instance = optarg;
+		return 0;
+	case OPTION_FRAMING:
+		command->options.framing = framing_from_name(optarg);
+		if (command->options.framing == FRAMING_AUTO)
+			return refuse("--framing", optarg,
+			    "length or ndjson is expected");
+		return 0;
+	case OPTION_DRAIN_TIMEOUT:
+		return parse_drain_timeout(&command->options.drain_timeout_ns);
+	case 'v':
+		command->level = LOG_DEBUG;
+		return 0;
+	case 'q':
+		command->level = LOG_WARN;
+		return 0;
+	case 'h':
+		(void)fputs(usage, stdout);
+		command->is_over = true;
+		return 0;
+	case OPTION_VERSION:
+		(void)puts("walproc " WALPIPE_VERSION);
+		command->is_over = true;
+		return 0;
+	default:
+		return parse_limit(code, &command->options);
+	}
+}
+
+/* Holds the words of the command line against each other. */
+static int
+check_command(struct command *command)
+{
+	struct wal_limits *limits = &command->options.limits;
+
+	if (command->dir == NULL) {
+		log_error("-d DIR is missing: the directory of the log");
+		return -1;
+	}
+	if (limits->max_elements == UINT64_MAX &&
+	    limits->max_bytes == UINT64_MAX) {
+		limits->max_elements = MAX_ELEMENTS;
+		limits->max_bytes = MAX_BYTES;
+	}
+	if (!json_is_utf8(command->instance, strlen(command->instance))) {
+		log_error("--instance: not valid UTF-8");
+		return -1;
+	}
+	command->options.acks_none =
+	    command->acks != NULL && strcmp(command->acks, "none") == 0;
+	if (command->acks == NULL && !io_is_socket(STDOUT_FILENO)) {
+		log_error(
+		    "standard output is no socket, so no acks come back on "
+		    "it: give --acks PATH, a FIFO that the sink writes them "
+		    "to (wssink --acks PATH), or --acks none to count an "
+		    "event as delivered once it is written");
+		return -1;
+	}
+	return 0;
+}
+
+static int
+parse_command(int argc, char **argv, struct command *command)
+{
+	int code;
+
+	*command = (struct command){
+	    .instance = "01",
+	    .level = LOG_INFO,
+	    .options =
+		{
+		    .limits = {.max_elements = UINT64_MAX,
+			.max_bytes = UINT64_MAX},
+		    .read_count = READ_COUNT,
+		    .max_event_bytes = FRAME_MAX_BYTES,
+		    .drain_timeout_ns = LOOP_NEVER,
+		    .framing = FRAMING_AUTO,
+		    .acks_fd = -1,
+		},
+	};
+	opterr = 0;
+	while ((code = getopt_long(argc, argv, ":d:vqh", long_options, NULL)) !=
+	       -1) {
+		if (code == '?' || code == ':') {
+			log_error("%s: %s; see walproc -h", argv[optind - 1],
+			    code == ':' ? "its value is missing"
+					: "unknown option");
+			return -1;
+		}
+		if (parse_option(code, command) == -1)
+			return -1;
+		if (command->is_over)
+			return 0;
+	}
+	if (optind < argc) {
+		log_error("%s: not expected; see walproc -h", argv[optind]);
+		return -1;
+	}
+	return check_command(command);
+}
+
+/* Compiles what is to be inserted. Returns NULL if it cannot be; logged. */
+static struct patch *
+compile_patch(const struct command *command, const char *hostname)
+{
+	struct patch_names names = {
+	    .hostname = hostname,
+	    .instance = command->instance,
+	};
+	struct patch *patch = patch_new(&names);
+	char why[256];
+
+	for (size_t i = 0; i < command->change_count; i++) {
+		const struct change *change = &command->changes[i];
+
+		if (patch_add(patch, change->how, change->key_value, why,
+			sizeof(why)) == 0)
+			continue;
+		log_error("%s %s: %s",
+		    change->how == PATCH_INSERT ? "--insert" : "--upsert",
+		    change->key_value, why);
+		patch_free(patch);
+		return NULL;
+	}
+	return patch;
+}
+
+static enum exitcode
+run(struct command *command)
+{
+	static struct walproc walproc;
+	struct place place;
+	enum exitcode exitcode = place_open(&place, command->dir);
+
+	if (exitcode != EXITCODE_DONE)
+		return exitcode;
+	if (command->acks != NULL && !command->options.acks_none) {
+		command->options.acks_fd = place_make_fifo(command->acks);
+		if (command->options.acks_fd == -1)
+			return EXITCODE_FINAL;
+	}
+	exitcode = walproc_open(&walproc, place.dir_fd, &command->options);
+	if (exitcode != EXITCODE_DONE)
+		return exitcode;
+	exitcode = walproc_close(&walproc, walproc_run(&walproc));
+	place_close(&place);
+	return exitcode;
+}
+
+int
+main(int argc, char **argv)
+{
+	struct command command;
+	struct patch *patch;
+	char hostname[HOST_NAME_MAX + 1] = "localhost";
+	enum exitcode exitcode;
+
+	mem_init();
+	log_init("walproc", LOG_INFO);
+	if (io_claim_stdio() == -1)
+		return EXITCODE_AGAIN;
+	if (parse_command(argc, argv, &command) == -1)
+		return EXITCODE_FINAL;
+	if (command.is_over)
+		return EXITCODE_DONE;
+	log_init("walproc", command.level);
+	(void)gethostname(hostname, sizeof(hostname) - 1);
+	patch = compile_patch(&command, hostname);
+	if (patch == NULL)
+		return EXITCODE_FINAL;
+	command.options.patch = patch;
+	exitcode = run(&command);
+	patch_free(patch);
+	free(command.changes);
+	return exitcode;
+}

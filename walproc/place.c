@@ -1,0 +1,97 @@
+#include "walproc/place.h"
+
+#include "stage/lock.h"
+#include "stage/log.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define LOCK_NAME "LOCK"
+
+/* Opens the directory, making it if need be; -1 with errno set. */
+static int
+open_dir(const char *path)
+{
+	bool made = mkdir(path, 0700) == 0;
+	int fd = -1, parent, saved;
+
+	if (!made && errno != EEXIST)
+		return -1;
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd == -1 || !made)
+		return fd;
+	/* The name is data too: a power cut may lose it and all it holds. */
+	parent = openat(fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (parent != -1 && fsync(parent) == 0) {
+		(void)close(parent);
+		return fd;
+	}
+	saved = errno;
+	if (parent != -1)
+		(void)close(parent);
+	(void)close(fd);
+	errno = saved;
+	return -1;
+}
+
+enum exitcode
+place_open(struct place *place, const char *path)
+{
+	pid_t holder = 0;
+	int dir_fd = open_dir(path), lock_fd = -1;
+
+	if (dir_fd == -1) {
+		log_error("%s: %m", path);
+		return errno == EIO || errno == ENOSPC || errno == EMFILE
+			   ? EXITCODE_AGAIN
+			   : EXITCODE_FINAL;
+	}
+	switch (lock_take(dir_fd, LOCK_NAME, &lock_fd, &holder)) {
+	case LOCK_TAKEN:
+		*place = (struct place){.dir_fd = dir_fd, .lock_fd = lock_fd};
+		return EXITCODE_DONE;
+	case LOCK_HELD:
+		log_error(
+		    "%s: another walproc has it, pid %d", path, (int)holder);
+		break;
+	case LOCK_ERROR:
+		log_error("%s/" LOCK_NAME ": %m", path);
+		break;
+	}
+	(void)close(dir_fd);
+	return EXITCODE_FINAL;
+}
+
+void
+place_close(struct place *place)
+{
+	(void)close(place->dir_fd);
+	(void)close(place->lock_fd);
+}
+
+int
+place_make_fifo(const char *path)
+{
+	struct stat st;
+	int fd;
+
+	if (lstat(path, &st) == 0 && !S_ISFIFO(st.st_mode)) {
+		log_error("--acks %s: it is there and no FIFO", path);
+		return -1;
+	}
+	if (unlink(path) == -1 && errno != ENOENT) {
+		log_error("--acks %s: %m", path);
+		return -1;
+	}
+	if (mkfifo(path, 0600) == -1) {
+		log_error("--acks %s: %m", path);
+		return -1;
+	}
+	fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (fd == -1)
+		log_error("--acks %s: %m", path);
+	return fd;
+}

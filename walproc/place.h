@@ -1,0 +1,32 @@
+/*
+ * The place of a log: its directory, the lock on it, and the FIFO that brings
+ * the sink's acks where there is no socket to bring them.
+ */
+#ifndef WALPROC_PLACE_H
+#define WALPROC_PLACE_H
+
+#include "stage/exitcode.h"
+
+struct place {
+	int dir_fd;  /* owned */
+	int lock_fd; /* owned */
+};
+
+/*
+ * Opens the directory `path`, made (0700, durably) where it is not there but
+ * its parent is, and locks it. Returns EXITCODE_DONE, or what to exit with:
+ * EXITCODE_FINAL where it cannot be used or another process has it. Logged.
+ */
+enum exitcode place_open(struct place *place, const char *path);
+
+void place_close(struct place *place);
+
+/*
+ * Makes a FIFO anew at `path` and opens it for reading; call it with the place
+ * open. An older FIFO there is unlinked first: a sink of an earlier run may
+ * still be writing acks into it, which count other events. Returns its
+ * descriptor, the caller's to close, or -1; logged.
+ */
+int place_make_fifo(const char *path);
+
+#endif

@@ -1,0 +1,22 @@
+/*
+ * Quarantine: where damaged parts of a log are moved to, so that a person can
+ * look at them: the directory "quarantine" in the log's own. Nothing here is
+ * ever read again by the log.
+ */
+#ifndef WALPROC_QUARANTINE_H
+#define WALPROC_QUARANTINE_H
+
+#include "walproc/segment.h"
+
+/*
+ * Copies the bytes from..to-1 of a segment, durably, to a file whose name says
+ * segment and offset. Bytes that cannot be read are left out. Returns 0, or -1
+ * with errno set.
+ */
+int quarantine_bytes(
+    int dir_fd, const struct segment *segment, uint64_t from, uint64_t to);
+
+/* Moves a whole segment file, durably. Returns 0, or -1 with errno set. */
+int quarantine_segment(int dir_fd, uint64_t first_seq);
+
+#endif

@@ -1,0 +1,271 @@
+#include "walproc/reader.h"
+
+#include "stage/io.h"
+#include "stage/mem.h"
+#include "walproc/quarantine.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WINDOW_BYTES ((size_t)256 << 10)
+
+void
+reader_init(struct reader *reader, struct catalog *catalog, uint64_t seq)
+{
+	uint8_t *window = reader->window;
+	size_t room = reader->window_room;
+
+	*reader = (struct reader){
+	    .catalog = catalog,
+	    .next_seq = seq,
+	    .window = window,
+	    .window_room = room,
+	};
+}
+
+void
+reader_fini(struct reader *reader)
+{
+	free(reader->window);
+	*reader = (struct reader){0};
+}
+
+/* Starts anew at the first batch of a segment. The one left behind is closed,
+ * so that a long log does not take a descriptor for each of its files. */
+static void
+enter_segment(struct reader *reader, const struct segment *segment)
+{
+	struct catalog *catalog = reader->catalog;
+	struct segment *left = catalog_find(catalog, reader->segment_seq);
+
+	if (left != NULL && left != segment && left != catalog_last(catalog))
+		segment_close(left);
+	reader->segment_seq = segment->first_seq;
+	reader->offset = SEGMENT_DATA_OFFSET;
+	reader->records_left = 0;
+	reader->window_bytes = 0;
+}
+
+/*
+ * Gives the `bytes` at `offset` of the segment, up to its end. Returns 1 with
+ * *data set, 0 if they are not all there, or -1 with errno set.
+ */
+static int
+fetch(struct reader *reader, const struct segment *segment, uint64_t offset,
+    size_t bytes, const uint8_t **data)
+{
+	size_t room = bytes > WINDOW_BYTES ? bytes : WINDOW_BYTES;
+	ssize_t n;
+
+	if (offset > segment->end || segment->end - offset < bytes)
+		return 0;
+	if (offset < reader->window_offset ||
+	    offset + bytes > reader->window_offset + reader->window_bytes) {
+		if (room > reader->window_room) {
+			reader->window = mem_realloc(reader->window, room, 1);
+			reader->window_room = room;
+		}
+		/* Not behind the end: what is there now may be written. */
+		if (segment->end - offset < room)
+			room = (size_t)(segment->end - offset);
+		n = io_pread_full(segment->fd, reader->window, room, offset);
+		if (n == -1)
+			return -1;
+		reader->window_offset = offset;
+		reader->window_bytes = (size_t)n;
+		if ((size_t)n < bytes)
+			return 0;
+	}
+	*data = reader->window + (offset - reader->window_offset);
+	return 1;
+}
+
+static int
+quarantine(const struct reader *reader, const struct segment *segment,
+    uint64_t from, uint64_t to)
+{
+	if (from == to || reader->trusting_nothing)
+		return 0;
+	return quarantine_bytes(reader->catalog->dir_fd, segment, from, to);
+}
+
+/*
+ * Gives up on the bytes from..to of the segment and the events from next_seq
+ * up to `seq`, and stands at `to`, a batch header or the segment's end.
+ */
+static enum read_status
+give_up(struct reader *reader, const struct segment *segment, uint64_t from,
+    uint64_t to, uint64_t seq, struct read_event *out)
+{
+	if (quarantine(reader, segment, from, to) == -1)
+		return READ_ERROR;
+	*out = (struct read_event){
+	    .seq = reader->next_seq,
+	    .count = seq - reader->next_seq,
+	    .start = segment->position + from,
+	    .end = segment->position + to,
+	};
+	reader->next_seq = seq;
+	reader->offset = to;
+	reader->records_left = 0;
+	return READ_DAMAGE;
+}
+
+/* Looks behind a bad batch header for where the segment goes on. */
+static enum read_status
+skip_bad_batch(struct reader *reader, const struct segment *segment,
+    struct read_event *out)
+{
+	struct batch_header batch;
+	uint64_t at = segment->end, seq = segment->next_seq;
+	int found = segment_find_batch(segment, reader->offset + BATCH_ALIGN,
+	    reader->next_seq, &at, &batch);
+
+	if (found == -1)
+		return READ_ERROR;
+	if (found == 0 || at >= segment->end || batch.first_seq > seq) {
+		at = segment->end;
+		batch.first_seq = seq;
+	}
+	return give_up(
+	    reader, segment, reader->offset, at, batch.first_seq, out);
+}
+
+/* What a step found: an outcome to return, or that another step is due. */
+enum step {
+	STEP_ON,
+	STEP_OUT,
+};
+
+/* Reads the batch header at reader->offset. */
+static enum step
+step_batch(struct reader *reader, const struct segment *segment,
+    struct read_event *out, enum read_status *status)
+{
+	struct batch_header batch;
+	const uint8_t *raw;
+	int got =
+	    fetch(reader, segment, reader->offset, BATCH_HEADER_BYTES, &raw);
+
+	if (got == -1) {
+		*status = READ_ERROR;
+		return STEP_OUT;
+	}
+	if (got == 0 ||
+	    layout_get_batch(raw, segment->salt, reader->offset, &batch) !=
+		LAYOUT_OK ||
+	    layout_batch_bytes(&batch) > segment->end - reader->offset) {
+		*status = skip_bad_batch(reader, segment, out);
+		return STEP_OUT;
+	}
+	if (batch.first_seq > reader->next_seq) {
+		*status = give_up(reader, segment, reader->offset,
+		    reader->offset, batch.first_seq, out);
+		return STEP_OUT;
+	}
+	reader->batch_end = reader->offset + layout_batch_bytes(&batch);
+	reader->record_seq = batch.first_seq;
+	reader->records_left = batch.count;
+	if (batch.first_seq + batch.count <= reader->next_seq)
+		reader->records_left = 0;
+	reader->offset += BATCH_HEADER_BYTES;
+	if (reader->records_left == 0)
+		reader->offset = reader->batch_end;
+	return STEP_ON;
+}
+
+/* Moves behind the record at reader->offset, `bytes` long with its header. */
+static void
+pass_record(struct reader *reader, size_t bytes)
+{
+	reader->offset += bytes;
+	reader->record_seq++;
+	reader->records_left--;
+	if (reader->records_left == 0)
+		reader->offset = reader->batch_end;
+}
+
+/* Reads the record at reader->offset. */
+static enum step
+step_record(struct reader *reader, const struct segment *segment,
+    struct read_event *out, enum read_status *status)
+{
+	uint64_t start = reader->offset;
+	uint64_t after = reader->record_seq + reader->records_left;
+	const uint8_t *raw;
+	size_t bytes = 0;
+	int got;
+
+	*status = READ_ERROR;
+	got = fetch(reader, segment, start, RECORD_HEADER_BYTES, &raw);
+	if (got == -1)
+		return STEP_OUT;
+	if (got == 1) {
+		bytes = RECORD_HEADER_BYTES + layout_record_bytes(raw);
+		if (bytes > reader->batch_end - start)
+			got = 0;
+	}
+	if (got == 1)
+		got = fetch(reader, segment, start, bytes, &raw);
+	if (got == -1)
+		return STEP_OUT;
+	if (got == 0) {
+		*status = give_up(
+		    reader, segment, start, reader->batch_end, after, out);
+		return STEP_OUT;
+	}
+	if (reader->record_seq < reader->next_seq) {
+		pass_record(reader, bytes);
+		return STEP_ON;
+	}
+	*out = (struct read_event){
+	    .seq = reader->record_seq,
+	    .count = 1,
+	    .event = raw + RECORD_HEADER_BYTES,
+	    .bytes = bytes - RECORD_HEADER_BYTES,
+	    .start = segment->position + start,
+	    .end = segment->position + start + bytes,
+	};
+	*status = READ_EVENT;
+	if (!layout_is_record(raw, out->event, (uint32_t)out->bytes,
+		segment->salt, out->seq)) {
+		if (quarantine(reader, segment, start, start + bytes) == -1) {
+			*status = READ_ERROR;
+			return STEP_OUT;
+		}
+		*status = READ_DAMAGE;
+	}
+	pass_record(reader, bytes);
+	reader->next_seq++;
+	return STEP_OUT;
+}
+
+enum read_status
+reader_next(struct reader *reader, uint64_t last_seq, struct read_event *out)
+{
+	for (;;) {
+		enum read_status status;
+		struct segment *segment;
+		enum step step;
+
+		if (reader->next_seq > last_seq)
+			return READ_NONE;
+		segment = catalog_find(reader->catalog, reader->next_seq);
+		if (segment == NULL)
+			return READ_NONE;
+		if (segment_reopen(segment, reader->catalog->dir_fd) == -1)
+			return READ_ERROR;
+		if (segment->first_seq != reader->segment_seq)
+			enter_segment(reader, segment);
+		if (segment->first_seq > reader->next_seq)
+			return give_up(reader, segment, reader->offset,
+			    reader->offset, segment->first_seq, out);
+		if (reader->records_left > 0)
+			step = step_record(reader, segment, out, &status);
+		else
+			step = step_batch(reader, segment, out, &status);
+		if (step == STEP_OUT)
+			return status;
+	}
+}

@@ -1,0 +1,58 @@
+/*
+ * The reader: gives the events of a log in order, each one checked, and says
+ * where some are damaged. It reads ahead in large pieces and never behind the
+ * end that the catalog has for a segment. Several may read one log.
+ */
+#ifndef WALPROC_READER_H
+#define WALPROC_READER_H
+
+#include "walproc/catalog.h"
+
+struct reader {
+	struct catalog *catalog; /* borrowed */
+	uint64_t next_seq;	 /* the event to be given next */
+	uint64_t segment_seq;	 /* first_seq of the segment it stands in */
+	uint64_t offset;	 /* of the next record, or batch header */
+	uint64_t record_seq;	 /* of the record at offset */
+	uint64_t batch_end;	 /* where the next batch header is */
+	uint32_t records_left;	 /* in this batch; 0: a header is next */
+	uint8_t *window;	 /* owned: bytes read ahead */
+	size_t window_room;
+	size_t window_bytes;
+	uint64_t window_offset; /* in the segment, of the first of them */
+	bool trusting_nothing;	/* damage is expected (a tail not proven) and
+				 * not copied to the quarantine */
+};
+
+enum read_status {
+	READ_EVENT,  /* one event */
+	READ_NONE,   /* none up to the sequence number asked for */
+	READ_DAMAGE, /* some events are damaged or missing */
+	READ_ERROR,  /* errno is set; nothing has moved */
+};
+
+struct read_event {
+	uint64_t seq;
+	uint64_t count;	      /* READ_DAMAGE: how many events, from seq on */
+	const uint8_t *event; /* READ_EVENT: borrowed until the next call */
+	size_t bytes;
+	uint64_t start; /* where it starts in the log's running byte count */
+	uint64_t end;	/* one behind it */
+};
+
+/* Stands before the event `seq`. The memory of `reader` is zero or of an
+ * earlier reader_init. */
+void reader_init(struct reader *reader, struct catalog *catalog, uint64_t seq);
+
+/* Frees the memory. */
+void reader_fini(struct reader *reader);
+
+/*
+ * Gives the next event, if its sequence number is at most `last_seq`.
+ * READ_DAMAGE sets seq and count, copies the damaged bytes (if there are any)
+ * to the quarantine, and stands behind them.
+ */
+enum read_status reader_next(
+    struct reader *reader, uint64_t last_seq, struct read_event *out);
+
+#endif

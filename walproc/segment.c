@@ -1,0 +1,305 @@
+#include "walproc/segment.h"
+
+#include "stage/io.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define NAME_DIGITS 20
+#define NAME_END ".seg"
+/* Written or searched at a time. */
+#define PIECE_BYTES ((size_t)64 << 10)
+
+void
+segment_name(char name[SEGMENT_NAME_BYTES], uint64_t first_seq)
+{
+	(void)snprintf(name, SEGMENT_NAME_BYTES, "%0*" PRIu64 NAME_END,
+	    NAME_DIGITS, first_seq);
+}
+
+bool
+segment_is_name(const char *name, uint64_t *first_seq)
+{
+	char again[SEGMENT_NAME_BYTES];
+	uint64_t seq;
+
+	if (sscanf(name, "%20" SCNu64, &seq) != 1)
+		return false;
+	segment_name(again, seq);
+	if (strcmp(name, again) != 0)
+		return false;
+	*first_seq = seq;
+	return true;
+}
+
+static int
+write_zeros(int fd, uint64_t bytes)
+{
+	static const uint8_t zeros[PIECE_BYTES];
+
+	for (uint64_t at = 0; at < bytes; at += PIECE_BYTES) {
+		uint64_t left = bytes - at;
+		size_t n = left < PIECE_BYTES ? (size_t)left : PIECE_BYTES;
+
+		if (io_pwrite_full(fd, zeros, n, at) == -1)
+			return -1;
+	}
+	return 0;
+}
+
+int
+segment_make_spare(int dir_fd, uint64_t bytes)
+{
+	int fd, saved;
+
+	/* What a spare of an earlier run holds is never trusted again. */
+	if (unlinkat(dir_fd, SEGMENT_SPARE, 0) == -1 && errno != ENOENT)
+		return -1;
+	fd = openat(
+	    dir_fd, SEGMENT_SPARE, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (fd == -1)
+		return -1;
+	if (write_zeros(fd, bytes) == -1 || fdatasync(fd) == -1)
+		goto fail;
+	return fd;
+
+fail:
+	saved = errno;
+	(void)close(fd);
+	(void)unlinkat(dir_fd, SEGMENT_SPARE, 0);
+	errno = saved;
+	return -1;
+}
+
+int
+segment_start(struct segment *segment, int spare_fd, uint64_t bytes,
+    const struct segment_header *header)
+{
+	uint8_t raw[SEGMENT_HEADER_BYTES];
+
+	layout_put_segment(raw, header);
+	if (io_pwrite_full(spare_fd, raw, sizeof(raw), 0) == -1)
+		return -1;
+	if (io_pwrite_full(spare_fd, raw, sizeof(raw), SEGMENT_COPY_OFFSET) ==
+	    -1)
+		return -1;
+	*segment = (struct segment){
+	    .fd = spare_fd,
+	    .salt = header->salt,
+	    .first_seq = header->first_seq,
+	    .next_seq = header->first_seq,
+	    .end = SEGMENT_DATA_OFFSET,
+	    .bytes = bytes,
+	};
+	return 0;
+}
+
+int
+segment_publish(const struct segment *segment, int dir_fd)
+{
+	char name[SEGMENT_NAME_BYTES];
+
+	/* Before it has its name: a segment that can be seen is sound. */
+	if (fdatasync(segment->fd) == -1)
+		return -1;
+	segment_name(name, segment->first_seq);
+	if (renameat(dir_fd, SEGMENT_SPARE, dir_fd, name) == -1)
+		return -1;
+	/* The name is data too: a power cut may lose it and all it holds. */
+	return fsync(dir_fd);
+}
+
+int
+segment_write_batch(
+    struct segment *segment, uint8_t *raw, const struct batch_header *batch)
+{
+	uint64_t bytes = layout_batch_bytes(batch);
+
+	layout_put_batch(raw, batch, segment->salt, segment->end);
+	if (io_pwrite_full(segment->fd, raw, (size_t)bytes, segment->end) == -1)
+		return -1;
+	segment->end += bytes;
+	segment->next_seq = batch->first_seq + batch->count;
+	return 0;
+}
+
+/* Reads the copy of the header at `offset`. */
+static enum segment_status
+read_header(int fd, uint64_t offset, struct segment_header *header)
+{
+	uint8_t raw[SEGMENT_HEADER_BYTES] = {0};
+
+	if (io_pread_full(fd, raw, sizeof(raw), offset) == -1)
+		return SEGMENT_ERROR;
+	switch (layout_get_segment(raw, header)) {
+	case LAYOUT_OK:
+		return SEGMENT_OK;
+	case LAYOUT_NEWER:
+		return SEGMENT_NEWER;
+	case LAYOUT_BAD:
+		break;
+	}
+	return SEGMENT_BAD;
+}
+
+enum segment_status
+segment_open(struct segment *segment, int dir_fd, uint64_t first_seq,
+    struct segment_header *header)
+{
+	struct segment found = {.fd = -1, .first_seq = first_seq};
+	enum segment_status status = SEGMENT_ERROR;
+	struct stat st;
+	int saved;
+
+	if (segment_reopen(&found, dir_fd) == -1)
+		return SEGMENT_ERROR;
+	if (fstat(found.fd, &st) == -1)
+		goto fail;
+	status = read_header(found.fd, 0, header);
+	if (status == SEGMENT_BAD)
+		status = read_header(found.fd, SEGMENT_COPY_OFFSET, header);
+	if (status == SEGMENT_OK && header->first_seq != first_seq)
+		status = SEGMENT_BAD;
+	if (status != SEGMENT_OK)
+		goto fail;
+	found.salt = header->salt;
+	found.next_seq = first_seq;
+	found.end = SEGMENT_DATA_OFFSET;
+	found.bytes = (uint64_t)st.st_size;
+	*segment = found;
+	return SEGMENT_OK;
+
+fail:
+	saved = errno;
+	segment_close(&found);
+	errno = saved;
+	return status;
+}
+
+int
+segment_reopen(struct segment *segment, int dir_fd)
+{
+	char name[SEGMENT_NAME_BYTES];
+
+	if (segment->fd != -1)
+		return 0;
+	segment_name(name, segment->first_seq);
+	segment->fd = openat(dir_fd, name, O_RDWR | O_CLOEXEC);
+	return segment->fd == -1 ? -1 : 0;
+}
+
+void
+segment_close(struct segment *segment)
+{
+	if (segment->fd != -1)
+		(void)close(segment->fd);
+	segment->fd = -1;
+}
+
+/* A sound header whose records would not lie within the file is none. */
+static enum layout_status
+get_batch(const struct segment *segment, const uint8_t *raw, uint64_t offset,
+    struct batch_header *batch)
+{
+	struct batch_header found;
+
+	if (layout_get_batch(raw, segment->salt, offset, &found) != LAYOUT_OK)
+		return LAYOUT_BAD;
+	if (layout_batch_bytes(&found) > segment->bytes - offset)
+		return LAYOUT_BAD;
+	*batch = found;
+	return LAYOUT_OK;
+}
+
+int
+segment_read_batch(const struct segment *segment, uint64_t offset,
+    struct batch_header *batch, enum layout_status *status)
+{
+	uint8_t raw[BATCH_HEADER_BYTES];
+	ssize_t n = io_pread_full(segment->fd, raw, sizeof(raw), offset);
+
+	if (n == -1)
+		return -1;
+	*status = LAYOUT_BAD;
+	if ((size_t)n == sizeof(raw))
+		*status = get_batch(segment, raw, offset, batch);
+	return 0;
+}
+
+int
+segment_find_batch(const struct segment *segment, uint64_t offset,
+    uint64_t min_seq, uint64_t *at, struct batch_header *batch)
+{
+	uint8_t piece[8192];
+
+	offset = layout_align(offset);
+	for (;;) {
+		ssize_t n =
+		    io_pread_full(segment->fd, piece, sizeof(piece), offset);
+		size_t i = 0;
+
+		if (n == -1)
+			return -1;
+		for (; i + BATCH_HEADER_BYTES <= (size_t)n; i += BATCH_ALIGN) {
+			struct batch_header found;
+
+			if (get_batch(segment, piece + i, offset + i, &found) !=
+				LAYOUT_OK ||
+			    found.first_seq < min_seq)
+				continue;
+			*at = offset + i;
+			*batch = found;
+			return 1;
+		}
+		if (i == 0)
+			return 0;
+		offset += i;
+	}
+}
+
+/* Sets *end behind the last byte that is not zero; `from` if there is none
+ * at or behind it. */
+static int
+find_zeros(const struct segment *segment, uint64_t from, uint64_t *end)
+{
+	uint8_t piece[8192];
+
+	*end = from;
+	for (uint64_t at = from; at < segment->bytes;) {
+		ssize_t n =
+		    io_pread_full(segment->fd, piece, sizeof(piece), at);
+
+		if (n == -1)
+			return -1;
+		if (n == 0)
+			break;
+		for (size_t i = (size_t)n; i > 0; i--) {
+			if (piece[i - 1] == 0)
+				continue;
+			*end = at + i;
+			break;
+		}
+		at += (size_t)n;
+	}
+	return 0;
+}
+
+int
+segment_trim(struct segment *segment)
+{
+	uint64_t end;
+
+	if (find_zeros(segment, segment->end, &end) == -1)
+		return -1;
+	if (end >= segment->bytes)
+		return 0;
+	if (ftruncate(segment->fd, (off_t)end) == -1)
+		return -1;
+	segment->bytes = end;
+	return 0;
+}

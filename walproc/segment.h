@@ -1,0 +1,110 @@
+/*
+ * One segment file: made, opened, written at its end, read. What its bytes
+ * mean is in layout.h. It knows neither limits nor other segments.
+ */
+#ifndef WALPROC_SEGMENT_H
+#define WALPROC_SEGMENT_H
+
+#include "walproc/layout.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct segment {
+	int fd; /* owned; -1 while closed */
+	uint64_t salt;
+	uint64_t first_seq;
+	uint64_t next_seq; /* one behind the last event that counts */
+	uint64_t end;	   /* offset behind the last batch */
+	uint64_t bytes;	   /* size of the file */
+	uint64_t position; /* of offset 0, in the log's running byte count */
+};
+
+enum segment_status {
+	SEGMENT_OK,
+	SEGMENT_BAD,   /* neither copy of its header is sound */
+	SEGMENT_NEWER, /* a major version that is not ours */
+	SEGMENT_ERROR, /* errno is set */
+};
+
+/* Room for a segment's file name, NUL included. */
+#define SEGMENT_NAME_BYTES 32
+
+/* Writes the name of the segment that starts with `first_seq`. */
+void segment_name(char name[SEGMENT_NAME_BYTES], uint64_t first_seq);
+
+/* Says whether `name` is a segment's, and with which first sequence number. */
+bool segment_is_name(const char *name, uint64_t *first_seq);
+
+/*
+ * Makes a file of `bytes` zeros named SEGMENT_SPARE in the directory, durably
+ * but for its name, and returns its descriptor, which the caller closes; or -1
+ * with errno set and no file left behind. Zeros are written, not only
+ * reserved, so that a sync of what later overwrites them costs one flush.
+ */
+#define SEGMENT_SPARE "spare.tmp"
+int segment_make_spare(int dir_fd, uint64_t bytes);
+
+/*
+ * Writes the header into the spare, open as `spare_fd` and `bytes` long: from
+ * now on it is the segment that *segment describes and takes batches, but it
+ * has no name of its own yet and is gone after a crash. Returns 0 (*segment
+ * owns spare_fd), or -1 with errno set (it is the caller's still).
+ */
+int segment_start(struct segment *segment, int spare_fd, uint64_t bytes,
+    const struct segment_header *header);
+
+/*
+ * Syncs the file and gives it its name, durably; a file of that name is
+ * replaced in one step. Returns 0, or -1 with errno set: then the name may or
+ * may not be there, and what is in the file counts for nothing yet.
+ */
+int segment_publish(const struct segment *segment, int dir_fd);
+
+/*
+ * Writes one batch at the end: `raw` is BATCH_HEADER_BYTES to be filled in
+ * here, then batch->body_bytes of records, then zeros up to the alignment.
+ * Not synced. Returns 0, or -1 with errno set; the end is then as it was, what
+ * the file holds behind it unknown.
+ */
+int segment_write_batch(
+    struct segment *segment, uint8_t *raw, const struct batch_header *batch);
+
+/*
+ * Opens the segment file that starts with `first_seq` and reads its header.
+ * SEGMENT_OK sets *segment, with next_seq and end as of an empty one, and
+ * *header. Anything else leaves nothing open.
+ */
+enum segment_status segment_open(struct segment *segment, int dir_fd,
+    uint64_t first_seq, struct segment_header *header);
+
+/* Opens the file again if it is closed. 0, or -1 with errno set. */
+int segment_reopen(struct segment *segment, int dir_fd);
+
+/* Closes the file; the struct still describes it. */
+void segment_close(struct segment *segment);
+
+/*
+ * Reads the batch header at `offset`. LAYOUT_OK: sound, and its records lie
+ * within the file. LAYOUT_BAD: none is there. Returns 0 with *status set, or
+ * -1 with errno set.
+ */
+int segment_read_batch(const struct segment *segment, uint64_t offset,
+    struct batch_header *batch, enum layout_status *status);
+
+/*
+ * Searches for the first sound batch header at `offset` or behind it whose
+ * first sequence number is at least `min_seq`. Returns 1 with *at and *batch
+ * set, 0 if there is none, or -1 with errno set.
+ */
+int segment_find_batch(const struct segment *segment, uint64_t offset,
+    uint64_t min_seq, uint64_t *at, struct batch_header *batch);
+
+/*
+ * Cuts the zeros behind the last byte that is not zero, and behind
+ * segment->end; never anything else. Returns 0, or -1 with errno set.
+ */
+int segment_trim(struct segment *segment);
+
+#endif

@@ -1,0 +1,655 @@
+#include "walproc/wal.h"
+
+#include "stage/log.h"
+#include "stage/loop.h"
+#include "walproc/recover.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#define SEGMENT_MIN_BYTES (UINT64_C(64) << 10)
+#define SEGMENT_MAX_BYTES (UINT64_C(16) << 20)
+/* Records gathered in memory before they are written, unsynced. */
+#define BATCH_BYTES ((size_t)1 << 20)
+#define BATCH_MAX_BYTES (BATCH_BYTES + ((size_t)32 << 20))
+/* What one event costs at most beside its own bytes: the header and padding
+ * of a batch, its record's header, and the commit mark behind it. */
+#define EVENT_OVERHEAD \
+	(2 * BATCH_HEADER_BYTES + BATCH_ALIGN + RECORD_HEADER_BYTES)
+
+void
+wal_default_segment(struct wal_limits *limits)
+{
+	uint64_t bytes = limits->max_bytes / 8;
+
+	if (limits->segment_bytes != 0)
+		return;
+	if (bytes < SEGMENT_MIN_BYTES)
+		bytes = SEGMENT_MIN_BYTES;
+	if (bytes > SEGMENT_MAX_BYTES)
+		bytes = SEGMENT_MAX_BYTES;
+	limits->segment_bytes = layout_align(bytes);
+}
+
+bool
+wal_is_full_disk(int error)
+{
+	return error == ENOSPC || error == EDQUOT;
+}
+
+uint64_t
+wal_acked_seq(const struct wal *wal)
+{
+	return wal->cursor.slot.acked_seq;
+}
+
+uint64_t
+wal_elements(const struct wal *wal)
+{
+	return wal->next_seq - 1 - wal_acked_seq(wal);
+}
+
+/* Bytes that the gathered batch will take when written. */
+static uint64_t
+gathered_bytes(const struct wal *wal)
+{
+	return layout_align(buf_bytes(&wal->batch));
+}
+
+uint64_t
+wal_bytes(const struct wal *wal)
+{
+	const struct segment *last = catalog_last(&wal->catalog);
+
+	if (wal_elements(wal) == 0 || last == NULL)
+		return 0;
+	return last->position + last->end + gathered_bytes(wal) - wal->ended;
+}
+
+/* Says whether the last segment has room for what is gathered and an event of
+ * `bytes` more, with the commit mark behind it. */
+static bool
+fits_last(const struct wal *wal, size_t bytes)
+{
+	const struct segment *last = catalog_last(&wal->catalog);
+
+	return wal->writable && last->bytes - last->end >= gathered_bytes(wal) +
+							       EVENT_OVERHEAD +
+							       bytes;
+}
+
+enum wal_room
+wal_room(const struct wal *wal, size_t bytes)
+{
+	uint64_t cost = EVENT_OVERHEAD + bytes;
+
+	if (SEGMENT_DATA_OFFSET + cost > wal->limits.max_bytes)
+		return WAL_NEVER_FITS;
+	if (wal_elements(wal) == 0)
+		return WAL_ROOM;
+	if (wal_elements(wal) >= wal->limits.max_elements)
+		return WAL_FULL;
+	if (!fits_last(wal, bytes))
+		cost += SEGMENT_DATA_OFFSET;
+	if (wal_bytes(wal) + cost > wal->limits.max_bytes)
+		return WAL_FULL;
+	return WAL_ROOM;
+}
+
+/* Says whether `value` is below 90 % of `limit`. */
+static bool
+is_below(uint64_t value, uint64_t limit)
+{
+	return value < limit - limit / 10;
+}
+
+bool
+wal_is_relieved(const struct wal *wal)
+{
+	return wal_elements(wal) == 0 ||
+	       (is_below(wal_elements(wal), wal->limits.max_elements) &&
+		   is_below(wal_bytes(wal), wal->limits.max_bytes));
+}
+
+static int
+random_bytes(void *to, size_t bytes)
+{
+	/* Up to 256 bytes come whole and uninterrupted: getrandom(2). */
+	return getrandom(to, bytes, 0) == (ssize_t)bytes ? 0 : -1;
+}
+
+/* Forgets the spare and removes its file. */
+static void
+drop_spare(struct wal *wal)
+{
+	int saved = errno;
+
+	if (wal->spare_fd != -1)
+		(void)close(wal->spare_fd);
+	wal->spare_fd = -1;
+	(void)unlinkat(wal->catalog.dir_fd, SEGMENT_SPARE, 0);
+	errno = saved;
+}
+
+/*
+ * Starts a segment of at least `bytes` with the event `first_seq`, unnamed
+ * yet. Returns 0, or -1 with errno set and nothing left behind.
+ */
+static int
+start_segment(struct wal *wal, struct segment *segment, uint64_t first_seq,
+    uint64_t bytes)
+{
+	struct segment_header header = {
+	    .first_seq = first_seq,
+	    .created_ns = loop_realtime_ns(),
+	};
+
+	if (bytes < wal->limits.segment_bytes)
+		bytes = wal->limits.segment_bytes;
+	memcpy(header.log_id, wal->log_id, LOG_ID_BYTES);
+	if (random_bytes(&header.salt, sizeof(header.salt)) == -1)
+		return -1;
+	if (wal->spare_fd != -1 && wal->spare_bytes < bytes)
+		drop_spare(wal);
+	if (wal->spare_fd == -1) {
+		wal->spare_fd = segment_make_spare(wal->catalog.dir_fd, bytes);
+		wal->spare_bytes = bytes;
+	}
+	if (wal->spare_fd == -1)
+		return -1;
+	if (segment_start(segment, wal->spare_fd, wal->spare_bytes, &header) ==
+	    -1) {
+		drop_spare(wal);
+		return -1;
+	}
+	wal->spare_fd = -1;
+	return 0;
+}
+
+/* Writes what is gathered to `segment`, unsynced. 0, or -1 with errno set. */
+static int
+write_gathered(struct wal *wal, struct segment *segment)
+{
+	static const uint8_t zeros[BATCH_ALIGN];
+	size_t bytes = buf_bytes(&wal->batch);
+	struct batch_header batch = {
+	    .body_bytes = (uint32_t)(bytes - BATCH_HEADER_BYTES),
+	    .count = wal->batch_count,
+	    .first_seq = segment->next_seq,
+	    .durable_seq = wal->durable_seq,
+	    .realtime_ns = loop_realtime_ns(),
+	};
+	uint8_t *raw;
+
+	(void)buf_append(&wal->batch, zeros, gathered_bytes(wal) - bytes);
+	raw = wal->batch.data + wal->batch.start;
+	if (segment_write_batch(segment, raw, &batch) == -1)
+		return -1;
+	buf_drop(&wal->batch, buf_bytes(&wal->batch));
+	wal->batch_count = 0;
+	return 0;
+}
+
+/* Adds one event, numbered `seq`, to what is gathered for `segment`. */
+static void
+gather(struct wal *wal, const struct segment *segment, uint64_t seq,
+    const uint8_t *event, size_t bytes)
+{
+	uint8_t *to;
+
+	if (wal->batch_count == 0) {
+		to = buf_reserve(&wal->batch, BATCH_HEADER_BYTES);
+		memset(to, 0, BATCH_HEADER_BYTES);
+		buf_commit(&wal->batch, BATCH_HEADER_BYTES);
+	}
+	to = buf_reserve(&wal->batch, RECORD_HEADER_BYTES + bytes);
+	layout_put_record(to, event, (uint32_t)bytes, segment->salt, seq);
+	memcpy(to + RECORD_HEADER_BYTES, event, bytes);
+	buf_commit(&wal->batch, RECORD_HEADER_BYTES + bytes);
+	wal->batch_count++;
+}
+
+/*
+ * Copies the events behind durable_seq up to tail_seq to `segment`, as far as
+ * they are sound: the first that is not is where the power went. Returns 0, or
+ * -1 with errno set.
+ */
+static int
+copy_tail(struct wal *wal, struct segment *segment)
+{
+	struct reader reader = {0};
+	struct read_event event;
+	enum read_status status;
+	uint64_t seq = wal->durable_seq;
+	int result = -1;
+
+	reader_init(&reader, &wal->catalog, seq + 1);
+	reader.trusting_nothing = true;
+	while ((status = reader_next(&reader, wal->tail_seq, &event)) ==
+	       READ_EVENT) {
+		gather(wal, segment, ++seq, event.event, event.bytes);
+		if (buf_bytes(&wal->batch) >= BATCH_BYTES &&
+		    write_gathered(wal, segment) == -1)
+			goto out;
+	}
+	if (status == READ_ERROR)
+		goto out;
+	if (wal->batch_count > 0 && write_gathered(wal, segment) == -1)
+		goto out;
+	result = 0;
+out:
+	reader_fini(&reader);
+	return result;
+}
+
+/*
+ * Finds where the first event that is not ended starts, to the batch, and sets
+ * wal->ended. A part that cannot be followed counts as not ended.
+ */
+static int
+find_ended(struct wal *wal)
+{
+	uint64_t seq = wal_acked_seq(wal) + 1;
+	struct segment *segment = catalog_find(&wal->catalog, seq);
+	uint64_t offset = SEGMENT_DATA_OFFSET;
+
+	if (segment == NULL)
+		return 0;
+	if (segment_reopen(segment, wal->catalog.dir_fd) == -1)
+		return -1;
+	for (;;) {
+		struct batch_header batch;
+		enum layout_status status;
+
+		if (segment_read_batch(segment, offset, &batch, &status) == -1)
+			return -1;
+		if (status != LAYOUT_OK || batch.first_seq + batch.count > seq)
+			break;
+		offset += layout_batch_bytes(&batch);
+	}
+	wal->ended = segment->position + offset;
+	return 0;
+}
+
+/*
+ * After a failed sync the kernel may show pages that no disk has, so only what
+ * is written and synced anew can be relied on. The new segment gets its name
+ * when the tail is safe in it; until then the old one counts, and in that order
+ * nothing is lost at any moment.
+ */
+int
+wal_settle(struct wal *wal)
+{
+	struct segment *last = catalog_last(&wal->catalog);
+	struct segment segment;
+	int saved;
+
+	if (wal->tail_seq == 0)
+		return 0;
+	if (start_segment(wal, &segment, wal->durable_seq + 1,
+		last->bytes + SEGMENT_DATA_OFFSET + EVENT_OVERHEAD) == -1)
+		return -1;
+	if (copy_tail(wal, &segment) == -1)
+		goto fail;
+	if (segment_publish(&segment, wal->catalog.dir_fd) == -1)
+		goto fail;
+	log_info("settled a tail of %" PRIu64 " events, not proven durable",
+	    segment.next_seq - segment.first_seq);
+	last->next_seq = segment.first_seq;
+	catalog_add(&wal->catalog, &segment);
+	wal->writable = true;
+	wal->next_seq = segment.next_seq;
+	wal->durable_seq = segment.next_seq - 1;
+	wal->marked = false;
+	wal->tail_seq = 0;
+	return find_ended(wal);
+
+fail:
+	saved = errno;
+	buf_drop(&wal->batch, buf_bytes(&wal->batch));
+	wal->batch_count = 0;
+	segment_close(&segment);
+	drop_spare(wal);
+	errno = saved;
+	return -1;
+}
+
+/* Begins a new segment for an event of `bytes`. All before it is durable. */
+static int
+roll(struct wal *wal, size_t bytes)
+{
+	struct segment *last = catalog_last(&wal->catalog);
+	struct segment segment;
+	uint64_t need = SEGMENT_DATA_OFFSET + EVENT_OVERHEAD + bytes;
+	int saved;
+
+	if (start_segment(wal, &segment, wal->next_seq, need) == -1)
+		return -1;
+	if (segment_publish(&segment, wal->catalog.dir_fd) == -1) {
+		saved = errno;
+		segment_close(&segment);
+		drop_spare(wal);
+		errno = saved;
+		return -1;
+	}
+	if (wal->writable) {
+		/* Only zeros: they would count against the disk. */
+		if (ftruncate(last->fd, (off_t)last->end) == 0)
+			last->bytes = last->end;
+		segment_close(last);
+	}
+	catalog_add(&wal->catalog, &segment);
+	wal->writable = true;
+	log_debug("rolled to segment %" PRIu64, segment.first_seq);
+	return 0;
+}
+
+int
+wal_append(struct wal *wal, const uint8_t *event, size_t bytes)
+{
+	struct segment *last;
+
+	assert(wal->tail_seq == 0);
+	if (!fits_last(wal, bytes)) {
+		if (wal_sync(wal) == -1 || roll(wal, bytes) == -1)
+			return -1;
+	} else if (buf_bytes(&wal->batch) >= BATCH_BYTES) {
+		if (write_gathered(wal, catalog_last(&wal->catalog)) == -1)
+			return -1;
+	}
+	last = catalog_last(&wal->catalog);
+	if (wal_elements(wal) == 0)
+		wal->ended = last->position + last->end;
+	gather(wal, last, wal->next_seq, event, bytes);
+	wal->next_seq++;
+	return 0;
+}
+
+int
+wal_sync(struct wal *wal)
+{
+	struct segment *last = catalog_last(&wal->catalog);
+
+	if (wal->tail_seq != 0 || wal->durable_seq + 1 == wal->next_seq)
+		return 0;
+	if (wal->batch_count > 0 && write_gathered(wal, last) == -1)
+		return -1;
+	if (fdatasync(last->fd) == -1) {
+		/* Whatever the reason, this file's pages are not to be trusted
+		 * again, so it must not look like a disk that is full for now.
+		 */
+		if (wal_is_full_disk(errno))
+			errno = EIO;
+		return -1;
+	}
+	wal->durable_seq = wal->next_seq - 1;
+	wal->marked = false;
+	return 0;
+}
+
+int
+wal_mark(struct wal *wal)
+{
+	struct segment *last = catalog_last(&wal->catalog);
+	uint8_t raw[BATCH_HEADER_BYTES];
+	struct batch_header mark = {
+	    .first_seq = wal->next_seq,
+	    .durable_seq = wal->durable_seq,
+	    .realtime_ns = loop_realtime_ns(),
+	};
+
+	if (wal->marked || !wal->writable || wal->batch_count > 0)
+		return 0;
+	wal->marked = true;
+	if (last->bytes - last->end < sizeof(raw))
+		return 0;
+	return segment_write_batch(last, raw, &mark);
+}
+
+/* Makes the spare. Returns 0, or -1 with errno set. */
+static int
+make_spare(struct wal *wal)
+{
+	uint64_t bytes = wal->limits.segment_bytes;
+
+	wal->spare_fd = segment_make_spare(wal->catalog.dir_fd, bytes);
+	wal->spare_bytes = bytes;
+	return wal->spare_fd == -1 ? -1 : 0;
+}
+
+int
+wal_prepare(struct wal *wal)
+{
+	const struct segment *last = catalog_last(&wal->catalog);
+	uint64_t bytes = wal->limits.segment_bytes;
+	uint64_t most;
+
+	if (wal->spare_fd != -1 || !wal->writable ||
+	    last->end < last->bytes / 2)
+		return 0;
+	/* The promise on disk use holds with the spare in it. */
+	if (__builtin_add_overflow(wal->limits.max_bytes, 2 * bytes, &most))
+		most = UINT64_MAX;
+	if (catalog_bytes(&wal->catalog) + bytes > most)
+		return 0;
+	return make_spare(wal) == -1 && !wal_is_full_disk(errno) ? -1 : 0;
+}
+
+int
+wal_probe(struct wal *wal)
+{
+	if (wal_settle(wal) == -1)
+		return -1;
+	return wal->spare_fd == -1 ? make_spare(wal) : 0;
+}
+
+void
+wal_end(struct wal *wal, uint64_t count, uint64_t position, enum wal_end how)
+{
+	struct cursor_slot *slot = &wal->cursor.slot;
+
+	assert(slot->acked_seq + count <= wal->durable_seq);
+	slot->acked_seq += count;
+	wal->ended = position;
+	switch (how) {
+	case WAL_DELIVERED:
+		slot->delivered += count;
+		break;
+	case WAL_REJECTED:
+		slot->rejected += count;
+		break;
+	case WAL_DROPPED:
+		slot->dropped += count;
+		break;
+	case WAL_QUARANTINED:
+		slot->quarantined += count;
+		break;
+	}
+}
+
+void
+wal_count_refused(struct wal *wal)
+{
+	wal->cursor.slot.refused++;
+	wal->cursor_saved = UINT64_MAX;
+}
+
+/* Unlinks the segments all of whose events are ended, but never the last,
+ * which carries the numbering on. */
+static int
+drop_ended(struct wal *wal)
+{
+	struct catalog *catalog = &wal->catalog;
+	bool synced = false;
+
+	while (catalog->count > 1 &&
+	       catalog->segments[0].next_seq - 1 <= wal_acked_seq(wal)) {
+		char name[SEGMENT_NAME_BYTES];
+
+		/* Else a power cut could leave a cursor that points at
+		 * events which are gone. */
+		if (!synced && cursor_sync(&wal->cursor) == -1)
+			return -1;
+		synced = true;
+		segment_name(name, catalog->segments[0].first_seq);
+		if (unlinkat(catalog->dir_fd, name, 0) == -1 && errno != ENOENT)
+			return -1;
+		catalog_drop_first(catalog);
+	}
+	return 0;
+}
+
+int
+wal_save(struct wal *wal)
+{
+	if (wal->cursor_saved == wal_acked_seq(wal))
+		return 0;
+	if (cursor_write(&wal->cursor) == -1)
+		return -1;
+	wal->cursor_saved = wal_acked_seq(wal);
+	return drop_ended(wal);
+}
+
+int
+wal_rewind(struct wal *wal, struct reader *reader)
+{
+	reader_init(reader, &wal->catalog, wal_acked_seq(wal) + 1);
+	return find_ended(wal);
+}
+
+/* Fills the cursor of a log whose own is lost: all that is there is not yet
+ * ended, all before it was. */
+static void
+guess_cursor(struct wal *wal)
+{
+	struct cursor_slot *slot = &wal->cursor.slot;
+
+	*slot = (struct cursor_slot){0};
+	if (wal->catalog.count > 0)
+		slot->acked_seq = wal->catalog.segments[0].first_seq - 1;
+	slot->delivered = slot->acked_seq;
+}
+
+/* Opens cursor and segments; cursor and log belong together afterwards. */
+static enum wal_status
+open_files(struct wal *wal, struct recovered *found)
+{
+	bool lost;
+	enum cursor_status cursor =
+	    cursor_open(&wal->cursor, wal->catalog.dir_fd, &lost);
+	enum recover_status recover;
+
+	if (cursor == CURSOR_ERROR)
+		log_error("cursor: %m");
+	if (cursor == CURSOR_NEWER)
+		log_error("cursor: made by a newer version");
+	if (cursor == CURSOR_ERROR || cursor == CURSOR_NEWER)
+		return cursor == CURSOR_NEWER ? WAL_NEWER : WAL_ERROR;
+	if (lost)
+		log_warn("cursor: both slots are damaged: what is stored is "
+			 "sent again");
+	recover =
+	    recover_scan(&wal->catalog, wal->cursor.slot.acked_seq, found);
+	if (recover == RECOVER_OK && cursor == CURSOR_OK && found->has_log_id &&
+	    memcmp(found->log_id, wal->cursor.slot.log_id, LOG_ID_BYTES) != 0) {
+		log_warn("cursor: of another log: what is stored is sent "
+			 "again");
+		cursor = CURSOR_NONE;
+		catalog_fini(&wal->catalog);
+		recover = recover_scan(&wal->catalog, 0, found);
+	}
+	if (recover != RECOVER_OK)
+		return recover == RECOVER_NEWER ? WAL_NEWER : WAL_ERROR;
+	if (cursor == CURSOR_NONE)
+		guess_cursor(wal);
+	else if (!found->has_log_id)
+		memcpy(found->log_id, wal->cursor.slot.log_id, LOG_ID_BYTES);
+	if (cursor == CURSOR_NONE && !found->has_log_id &&
+	    random_bytes(found->log_id, LOG_ID_BYTES) == -1)
+		return WAL_ERROR;
+	return WAL_OPEN;
+}
+
+/* Takes over what the scan found. 0, or -1 with errno set. */
+static int
+take_over(struct wal *wal, const struct recovered *found)
+{
+	memcpy(wal->log_id, found->log_id, LOG_ID_BYTES);
+	memcpy(wal->cursor.slot.log_id, found->log_id, LOG_ID_BYTES);
+	wal->next_seq = found->next_seq;
+	wal->durable_seq = found->proven_seq;
+	if (wal->durable_seq >= wal->next_seq)
+		wal->durable_seq = wal->next_seq - 1;
+	if (wal->durable_seq + 1 < wal->next_seq)
+		wal->tail_seq = wal->next_seq - 1;
+	/* Both slots are written once, so that no later write of one has to
+	 * find room on a full disk. */
+	if (cursor_write(&wal->cursor) == -1 ||
+	    cursor_write(&wal->cursor) == -1 || cursor_sync(&wal->cursor) == -1)
+		return -1;
+	wal->cursor_saved = wal_acked_seq(wal);
+	if (unlinkat(wal->catalog.dir_fd, SEGMENT_SPARE, 0) == -1 &&
+	    errno != ENOENT)
+		return -1;
+	if (drop_ended(wal) == -1 || find_ended(wal) == -1)
+		return -1;
+	if (wal_settle(wal) == -1) {
+		if (!wal_is_full_disk(errno))
+			return -1;
+		log_warn("disk full: the log takes nothing until there is "
+			 "room to settle its tail");
+	}
+	return 0;
+}
+
+enum wal_status
+wal_open(struct wal *wal, int dir_fd, const struct wal_limits *limits)
+{
+	struct recovered found;
+	enum wal_status status;
+
+	*wal = (struct wal){
+	    .limits = *limits,
+	    .spare_fd = -1,
+	    .cursor = {.fd = -1},
+	    .marked = true,
+	};
+	wal_default_segment(&wal->limits);
+	catalog_init(&wal->catalog, dir_fd);
+	buf_init(&wal->batch, BATCH_MAX_BYTES);
+	status = open_files(wal, &found);
+	if (status == WAL_OPEN && take_over(wal, &found) == -1) {
+		log_error("log: %m");
+		status = WAL_ERROR;
+	}
+	if (status != WAL_OPEN) {
+		cursor_close(&wal->cursor);
+		catalog_fini(&wal->catalog);
+	}
+	return status;
+}
+
+int
+wal_close(struct wal *wal)
+{
+	struct segment *last = catalog_last(&wal->catalog);
+	int result = 0;
+
+	if (wal_save(wal) == -1 || cursor_sync(&wal->cursor) == -1 ||
+	    wal_mark(wal) == -1)
+		result = -1;
+	/* With the mark durable the next start finds all of it proven. */
+	if (wal->writable && result == 0 &&
+	    (ftruncate(last->fd, (off_t)last->end) == -1 ||
+		fdatasync(last->fd) == -1))
+		result = -1;
+	drop_spare(wal);
+	cursor_close(&wal->cursor);
+	catalog_fini(&wal->catalog);
+	buf_fini(&wal->batch);
+	return result;
+}

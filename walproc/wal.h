@@ -1,0 +1,165 @@
+/*
+ * The log: a directory of segments with a cursor. Events go in at the end, are
+ * made durable in groups, and leave at the front once they are ended. It knows
+ * neither peers nor JSON. One process has a log open at a time; that is for
+ * the caller to see to (stage/lock.h).
+ *
+ * Order of work: wal_append any number of times, then wal_sync; only then may
+ * the events be acked to where they came from, or be given to the sink.
+ *
+ * After wal_append or wal_sync failed with anything but a full disk (see
+ * wal_is_full_disk) what the kernel has in its pages cannot be trusted: sync
+ * no more, ack nothing, end the process (fsync(2), NOTES). The next wal_open
+ * writes what was not proven durable to a new segment before it is acked.
+ */
+#ifndef WALPROC_WAL_H
+#define WALPROC_WAL_H
+
+#include "stage/buf.h"
+#include "walproc/catalog.h"
+#include "walproc/cursor.h"
+#include "walproc/reader.h"
+
+#include <stdbool.h>
+
+struct wal_limits {
+	uint64_t max_elements;	/* events not ended; UINT64_MAX: no limit */
+	uint64_t max_bytes;	/* their bytes on disk; UINT64_MAX: no limit */
+	uint64_t segment_bytes; /* size of a segment file */
+};
+
+struct wal {
+	struct wal_limits limits;
+	struct catalog catalog;
+	struct cursor cursor;
+	uint8_t log_id[LOG_ID_BYTES];
+	bool writable;	       /* the last segment is ours to append to */
+	uint64_t next_seq;     /* of the next event appended */
+	uint64_t durable_seq;  /* all up to here is durable */
+	uint64_t tail_seq;     /* last event found at the start that was not
+				* proven durable and is not settled yet; 0 if
+				* there is none */
+	uint64_t ended;	       /* where what is not ended starts, in the running
+				* byte count */
+	uint64_t cursor_saved; /* acked_seq in the cursor file */
+	bool marked;	       /* the last sync is on record in the file */
+	int spare_fd;	       /* zeros for the next segment, or -1 */
+	uint64_t spare_bytes;
+	struct buf batch; /* header and records not yet written */
+	uint32_t batch_count;
+};
+
+enum wal_status {
+	WAL_OPEN,
+	WAL_NEWER, /* made by a newer version: nothing was touched */
+	WAL_ERROR, /* errno is set; already logged */
+};
+
+/* How an event ended. */
+enum wal_end {
+	WAL_DELIVERED,
+	WAL_REJECTED,
+	WAL_DROPPED,
+	WAL_QUARANTINED,
+};
+
+enum wal_room {
+	WAL_ROOM,	/* it fits */
+	WAL_FULL,	/* it does not fit now */
+	WAL_NEVER_FITS, /* not even into an empty log */
+};
+
+/*
+ * Sets segment_bytes where it is 0: an eighth of max_bytes, from 64 KiB to
+ * 16 MiB.
+ */
+void wal_default_segment(struct wal_limits *limits);
+
+/*
+ * Opens the log in the directory `dir_fd`, borrowed until wal_close, and makes
+ * it if there is none. What an earlier process left is scanned (recover.h),
+ * what was not proven durable written again.
+ */
+enum wal_status wal_open(
+    struct wal *wal, int dir_fd, const struct wal_limits *limits);
+
+/* Saves the cursor durably, cuts unused zeros, and closes. Nothing gathered
+ * since the last sync is written. Returns 0, or -1 with errno set. */
+int wal_close(struct wal *wal);
+
+/* Events not ended, and what they take on disk with all that is around them.
+ * Gathered ones are counted. */
+uint64_t wal_elements(const struct wal *wal);
+uint64_t wal_bytes(const struct wal *wal);
+
+/* Says whether an event of `bytes` may be appended under the limits. */
+enum wal_room wal_room(const struct wal *wal, size_t bytes);
+
+/* Says whether both measures are below 90 % of their limits. */
+bool wal_is_relieved(const struct wal *wal);
+
+/* Says whether `error` is one of a full disk, which passes: ENOSPC, EDQUOT. */
+bool wal_is_full_disk(int error);
+
+/*
+ * Writes the tail that the start found and that is not proven durable to a new
+ * segment, and drops what of it is not sound. Nothing may be appended before
+ * that is done; wal_open does it, but for a full disk. Returns 0 (also if there
+ * is nothing to do), or -1 with errno set and all as it was.
+ */
+int wal_settle(struct wal *wal);
+
+/*
+ * Tries whether a disk that was full has room again: settles, and makes a
+ * spare. Returns 0, or -1 with errno set.
+ */
+int wal_probe(struct wal *wal);
+
+/*
+ * Gathers one event, which wal_room allowed, and gives it the number
+ * wal->next_seq. Returns 0, or -1 with errno set and the event not taken;
+ * after an error of a full disk all is as it was, and it can be tried again.
+ */
+int wal_append(struct wal *wal, const uint8_t *event, size_t bytes);
+
+/* Writes what is gathered and makes it durable. 0, or -1 with errno set. */
+int wal_sync(struct wal *wal);
+
+/*
+ * Puts on record that the last sync returned, so that damage to what it made
+ * durable is known from a torn tail. Worth its bytes only when no batch
+ * follows at once. Returns 0, or -1 with errno set.
+ */
+int wal_mark(struct wal *wal);
+
+/*
+ * Makes a spare for the next segment, if it is needed soon, there is none and
+ * the limits leave room. Work for a quiet moment. A full disk is no error
+ * here. Returns 0, or -1 with errno set.
+ */
+int wal_prepare(struct wal *wal);
+
+/*
+ * Ends `count` events that follow the last ended one, up to `position` in the
+ * running byte count (struct read_event).
+ */
+void wal_end(
+    struct wal *wal, uint64_t count, uint64_t position, enum wal_end how);
+
+/* Counts one event that was refused at intake into the dead letters. */
+void wal_count_refused(struct wal *wal);
+
+/*
+ * Saves what wal_end and wal_count_refused said, and unlinks segments that
+ * nothing needs any more. Returns 0, or -1 with errno set.
+ */
+int wal_save(struct wal *wal);
+
+/* Returns the highest sequence number ended. */
+uint64_t wal_acked_seq(const struct wal *wal);
+
+/* Stands the reader before the first event that is not ended. Returns 0, or
+ * -1 with errno set. */
+int wal_rewind(struct wal *wal, struct reader *reader);
+
+#endif

@@ -1,0 +1,91 @@
+/*
+ * The stage between source and sink: takes events in, makes them durable, acks
+ * them, gives them to the sink, and ends them when the sink has acked them.
+ * One turn takes all that is ready, appends it, syncs once, and acks all of it;
+ * meanwhile the next events gather in the kernel's socket or pipe.
+ */
+#ifndef WALPROC_WALPROC_H
+#define WALPROC_WALPROC_H
+
+#include "stage/chan.h"
+#include "stage/exitcode.h"
+#include "stage/log.h"
+#include "walproc/dead.h"
+#include "walproc/flight.h"
+#include "walproc/patch.h"
+#include "walproc/wal.h"
+
+struct walproc_options {
+	struct wal_limits limits;
+	size_t read_count;	   /* events given and not acked, at most */
+	size_t max_event_bytes;	   /* as it came */
+	int64_t drain_timeout_ns;  /* after the end of input; LOOP_NEVER */
+	enum framing framing;	   /* of the output; FRAMING_AUTO */
+	int acks_fd;		   /* FIFO with the sink's acks, borrowed; -1 */
+	bool acks_none;		   /* written is delivered */
+	const struct patch *patch; /* borrowed */
+};
+
+enum walproc_state {
+	WALPROC_RUNNING,
+	WALPROC_DRAINING, /* the input has ended */
+	WALPROC_STOPPING, /* told to stop: what is here is made safe */
+	WALPROC_DONE,
+};
+
+/* Why nothing is taken in. */
+enum walproc_block {
+	WALPROC_OPEN,	  /* it is */
+	WALPROC_FULL_LOG, /* a limit is reached */
+	WALPROC_FULL_DISK,
+};
+
+struct walproc {
+	struct walproc_options options;
+	enum walproc_state state;
+	enum walproc_block block;
+	enum exitcode exitcode; /* what walproc_run returns when done */
+	struct loop loop;
+	struct chan up;	  /* the source: events in, answers out */
+	struct chan down; /* the sink: events out, answers in */
+	struct wal wal;
+	struct reader reader; /* where the delivery stands */
+	struct reader lookup; /* for events that the sink rejects */
+	struct flight flight;
+	struct dead dead;
+	struct buf patched;   /* the event at hand, patched */
+	uint64_t taken;	      /* events of the input stream that are in the log
+			       * or the dead letters */
+	uint64_t taken_acked; /* of these: acked to the source */
+	uint64_t refused;     /* of these: in the dead letters */
+	bool is_skipping;     /* inside a line that is too long */
+	bool is_behind;	      /* whole events are left for the next turn */
+	bool has_read;	      /* bytes came in this turn */
+	bool sink_is_open;    /* the sink's breaker is open: send nothing */
+	int64_t deadline_ns;  /* of draining or stopping */
+	int64_t retry_ns;     /* when to try a full disk again */
+	char log_id[2 * LOG_ID_BYTES + 1];
+	bool block_is_told; /* the log says that the intake is paused */
+	struct log_limit block_limit;
+	struct log_limit refuse_limit;
+	struct log_limit damage_limit;
+};
+
+/*
+ * Opens the log in the directory `dir_fd`, borrowed, and takes fd 0 and fd 1 as
+ * source and sink. Returns EXITCODE_DONE, or what to exit with; that is logged.
+ */
+enum exitcode walproc_open(
+    struct walproc *walproc, int dir_fd, const struct walproc_options *options);
+
+/*
+ * Runs until the input has ended and all is delivered, or a signal says stop,
+ * or a peer or the disk fails. Returns what to exit with.
+ */
+enum exitcode walproc_run(struct walproc *walproc);
+
+/* Closes the log cleanly, unless the run failed on it, and frees all. Returns
+ * `exitcode`, or EXITCODE_AGAIN if closing failed. */
+enum exitcode walproc_close(struct walproc *walproc, enum exitcode exitcode);
+
+#endif
