@@ -97,6 +97,7 @@ $(foreach program,$(PROGRAMS),$(eval $(call program_rules,$(program))))
 wrap = $(WRAP_$(notdir $(1)):%=-Wl,--wrap=%)
 WRAP_check_io = pread pwrite read write
 WRAP_check_log = clock_gettime
+WRAP_check_wal = fdatasync
 
 $(BUILD)/t/check_%: $(BUILD)/t/check_%.o $(ARCHIVES)
 	$(call say,LD)$(CC) $(CFLAGS) $(SANFLAGS) $(LDFLAGS) $(call wrap,$@) -o $@ $< \

@@ -19,7 +19,7 @@ DONE, FINAL, AGAIN = 0, 100, 111
 
 # How long something that must happen may take: generous, because it costs
 # nothing where it does happen, and machines are slow and loaded at times.
-PATIENCE = 60.0
+PATIENCE = float(os.environ.get("WALPIPE_PATIENCE", "60"))
 
 
 def program(name):

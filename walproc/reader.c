@@ -112,31 +112,39 @@ give_up(struct reader *reader, const struct segment *segment, uint64_t from,
 	return READ_DAMAGE;
 }
 
+/* What a step found: an outcome to return, or that another step is due. */
+enum step {
+	STEP_ON,
+	STEP_OUT,
+};
+
 /* Looks behind a bad batch header for where the segment goes on. */
-static enum read_status
+static enum step
 skip_bad_batch(struct reader *reader, const struct segment *segment,
-    struct read_event *out)
+    struct read_event *out, enum read_status *status)
 {
 	struct batch_header batch;
 	uint64_t at = segment->end, seq = segment->next_seq;
 	int found = segment_find_batch(segment, reader->offset + BATCH_ALIGN,
 	    reader->next_seq, &at, &batch);
 
-	if (found == -1)
-		return READ_ERROR;
+	if (found == -1) {
+		*status = READ_ERROR;
+		return STEP_OUT;
+	}
 	if (found == 0 || at >= segment->end || batch.first_seq > seq) {
 		at = segment->end;
 		batch.first_seq = seq;
 	}
-	return give_up(
-	    reader, segment, reader->offset, at, batch.first_seq, out);
+	if (batch.first_seq == reader->next_seq) {
+		/* What is damaged was before what is asked for. */
+		reader->offset = at;
+		return STEP_ON;
+	}
+	*status =
+	    give_up(reader, segment, reader->offset, at, batch.first_seq, out);
+	return STEP_OUT;
 }
-
-/* What a step found: an outcome to return, or that another step is due. */
-enum step {
-	STEP_ON,
-	STEP_OUT,
-};
 
 /* Reads the batch header at reader->offset. */
 static enum step
@@ -155,10 +163,8 @@ step_batch(struct reader *reader, const struct segment *segment,
 	if (got == 0 ||
 	    layout_get_batch(raw, segment->salt, reader->offset, &batch) !=
 		LAYOUT_OK ||
-	    layout_batch_bytes(&batch) > segment->end - reader->offset) {
-		*status = skip_bad_batch(reader, segment, out);
-		return STEP_OUT;
-	}
+	    layout_batch_bytes(&batch) > segment->end - reader->offset)
+		return skip_bad_batch(reader, segment, out, status);
 	if (batch.first_seq > reader->next_seq) {
 		*status = give_up(reader, segment, reader->offset,
 		    reader->offset, batch.first_seq, out);

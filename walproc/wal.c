@@ -629,6 +629,7 @@ wal_open(struct wal *wal, int dir_fd, const struct wal_limits *limits)
 	if (status != WAL_OPEN) {
 		cursor_close(&wal->cursor);
 		catalog_fini(&wal->catalog);
+		buf_fini(&wal->batch);
 	}
 	return status;
 }

@@ -340,13 +340,21 @@ commit(struct walproc *walproc)
 	return 0;
 }
 
+/* Says whether there is something that the sink may be given now. */
+static bool
+can_deliver(const struct walproc *walproc)
+{
+	return flight_has_room(&walproc->flight) && !walproc->sink_is_open &&
+	       !walproc->down.out_broken &&
+	       buf_bytes(&walproc->down.out) < DELIVER_BYTES &&
+	       walproc->reader.next_seq <= walproc->wal.durable_seq;
+}
+
 /* Gives the sink what the window and its queue allow. */
 static int
 deliver(struct walproc *walproc)
 {
-	while (flight_has_room(&walproc->flight) && !walproc->sink_is_open &&
-	       !walproc->down.out_broken &&
-	       buf_bytes(&walproc->down.out) < DELIVER_BYTES) {
+	while (can_deliver(walproc)) {
 		struct flight_event flight = {.count = 1};
 		struct read_event event;
 		unsigned long held;
@@ -558,7 +566,9 @@ wait_turn(struct walproc *walproc)
 		loop_until(loop, loop_now_ns() + 10 * LOOP_NS_PER_MS);
 	if (walproc->block == WALPROC_FULL_DISK)
 		loop_until(loop, walproc->retry_ns);
-	if (walproc->is_behind)
+	/* Work that is left over, or was found at the start. */
+	if (walproc->is_behind ||
+	    (walproc->state != WALPROC_STOPPING && can_deliver(walproc)))
 		loop_until(loop, 0);
 	/* Written to a socket at once: no poll will tell of it. */
 	if (walproc->options.acks_none &&

@@ -1,0 +1,559 @@
+"""walproc alone, between a source and a sink that this test plays over real
+sockets and pipes: what it promises to each, and that it keeps it over kill -9.
+"""
+
+import base64
+import json
+import os
+import signal
+import socket
+import subprocess
+
+import pytest
+from support import (AGAIN, DONE, FINAL, Frames, Process, events_of, frame,
+                     program, wait_until)
+
+
+class Wal:
+    """A running walproc with its neighbours' ends of two socketpairs."""
+
+    def __init__(self, directory, *options):
+        self.source, theirs_in = socket.socketpair()
+        self.sink, theirs_out = socket.socketpair()
+        self.process = Process(
+            [program("walproc"), "-d", directory / "wal", *options],
+            directory / "walproc.log", stdin=theirs_in, stdout=theirs_out)
+        theirs_in.close()
+        theirs_out.close()
+        self.answers = Frames(self.source)
+        self.events = Frames(self.sink)
+        self.acked = 0
+
+    def send(self, *events):
+        self.source.sendall(b"".join(frame(e) for e in events))
+
+    def answer(self):
+        """The next message to the source."""
+        return json.loads(self.answers.next())
+
+    def wait_acked(self, count):
+        """Reads the source's side until `count` events are acked."""
+        while self.acked < count:
+            answer = self.answer()
+            self.acked = answer.get("ack", self.acked)
+        assert self.acked == count
+
+    def event(self):
+        """The next event that the sink is given, or None at the end."""
+        payload = self.events.next()
+        return None if payload is None else json.loads(payload)
+
+    def ack(self, count):
+        self.sink.sendall(frame({"ack": count}))
+
+    def end_input(self):
+        self.source.shutdown(socket.SHUT_WR)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.source.close()
+        self.sink.close()
+
+
+def numbered(first, count):
+    return [{"n": n} for n in range(first, first + count)]
+
+
+def wal_files(directory):
+    return sorted(p.name for p in (directory / "wal").iterdir())
+
+
+def dead_letters(directory):
+    letters = events_of(directory / "wal" / "dead-letters.ndjson")
+    return [(e["reason"], base64.b64decode(e["bytes"])) for e in letters]
+
+
+def run_pipe(directory, data, *options, **run):
+    """walproc in a shell pipe with --acks none; returns what came out."""
+    done = subprocess.run(
+        [program("walproc"), "-d", directory / "wal", "--acks", "none",
+         *options], input=data, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, timeout=60, **run)
+    return done.returncode, done.stdout, done.stderr.decode()
+
+
+def test_events_flow_through_and_are_acked_each_way(tmp_path):
+    with Wal(tmp_path) as wal:
+        wal.send(*numbered(0, 5))
+        wal.wait_acked(5)
+        assert [wal.event() for _ in range(5)] == numbered(0, 5)
+        wal.ack(5)
+        wal.end_input()
+        assert wal.process.wait() == DONE
+        assert wal.event() is None
+
+
+def test_the_source_is_acked_while_the_sink_takes_nothing(tmp_path):
+    with Wal(tmp_path) as wal:
+        wal.send(*numbered(0, 100))
+        wal.wait_acked(100)
+
+
+def test_an_event_keeps_its_bytes(tmp_path):
+    event = b'{ "b" : 1.50E+3, "a":[1 , "\\u00e4\xc3\xa4"],\t"b":null }'
+    with Wal(tmp_path) as wal:
+        wal.send(event)
+        assert wal.events.next() == event
+
+
+def test_the_sink_is_given_at_most_read_count_events(tmp_path):
+    with Wal(tmp_path, "--read-count", "3") as wal:
+        wal.send(*numbered(0, 10))
+        wal.wait_acked(10)
+        assert [wal.event()["n"] for _ in range(3)] == [0, 1, 2]
+        wal.sink.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            wal.sink.recv(1)
+        wal.sink.settimeout(None)
+        wal.ack(2)
+        assert [wal.event()["n"] for _ in range(2)] == [3, 4]
+
+
+def test_unacked_events_come_again_first_after_a_restart(tmp_path):
+    with Wal(tmp_path) as wal:
+        wal.send(*numbered(0, 10))
+        wal.wait_acked(10)
+        assert [wal.event()["n"] for _ in range(10)] == list(range(10))
+        wal.ack(4)
+        wal.process.signal(signal.SIGTERM)
+        assert wal.process.wait() == DONE
+    with Wal(tmp_path) as wal:
+        wal.send({"n": 10})
+        assert [wal.event()["n"] for _ in range(7)] == list(range(4, 11))
+
+
+def test_numbers_in_the_log_are_never_used_again(tmp_path):
+    seen = []
+    for _ in range(4):
+        with Wal(tmp_path, "--insert", "seq=${seq}", "--insert",
+                 "log=${log_id}") as wal:
+            wal.send({}, {}, {})
+            wal.wait_acked(3)
+            for n in range(3):
+                seen.append(wal.event())
+                wal.ack(n + 1)
+            wal.end_input()
+            assert wal.process.wait() == DONE
+    assert [e["seq"] for e in seen] == list(range(1, 13))
+    assert len({e["log"] for e in seen}) == 1
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_kill_at_any_moment_loses_nothing_that_was_acked(tmp_path, seed):
+    """The source sends on and resends what was not acked; the sink acks now
+    and then; walproc is killed in between, 20 times."""
+    next_new, acked_total = 0, 0
+    received = []
+    for round_ in range(20):
+        with Wal(tmp_path, "--max-elements", "100000") as wal:
+            base = acked_total
+            batch = numbered(base, 50 + (seed * 7 + round_ * 13) % 200)
+            next_new = max(next_new, base + len(batch))
+            wal.send(*batch)
+            while wal.acked < len(batch) * (round_ % 4) // 4:
+                wal.acked = wal.answer().get("ack", wal.acked)
+            for count in range((seed + round_ * 5) % 30):
+                event = wal.event()
+                received.append(event["n"])
+                if count % 3 == 0:
+                    wal.ack(count + 1)
+            wal.process.kill()
+            # An ack that was sent before the death counts.
+            while (answer := wal.answers.next()) is not None:
+                wal.acked = json.loads(answer).get("ack", wal.acked)
+            acked_total = base + wal.acked
+    with Wal(tmp_path, "--max-elements", "100000") as wal:
+        wal.end_input()
+        count = 0
+        while (event := wal.event()) is not None:
+            received.append(event["n"])
+            count += 1
+            wal.ack(count)
+        assert wal.process.wait() == DONE
+    assert set(range(acked_total)) <= set(received)
+    # Order: the first time that each number came is in order.
+    firsts = list(dict.fromkeys(received))
+    assert firsts == sorted(firsts)
+
+
+def test_max_elements_is_exact_and_the_breaker_opens_and_closes(tmp_path):
+    with Wal(tmp_path, "--max-elements", "10", "--read-count", "1") as wal:
+        wal.send(*numbered(0, 25))
+        answers = []
+        while not any("breaker" in a for a in answers):
+            answers.append(wal.answer())
+        if "ack" not in answers[-1]:
+            answers.append(wal.answer())
+        assert {"ack": 10} in answers
+        opened = [a for a in answers if "breaker" in a]
+        assert [a["breaker"] for a in opened] == ["open"]
+        assert "10 events" in opened[0]["reason"]
+        # Below 90 % means 8 of 10: not at 9.
+        assert wal.event()["n"] == 0
+        wal.ack(1)
+        assert wal.event()["n"] == 1
+        wal.source.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            wal.source.recv(1)
+        wal.source.settimeout(None)
+        wal.ack(2)
+        assert wal.answer() == {"breaker": "closed"}
+
+
+def test_max_bytes_is_hard_on_disk(tmp_path):
+    limit, segment = 200_000, 65536
+    with Wal(tmp_path, "--max-bytes", str(limit)) as wal:
+        wal.send(*({"n": n, "x": "y" * 1000} for n in range(220)))
+        while wal.answer().get("breaker") != "open":
+            pass
+        used = sum(p.stat().st_size for p in (tmp_path / "wal").iterdir()
+                   if p.is_file())
+        assert limit * 0.9 < used < limit + 2 * segment + 65536
+
+
+def test_an_event_that_can_never_fit_is_a_dead_letter(tmp_path):
+    with Wal(tmp_path, "--max-bytes", "8192") as wal:
+        wal.send({"x": "y" * 9000}, {"n": 1})
+        wal.wait_acked(2)
+        assert wal.event() == {"n": 1}
+    assert dead_letters(tmp_path)[0][0] == "does not fit into --max-bytes"
+
+
+def test_a_rejected_event_goes_to_the_dead_letters(tmp_path):
+    with Wal(tmp_path) as wal:
+        wal.send(*numbered(0, 4))
+        wal.wait_acked(4)
+        for _ in range(4):
+            wal.event()
+        wal.sink.sendall(frame({"reject": 2, "reason": "too big"}))
+        wal.ack(4)
+        wal.end_input()
+        assert wal.process.wait() == DONE
+    assert dead_letters(tmp_path) == [("too big", b'{"n": 1}')]
+    letters = events_of(tmp_path / "wal" / "dead-letters.ndjson")
+    assert letters[0]["seq"] == 2
+
+
+def test_the_sinks_breaker_stops_the_delivery(tmp_path):
+    with Wal(tmp_path) as wal:
+        wal.sink.sendall(frame({"breaker": "open", "reason": "x"}))
+        wal.sink.sendall(frame({"unknown": [1]}))
+        wal.process.child.poll()
+        wal.send({"n": 0})
+        wal.wait_acked(1)
+        # The breaker may have come after the first event was given; then
+        # the second shows it.
+        wal.send({"n": 1})
+        wal.wait_acked(2)
+        wal.sink.sendall(frame({"breaker": "closed"}))
+        assert wal.event()["n"] == 0
+        assert wal.event()["n"] == 1
+
+
+@pytest.mark.parametrize("hostile", [
+    frame({"ack": 5}), frame({"ack": -1}), frame({"ack": 1.5}),
+    frame({"ack": "1"}), frame(b"{"), frame(b"[]"), b"GET / HTTP/1.1\r\n\r\n",
+    frame({"reject": 1}), frame({"breaker": "maybe"}), b"\0\xff\xff\xff",
+])
+def test_a_sink_that_answers_nonsense_ends_the_run_and_loses_nothing(
+        tmp_path, hostile):
+    with Wal(tmp_path) as wal:
+        wal.sink.sendall(hostile)
+        assert wal.process.wait() == AGAIN
+        assert "sink: " in wal.process.text()
+    with Wal(tmp_path) as wal:
+        wal.send({"n": 1})
+        wal.wait_acked(1)
+        assert wal.event() == {"n": 1}
+
+
+def test_acks_that_fall_are_nonsense(tmp_path):
+    with Wal(tmp_path) as wal:
+        wal.send(*numbered(0, 3))
+        for _ in range(3):
+            wal.event()
+        wal.ack(2)
+        wal.ack(1)
+        assert wal.process.wait() == AGAIN
+
+
+def test_a_sink_that_leaves_ends_the_run(tmp_path):
+    with Wal(tmp_path) as wal:
+        wal.send({"n": 0})
+        wal.wait_acked(1)
+        wal.sink.close()
+        assert wal.process.wait() == AGAIN
+        assert "sink left: 1 events stay in the log" in wal.process.text()
+
+
+def test_end_of_input_delivers_the_rest_and_waits_for_the_acks(tmp_path):
+    with Wal(tmp_path) as wal:
+        wal.send(*numbered(0, 50))
+        wal.end_input()
+        for n in range(50):
+            assert wal.event() == {"n": n}
+            assert wal.process.is_running()
+            wal.ack(n + 1)
+        assert wal.process.wait() == DONE
+
+
+def test_drain_timeout_leaves_the_rest_in_the_log(tmp_path):
+    with Wal(tmp_path, "--drain-timeout", "0.1") as wal:
+        wal.send(*numbered(0, 5))
+        wal.end_input()
+        assert wal.process.wait() == AGAIN
+        assert "5 events stay in the log" in wal.process.text()
+    with Wal(tmp_path) as wal:
+        assert wal.event() == {"n": 0}
+
+
+def test_a_frame_cut_off_by_the_source_is_sent_again_by_it(tmp_path):
+    with Wal(tmp_path) as wal:
+        wal.source.sendall(frame({"n": 0}) + frame({"n": 1})[:-1])
+        wal.wait_acked(1)
+        wal.source.shutdown(socket.SHUT_WR)
+        assert wal.event() == {"n": 0}
+        wal.ack(1)
+        assert wal.process.wait() == AGAIN
+        assert "ended within a frame" in wal.process.text()
+    assert dead_letters(tmp_path) == []
+
+
+def test_a_second_walproc_is_told_who_has_the_log(tmp_path):
+    with Wal(tmp_path) as wal:
+        wal.send({"n": 0})
+        wal.wait_acked(1)
+        code, _, log = run_pipe(tmp_path, b"")
+        assert code == FINAL
+        assert f"pid {wal.process.pid}" in log
+
+
+def test_directory_and_files_are_private(tmp_path):
+    os.umask(0)
+    run_pipe(tmp_path, b'{"n":1}\nbad\n')
+    assert (tmp_path / "wal").stat().st_mode & 0o777 == 0o700
+    for path in (tmp_path / "wal").iterdir():
+        assert path.stat().st_mode & 0o777 == 0o600, path
+
+
+def test_output_without_a_way_back_is_refused(tmp_path):
+    done = subprocess.run([program("walproc"), "-d", tmp_path / "wal"],
+                          input=b"", stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE)
+    assert done.returncode == FINAL
+    assert b"--acks PATH" in done.stderr and b"--acks none" in done.stderr
+    assert not (tmp_path / "wal").exists()
+
+
+@pytest.mark.parametrize("data", [
+    b'{"n":1}\n{"n":2}\n', b'{"n":1}\r\n{"n":2}', frame(b'{"n":1}') +
+    frame(b'{"n":2}')])
+def test_a_pipe_in_either_framing(tmp_path, data):
+    code, out, _ = run_pipe(tmp_path, data)
+    assert (code, out) == (DONE, b'{"n":1}\n{"n":2}\n')
+
+
+def test_an_event_with_raw_line_ends_stays_one_line(tmp_path):
+    code, out, _ = run_pipe(tmp_path, frame(b'{\n"a" :\r\n"b"}'))
+    assert (code, out) == (DONE, b'{ "a" :  "b"}\n')
+
+
+def test_insert_and_upsert_with_placeholders(tmp_path):
+    env = dict(os.environ, WALPIPE_SITE='a"b')
+    code, out, _ = run_pipe(
+        tmp_path, b'{"id":1,"v":0}\n', "--insert", "hostname=${hostname}",
+        "--insert", "site=${env:WALPIPE_SITE}", "--insert", "seq=${seq}",
+        "--insert", "at=${ingest_ns}", "--insert", "in=${instance}",
+        "--upsert", "v=[1,2]", "--instance", "07", env=env)
+    assert code == DONE
+    event = json.loads(out)
+    assert list(event) == ["id", "v", "hostname", "site", "seq", "at", "in"]
+    assert event["hostname"] == socket.gethostname()
+    assert event["site"] == 'a"b' and event["v"] == [1, 2]
+    assert event["seq"] == 1 and event["in"] == "07"
+    assert event["at"] > 1_600_000_000_000_000_000
+
+
+DEEP = 100_000
+BAD_INPUT = {
+    "broken object": (b'{"a":1', "',' or '}' expected"),
+    "broken array": (b'[1,2', "',' or ']' expected"),
+    "broken string": (b'{"a":"b', "string not closed"),
+    "no JSON": (b"hello", "value expected"),
+    "empty line": (b"", "empty"),
+    "only blanks": (b"  \t ", "empty"),
+    "two values": (b'{"a":1} {"b":2}', "more than one value"),
+    "trailing comma": (b'{"a":1,}', "key expected"),
+    "missing colon": (b'{"a" 1}', "':' expected"),
+    "key without quotes": (b"{a:1}", "key expected"),
+    "single quotes": (b"{'a':1}", "key expected"),
+    "leading zero": (b'{"a":01}', "number with a leading zero"),
+    "plus sign": (b'{"a":+1}', "value expected"),
+    "bare point": (b'{"a":1.}', "digit expected in a number"),
+    "bare exponent": (b'{"a":1e}', "digit expected in a number"),
+    "NaN": (b'{"a":NaN}', "value expected"),
+    "control character": (b'{"a":"\x01"}',
+                          "raw control character in a string"),
+    "tab in a string": (b'{"a":"\t"}', "raw control character in a string"),
+    "NUL": (b'{"a":\x00}', "value expected"),
+    "NUL in a string": (b'{"a":"\x00"}', "raw control character in a string"),
+    "unknown escape": (b'{"a":"\\x41"}', "unknown escape in a string"),
+    "half an escape": (b'{"a":"\\u12"}', "\\u without four hex digits"),
+    "invalid UTF-8": (b'{"a":"\xff"}', "invalid UTF-8"),
+    "overlong UTF-8": (b'{"a":"\xc0\xaf"}', "invalid UTF-8"),
+    "UTF-8 surrogate": (b'{"a":"\xed\xa0\x80"}', "invalid UTF-8"),
+    "cut UTF-8": (b'{"a":"\xe2\x82"}', "invalid UTF-8"),
+    "byte order mark": (b'\xef\xbb\xbf{"a":1}', "value expected"),
+    "comment": (b'{"a":1} // x', "more than one value"),
+    "deep nesting": (b"[" * DEEP + b"]" * DEEP, "nested too deep"),
+    "existing key": (b'{"hostname":1}',
+                     'insert: the key "hostname" exists already'),
+    "existing key, escaped": (b'{"host\\u006eame":1}',
+                              'insert: the key "hostname" exists already'),
+    "not an object": (b"[1]",
+                      "not an object: nothing can be inserted into it"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_INPUT)
+@pytest.mark.parametrize("framing", ["ndjson", "length"])
+def test_bad_input_is_kept_apart_and_good_goes_on(tmp_path, name, framing):
+    bad, reason = BAD_INPUT[name]
+    events = [b'{"n":0}', bad, b'{"n":2}']
+    if framing == "length":
+        data = b"".join(frame(e) for e in events)
+    else:
+        data = b"\n".join(events) + b"\n"
+    code, out, log = run_pipe(tmp_path, data, "--insert",
+                              "hostname=${hostname}")
+    assert code == DONE
+    assert [json.loads(line)["n"] for line in out.splitlines()] == [0, 2]
+    assert dead_letters(tmp_path) == [(reason, bad)]
+    assert "event 2 of the input: " in log
+
+
+def test_a_line_of_16_mib_is_kept_apart(tmp_path):
+    line = b'{"a":"' + b"x" * (16 << 20) + b'"}'
+    code, out, _ = run_pipe(tmp_path, b'{"n":0}\n' + line + b'\n{"n":2}\n')
+    assert (code, out) == (DONE, b'{"n":0}\n{"n":2}\n')
+    assert dead_letters(tmp_path) == [("longer than an event may be", line)]
+
+
+def test_a_last_line_of_16_mib_without_its_end_is_kept_apart(tmp_path):
+    line = b"y" * ((16 << 20) + 7)
+    code, out, _ = run_pipe(tmp_path, b'{"n":0}\n' + line)
+    assert (code, out) == (DONE, b'{"n":0}\n')
+    assert dead_letters(tmp_path) == [("longer than an event may be", line)]
+
+
+def test_the_largest_event_goes_through(tmp_path):
+    line = b'{"a":"' + b"x" * ((1 << 24) - 1 - 8) + b'"}'
+    assert len(line) == (1 << 24) - 1
+    code, out, _ = run_pipe(tmp_path, line + b"\n", "--max-elements", "10")
+    assert (code, out) == (DONE, line + b"\n")
+
+
+def test_max_event_bytes(tmp_path):
+    code, out, _ = run_pipe(tmp_path, b'{"a":12}\n{"a":123}\n',
+                            "--max-event-bytes", "8")
+    assert (code, out) == (DONE, b'{"a":12}\n')
+    assert dead_letters(tmp_path) == [("longer than 8 bytes", b'{"a":123}')]
+
+
+@pytest.mark.parametrize("tail", [
+    b"\x00\x00\x00\x05{}", b"\x00\x00", b"not a frame at all"])
+def test_length_framing_that_breaks_off_keeps_what_is_there(tmp_path, tail):
+    code, out, log = run_pipe(tmp_path, frame(b'{"n":0}') + tail)
+    assert (code, out) == (AGAIN, b'{"n":0}\n')
+    assert [e for _, e in dead_letters(tmp_path)] == [tail]
+    assert "error input: " in log
+
+
+def test_a_half_written_dead_letter_is_cut(tmp_path):
+    run_pipe(tmp_path, b"bad\n")
+    path = tmp_path / "wal" / "dead-letters.ndjson"
+    whole = path.read_bytes()
+    path.write_bytes(whole + b'{"time":"2026-')
+    run_pipe(tmp_path, b"")
+    assert path.read_bytes() == whole
+
+
+def test_sigterm_takes_in_what_the_pipe_holds(tmp_path):
+    """A source behind a pipe cannot send again, so nothing that it wrote
+    before the signal is left behind."""
+    read_end, write_end = os.pipe()
+    with open(tmp_path / "out", "wb") as out:
+        process = Process(
+            [program("walproc"), "-d", tmp_path / "wal", "--acks", "none"],
+            tmp_path / "log", stdin=read_end, stdout=out)
+    os.close(read_end)
+    process.wait_log("events stored")
+    os.write(write_end, b"".join(b'{"n":%d}\n' % n for n in range(900)))
+    assert process.stop() == DONE
+    os.close(write_end)
+    code, out, _ = run_pipe(tmp_path, b"")
+    seen = events_of(tmp_path / "out") + [json.loads(x)
+                                          for x in out.splitlines()]
+    assert {e["n"] for e in seen} == set(range(900))
+
+
+def test_acks_through_a_fifo(tmp_path):
+    acks = tmp_path / "wal" / "acks"
+    process = Process(
+        [program("walproc"), "-d", tmp_path / "wal", "--acks", acks],
+        tmp_path / "log", stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process.child.stdin.write(b'{"n":1}\n{"n":2}\n')
+    process.child.stdin.close()
+    wait_until(acks.is_fifo, "the FIFO")
+    with open(acks, "wb", buffering=0) as fifo:
+        assert process.child.stdout.readline() == b'{"n":1}\n'
+        assert process.child.stdout.readline() == b'{"n":2}\n'
+        fifo.write(frame({"ack": 1}))
+        fifo.write(frame({"ack": 2}))
+        assert process.wait() == DONE
+    process.child.stdout.close()
+
+
+def test_acks_at_a_path_that_is_no_fifo_is_refused(tmp_path):
+    (tmp_path / "file").write_text("precious")
+    code, _, log = run_pipe(tmp_path, b"", "--acks", tmp_path / "file")
+    assert code == FINAL and "no FIFO" in log
+    assert (tmp_path / "file").read_text() == "precious"
+
+
+@pytest.mark.parametrize("options, words", [
+    (["--read-count", "0"], "--read-count 0: a whole number from 1"),
+    (["--read-count", "x"], "--read-count x: "),
+    (["--max-elements", "-1"], "--max-elements -1: "),
+    (["--max-bytes", "100"], "--max-bytes 100: "),
+    (["--max-event-bytes", "16777216"], "--max-event-bytes 16777216: "),
+    (["--insert", "novalue"], "--insert novalue: KEY=VALUE expected"),
+    (["--insert", "a=${what}"], "unknown placeholder ${what}"),
+    (["--insert", "a=${env:NO_SUCH_VARIABLE}"], "NO_SUCH_VARIABLE is not set"),
+    (["--insert", "a=1", "--upsert", "a=2"], "the key is given twice"),
+    (["--framing", "xml"], "--framing xml: "),
+    (["--drain-timeout", "soon"], "--drain-timeout soon: "),
+    (["--sync", "never"], "--sync never: not built yet"),
+    (["--on-full", "drop_oldest"], "--on-full drop_oldest: not built yet"),
+    (["--nonsense"], "--nonsense: unknown option"),
+    (["--read-count"], "--read-count: its value is missing"),
+    (["more"], "more: not expected"),
+])
+def test_wrong_usage_is_refused(tmp_path, options, words):
+    code, _, log = run_pipe(tmp_path, b"", *options)
+    assert code == FINAL
+    assert words in log
+    assert not (tmp_path / "wal").exists()
