@@ -1,0 +1,111 @@
+/*
+ * JSON from any bytes: what the strict check lets pass, cJSON reads too, but
+ * for what it is known not to read, and both find the same members.
+ */
+#include "stage/json.h"
+
+#include <cjson/cJSON.h>
+
+#include <assert.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* cJSON reads no number that is longer. */
+#define CJSON_NUMBER_BYTES 63
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
+
+/* Says whether cJSON may refuse or misread checked JSON: it knows no single
+ * surrogates and no long numbers, and U+0000 ends its strings. */
+static bool
+is_beyond_cjson(const uint8_t *in, size_t bytes)
+{
+	size_t number = 0;
+
+	for (size_t i = 0; i < bytes; i++) {
+		bool digit = in[i] != 0 && strchr("0123456789+-.eE", in[i]);
+
+		number = digit ? number + 1 : 0;
+		if (number > CJSON_NUMBER_BYTES)
+			return true;
+		if (bytes - i < 6 || in[i] != '\\' || in[i + 1] != 'u')
+			continue;
+		if (in[i + 2] == 'd' || in[i + 2] == 'D' ||
+		    memcmp(in + i + 2, "0000", 4) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Walks the members and compares each with cJSON's, where that has any. */
+static void
+check_members(const uint8_t *in, size_t bytes, const cJSON *object)
+{
+	const cJSON *child = object == NULL ? NULL : object->child;
+	struct json_member m;
+	const char *why;
+	size_t at = 0, place;
+
+	while (json_next_member(in, bytes, &at, &m)) {
+		assert(m.key >= 1 && m.key + m.key_bytes < m.value);
+		assert(m.value + m.value_bytes <= at && at < bytes);
+		assert(
+		    json_check(in + m.key - 1, m.key_bytes + 2, &why, &place));
+		assert(json_check(in + m.value, m.value_bytes, &why, &place));
+		if (object == NULL)
+			continue;
+		assert(child != NULL);
+		assert(json_key_is(in + m.key, m.key_bytes, child->string));
+		child = child->next;
+	}
+	assert(child == NULL);
+	assert(in[at] == '}');
+}
+
+static void
+check_accepted(const uint8_t *in, size_t bytes)
+{
+	cJSON *value = NULL;
+
+	assert(json_is_utf8(in, bytes));
+	if (!is_beyond_cjson(in, bytes)) {
+		value = cJSON_ParseWithLength((const char *)in, bytes);
+		assert(value != NULL);
+		assert(json_is_object(in, bytes) == cJSON_IsObject(value));
+	}
+	if (json_is_object(in, bytes))
+		check_members(in, bytes, value);
+	cJSON_Delete(value);
+}
+
+/* What is escaped can stand in a string. */
+static void
+check_escape(const uint8_t *in, size_t bytes)
+{
+	uint8_t *text = malloc(6 * bytes + 2);
+	const char *why;
+	size_t n, at;
+
+	assert(text != NULL);
+	text[0] = '"';
+	n = 1 + json_escape(text + 1, in, bytes);
+	text[n++] = '"';
+	assert(json_check(text, n, &why, &at));
+	free(text);
+}
+
+int
+LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
+{
+	const char *why = NULL;
+	size_t at = SIZE_MAX;
+
+	if (json_check(data, bytes, &why, &at))
+		check_accepted(data, bytes);
+	else
+		assert(why != NULL && at <= bytes);
+	if (json_is_utf8(data, bytes))
+		check_escape(data, bytes);
+	return 0;
+}
