@@ -129,7 +129,7 @@ deps:
 
 demo: deps
 	@$(MAKE) --no-print-directory all
-	@WALPIPE_BIN=$(abspath $(BUILD))/bin $(PYTHON) conf/demo.py
+	@WALPIPE_BIN=$(abspath $(BUILD))/bin $(PYTHON) t/demo.py
 
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 \

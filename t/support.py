@@ -158,6 +158,25 @@ class Server:
         self.kill()
 
 
+def stored_events(directory):
+    """The events in a log directory, by number, read from its segment files
+    as walseg(5) describes them (checksums aside): what is on disk, whatever
+    walproc says of it."""
+    events = {}
+    for path in sorted(Path(directory).glob("*.seg")):
+        data = path.read_bytes()
+        at = 1024
+        while data[at:at + 4] == b"WPBH":
+            body, count, _, seq = struct.unpack_from(">IIIQ", data, at + 4)
+            record = at + 48
+            for n in range(seq, seq + count):
+                size = struct.unpack_from(">I", data, record)[0]
+                events[n] = data[record + 8:record + 8 + size]
+                record += 8 + size
+            at += (48 + body + 7) // 8 * 8
+    return events
+
+
 def frame(payload):
     """One event or message in `length` framing."""
     if not isinstance(payload, bytes):

@@ -1,19 +1,21 @@
 """A websocket listener for tests and the demo: Debian's python3-websockets
 does the protocol, this file only says what happens to a message.
 
-Each message is appended to the file --out as one line, with one write(2),
-before the next is read, so that kill -9 loses none that was handled. Prints
-"port N" once it listens on 127.0.0.1.
+Each message is appended to the file --out as one line, with one write(2), as
+it is read and before anything behind it is: so a ping that was sent behind a
+message is answered only when the message is in the file, and kill -9 loses
+none that a pong stands for. Prints "port N" once it listens on 127.0.0.1.
 """
 
 import argparse
 import asyncio
 import json
+import logging
 import os
 import signal
 import sys
 
-import websockets
+from websockets.legacy.server import WebSocketServerProtocol, serve
 
 
 def arguments():
@@ -38,8 +40,20 @@ def line_of(message):
     return message.replace(b"\n", b" ") + b"\n"
 
 
+def recorder(out):
+    """The library's protocol, which also writes what it reads."""
+    class Recorder(WebSocketServerProtocol):
+        async def read_message(self):
+            message = await super().read_message()
+            if message is not None:
+                os.write(out, line_of(message))
+            return message
+    return Recorder
+
+
 async def main():
     args = arguments()
+    logging.getLogger("websockets").setLevel(logging.CRITICAL)
     out = os.open(args.out, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     stop = asyncio.get_running_loop().create_future()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -48,17 +62,17 @@ async def main():
 
     async def handle(connection, path=None):
         count = 0
-        async for message in connection:
-            os.write(out, line_of(message))
+        async for _ in connection:
             count += 1
             if args.app_ack:
                 await connection.send(json.dumps({"ack": count}))
             if count == args.close_after:
                 await connection.close(args.close_code, "as told")
 
-    async with websockets.serve(handle, "127.0.0.1", args.port,
-                                max_size=args.max_size, compression=None,
-                                subprotocols=args.subprotocol) as server:
+    async with serve(handle, "127.0.0.1", args.port,
+                     create_protocol=recorder(out),
+                     max_size=args.max_size, compression=None,
+                     subprotocols=args.subprotocol) as server:
         print("port", server.sockets[0].getsockname()[1], flush=True,
               file=sys.stderr if args.out == "/dev/stdout" else sys.stdout)
         await stop

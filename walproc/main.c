@@ -346,30 +346,40 @@ run(struct command *command)
 	return exitcode;
 }
 
+/* Does what the command line says. */
+static enum exitcode
+obey(struct command *command)
+{
+	char hostname[HOST_NAME_MAX + 1] = "localhost";
+	struct patch *patch;
+	enum exitcode exitcode;
+
+	(void)gethostname(hostname, sizeof(hostname) - 1);
+	patch = compile_patch(command, hostname);
+	if (patch == NULL)
+		return EXITCODE_FINAL;
+	command->options.patch = patch;
+	exitcode = run(command);
+	patch_free(patch);
+	return exitcode;
+}
+
 int
 main(int argc, char **argv)
 {
 	struct command command;
-	struct patch *patch;
-	char hostname[HOST_NAME_MAX + 1] = "localhost";
-	enum exitcode exitcode;
+	enum exitcode exitcode = EXITCODE_DONE;
 
 	mem_init();
 	log_init("walproc", LOG_INFO);
 	if (io_claim_stdio() == -1)
 		return EXITCODE_AGAIN;
-	if (parse_command(argc, argv, &command) == -1)
-		return EXITCODE_FINAL;
-	if (command.is_over)
-		return EXITCODE_DONE;
-	log_init("walproc", command.level);
-	(void)gethostname(hostname, sizeof(hostname) - 1);
-	patch = compile_patch(&command, hostname);
-	if (patch == NULL)
-		return EXITCODE_FINAL;
-	command.options.patch = patch;
-	exitcode = run(&command);
-	patch_free(patch);
+	if (parse_command(argc, argv, &command) == -1) {
+		exitcode = EXITCODE_FINAL;
+	} else if (!command.is_over) {
+		log_init("walproc", command.level);
+		exitcode = obey(&command);
+	}
 	free(command.changes);
 	return exitcode;
 }
