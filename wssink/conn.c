@@ -1,0 +1,521 @@
+#include "wssink/conn.h"
+
+#include "stage/mem.h"
+
+#include <curl/curl.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+/* One TLS record carries at most this; see conn_send. */
+#define BLOCK_BYTES ((size_t)16 << 10)
+#define FIRST_ROOM 4
+
+/* A descriptor that libcurl waits for while it connects. */
+struct wanted {
+	curl_socket_t fd;
+	short events;
+	size_t slot; /* this turn's slot in the loop */
+};
+
+struct conn {
+	const struct conn_options *options; /* borrowed */
+	const struct conn_url *url;	    /* borrowed */
+	CURLM *multi;
+	CURL *easy; /* NULL: down */
+	bool is_tls;
+	bool is_up;
+	bool is_drained;       /* the last read found nothing more */
+	curl_socket_t fd;      /* libcurl's; valid while it is up */
+	size_t slot;	       /* of fd */
+	int64_t timer_ns;      /* when libcurl wants to be called */
+	struct wanted *wanted; /* owned; kept by on_socket */
+	size_t wanted_count;
+	size_t wanted_room;
+	struct wanted *watched; /* owned; what this turn watches */
+	size_t watched_count;
+	size_t watched_room;
+	size_t block_bytes; /* in block, offered to libcurl, not taken */
+	uint8_t block[BLOCK_BYTES];
+	char error[CURL_ERROR_SIZE]; /* libcurl writes here */
+	char why[CONN_WHY_BYTES];
+};
+
+/* Gets one part of a URL as memory of ours; NULL if the URL has none. */
+static char *
+get_part(CURLU *parsed, CURLUPart part, unsigned flags)
+{
+	char *text, *copy;
+
+	if (curl_url_get(parsed, part, &text, flags) != CURLUE_OK)
+		return NULL;
+	copy = mem_strdup(text);
+	curl_free(text);
+	return copy;
+}
+
+static bool
+is_visible_ascii(const char *text)
+{
+	for (; *text != '\0'; text++)
+		if (*text <= ' ' || *text > '~')
+			return false;
+	return true;
+}
+
+/* Takes the parts out of a parsed URL; `is_tls` chose its scheme. */
+static int
+take_parts(struct conn_url *url, CURLU *parsed, bool is_tls, const char **why)
+{
+	char *host = get_part(parsed, CURLUPART_HOST, CURLU_PUNYCODE);
+	char *port = get_part(parsed, CURLUPART_PORT, CURLU_NO_DEFAULT_PORT);
+	char *path = get_part(parsed, CURLUPART_PATH, 0);
+	char *query = get_part(parsed, CURLUPART_QUERY, 0);
+	int result = -1;
+
+	*why = "the URL has no host";
+	if (host == NULL || path == NULL || host[0] == '\0')
+		goto done;
+	url->user = get_part(parsed, CURLUPART_USER, CURLU_URLDECODE);
+	url->password = get_part(parsed, CURLUPART_PASSWORD, CURLU_URLDECODE);
+	if (url->user != NULL && url->password == NULL)
+		url->password = mem_strdup("");
+	url->host = mem_printf(
+	    "%s%s%s", host, port == NULL ? "" : ":", port == NULL ? "" : port);
+	url->target = mem_printf("%s%s%s", path, query == NULL ? "" : "?",
+	    query == NULL ? "" : query);
+	url->shown = mem_printf("%s://%s%s%s", is_tls ? "wss" : "ws", url->host,
+	    path, query == NULL ? "" : "?...");
+	(void)curl_url_set(parsed, CURLUPART_USER, NULL, 0);
+	(void)curl_url_set(parsed, CURLUPART_PASSWORD, NULL, 0);
+	url->plain = get_part(parsed, CURLUPART_URL, 0);
+	*why = "the URL cannot be written as a request";
+	if (url->plain != NULL && is_visible_ascii(url->host) &&
+	    is_visible_ascii(url->target))
+		result = 0;
+done:
+	free(host);
+	free(port);
+	free(path);
+	free(query);
+	return result;
+}
+
+/* As take_parts, once a fragment is ruled out (RFC 6455, section 3). */
+static int
+check_parts(struct conn_url *url, CURLU *parsed, bool is_tls, const char **why)
+{
+	char *fragment = get_part(parsed, CURLUPART_FRAGMENT, 0);
+
+	if (fragment != NULL) {
+		free(fragment);
+		*why = "a websocket URL has no fragment (#)";
+		return -1;
+	}
+	return take_parts(url, parsed, is_tls, why);
+}
+
+int
+conn_url_parse(struct conn_url *url, const char *text, const char **why)
+{
+	CURLU *parsed;
+	CURLUcode code;
+	const char *rest;
+	char *plain;
+	bool is_tls = strncasecmp(text, "wss://", 6) == 0;
+	int result = -1;
+
+	*url = (struct conn_url){0};
+	if (!is_tls && strncasecmp(text, "ws://", 5) != 0) {
+		*why = "the URL does not begin with ws:// or wss://";
+		return -1;
+	}
+	rest = text + strlen(is_tls ? "wss://" : "ws://");
+	/* libcurl would overlook one slash more. */
+	if (rest[0] == '/') {
+		*why = "the URL has no host";
+		return -1;
+	}
+	parsed = curl_url();
+	if (parsed == NULL) {
+		*why = "libcurl has no URL parser";
+		return -1;
+	}
+	plain = mem_printf("%s://%s", is_tls ? "https" : "http", rest);
+	code = curl_url_set(parsed, CURLUPART_URL, plain, CURLU_URLENCODE);
+	if (code == CURLUE_OK)
+		result = check_parts(url, parsed, is_tls, why);
+	else
+		*why = curl_url_strerror(code);
+	if (result == -1)
+		conn_url_fini(url);
+	free(plain);
+	curl_url_cleanup(parsed);
+	return result;
+}
+
+void
+conn_url_fini(struct conn_url *url)
+{
+	free(url->plain);
+	free(url->shown);
+	free(url->host);
+	free(url->target);
+	free(url->user);
+	free(url->password);
+	*url = (struct conn_url){0};
+}
+
+/* libcurl's word on a descriptor: what to wait for, or no more. */
+static int
+on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *unused)
+{
+	struct conn *conn = arg;
+	size_t i = 0;
+
+	(void)easy;
+	(void)unused;
+	while (i < conn->wanted_count && conn->wanted[i].fd != fd)
+		i++;
+	if (what == CURL_POLL_REMOVE) {
+		if (i < conn->wanted_count)
+			conn->wanted[i] = conn->wanted[--conn->wanted_count];
+		return 0;
+	}
+	if (i == conn->wanted_room) {
+		conn->wanted_room = i == 0 ? FIRST_ROOM : 2 * i;
+		conn->wanted = mem_realloc(
+		    conn->wanted, conn->wanted_room, sizeof(conn->wanted[0]));
+	}
+	if (i == conn->wanted_count)
+		conn->wanted_count++;
+	conn->wanted[i] = (struct wanted){
+	    .fd = fd,
+	    .events = (short)(((what & CURL_POLL_IN) != 0 ? POLLIN : 0) |
+			      ((what & CURL_POLL_OUT) != 0 ? POLLOUT : 0)),
+	};
+	return 0;
+}
+
+/* libcurl's word on when to call it; -1 is never. */
+static int
+on_timer(CURLM *multi, long timeout_ms, void *arg)
+{
+	struct conn *conn = arg;
+
+	(void)multi;
+	conn->timer_ns = timeout_ms < 0
+			     ? LOOP_NEVER
+			     : loop_now_ns() + timeout_ms * LOOP_NS_PER_MS;
+	return 0;
+}
+
+struct conn *
+conn_new(const struct conn_options *options, const struct conn_url *url)
+{
+	struct conn *conn = mem_calloc(1, sizeof(*conn));
+
+	conn->options = options;
+	conn->url = url;
+	conn->timer_ns = LOOP_NEVER;
+	conn->is_tls = strncmp(url->plain, "https:", 6) == 0;
+	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
+		free(conn);
+		return NULL;
+	}
+	conn->multi = curl_multi_init();
+	if (conn->multi == NULL) {
+		curl_global_cleanup();
+		free(conn);
+		return NULL;
+	}
+	(void)curl_multi_setopt(
+	    conn->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+	(void)curl_multi_setopt(conn->multi, CURLMOPT_SOCKETDATA, conn);
+	(void)curl_multi_setopt(conn->multi, CURLMOPT_TIMERFUNCTION, on_timer);
+	(void)curl_multi_setopt(conn->multi, CURLMOPT_TIMERDATA, conn);
+	return conn;
+}
+
+void
+conn_free(struct conn *conn)
+{
+	if (conn == NULL)
+		return;
+	conn_stop(conn);
+	(void)curl_multi_cleanup(conn->multi);
+	curl_global_cleanup();
+	free(conn->wanted);
+	free(conn->watched);
+	free(conn);
+}
+
+/* Notes why `what` failed, in libcurl's words for this case if it has any. */
+static void
+note_why(struct conn *conn, CURLcode code)
+{
+	const char *text =
+	    conn->error[0] != '\0' ? conn->error : curl_easy_strerror(code);
+
+	(void)snprintf(conn->why, sizeof(conn->why), "%s", text);
+	conn->error[0] = '\0';
+}
+
+/* The options that name files and the proxy. */
+static CURLcode
+set_files(CURL *easy, const struct conn_options *options)
+{
+	const struct {
+		CURLoption option;
+		const char *value;
+	} table[] = {
+	    {CURLOPT_PROXY, options->proxy},
+	    {CURLOPT_CAINFO, options->ca_file},
+	    {CURLOPT_SSLCERT, options->cert_file},
+	    {CURLOPT_SSLKEY, options->key_file},
+	};
+	CURLcode code = CURLE_OK;
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
+		if (code == CURLE_OK && table[i].value != NULL)
+			code = curl_easy_setopt(
+			    easy, table[i].option, table[i].value);
+	return code;
+}
+
+/* The options that are numbers. */
+static CURLcode
+set_numbers(CURL *easy, const struct conn_options *options)
+{
+	const struct {
+		CURLoption option;
+		long value;
+	} table[] = {
+	    {CURLOPT_CONNECT_ONLY, 1},
+	    {CURLOPT_NOSIGNAL, 1},
+	    /* Else closing would wait for a name server that is away. */
+	    {CURLOPT_QUICK_EXIT, 1},
+	    /* A websocket begins in HTTP/1.1; ALPN would else pick h2. */
+	    {CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1},
+	    /* RFC 6455 4.1: CONNECT, for ws too. */
+	    {CURLOPT_HTTPPROXYTUNNEL, 1},
+	    /* A server that moved is found by the next try. */
+	    {CURLOPT_DNS_CACHE_TIMEOUT, 0},
+	    {CURLOPT_FRESH_CONNECT, 1},
+	    {CURLOPT_CONNECTTIMEOUT_MS, (long)options->connect_timeout_ms},
+	    {CURLOPT_SSL_VERIFYPEER, options->is_insecure ? 0 : 1},
+	    {CURLOPT_SSL_VERIFYHOST, options->is_insecure ? 0 : 2},
+	};
+	CURLcode code = CURLE_OK;
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
+		if (code == CURLE_OK)
+			code = curl_easy_setopt(
+			    easy, table[i].option, table[i].value);
+	return code;
+}
+
+int
+conn_start(struct conn *conn)
+{
+	CURLcode code = CURLE_OUT_OF_MEMORY;
+
+	conn->error[0] = '\0';
+	conn->block_bytes = 0;
+	conn->easy = curl_easy_init();
+	if (conn->easy == NULL)
+		goto fail;
+	(void)curl_easy_setopt(conn->easy, CURLOPT_ERRORBUFFER, conn->error);
+	code = curl_easy_setopt(conn->easy, CURLOPT_URL, conn->url->plain);
+	if (code == CURLE_OK)
+		code = curl_easy_setopt(
+		    conn->easy, CURLOPT_PROTOCOLS_STR, "http,https");
+	if (code == CURLE_OK)
+		code = set_numbers(conn->easy, conn->options);
+	if (code == CURLE_OK)
+		code = set_files(conn->easy, conn->options);
+	if (code != CURLE_OK)
+		goto fail;
+	if (curl_multi_add_handle(conn->multi, conn->easy) == CURLM_OK)
+		return 0;
+	code = CURLE_FAILED_INIT;
+fail:
+	note_why(conn, code);
+	curl_easy_cleanup(conn->easy);
+	conn->easy = NULL;
+	return -1;
+}
+
+void
+conn_stop(struct conn *conn)
+{
+	if (conn->easy == NULL)
+		return;
+	(void)curl_multi_remove_handle(conn->multi, conn->easy);
+	curl_easy_cleanup(conn->easy);
+	conn->easy = NULL;
+	conn->is_up = false;
+	conn->wanted_count = 0;
+	conn->watched_count = 0;
+}
+
+void
+conn_watch(struct conn *conn, struct loop *loop, bool writing)
+{
+	conn->watched_count = 0;
+	if (conn->easy == NULL)
+		return;
+	loop_until(loop, conn->timer_ns);
+	if (conn->is_up) {
+		conn->slot = loop_watch(
+		    loop, conn->fd, (short)(POLLIN | (writing ? POLLOUT : 0)));
+		if (!conn->is_drained)
+			loop_until(loop, 0);
+		return;
+	}
+	if (conn->watched_room < conn->wanted_count) {
+		conn->watched_room = conn->wanted_room;
+		conn->watched = mem_realloc(conn->watched, conn->watched_room,
+		    sizeof(conn->watched[0]));
+	}
+	for (size_t i = 0; i < conn->wanted_count; i++) {
+		struct wanted *w = &conn->wanted[i];
+
+		w->slot = loop_watch(loop, w->fd, w->events);
+		conn->watched[conn->watched_count++] = *w;
+	}
+}
+
+/* Tells libcurl what poll found. Its calls back change conn->wanted. */
+static void
+tell_libcurl(struct conn *conn, const struct loop *loop)
+{
+	int running;
+
+	for (size_t i = 0; i < conn->watched_count; i++) {
+		short ready = loop_ready(loop, conn->watched[i].slot);
+		int mask = 0;
+
+		if ((ready & (POLLIN | POLLHUP)) != 0)
+			mask |= CURL_CSELECT_IN;
+		if ((ready & POLLOUT) != 0)
+			mask |= CURL_CSELECT_OUT;
+		if ((ready & (POLLERR | POLLNVAL)) != 0)
+			mask |= CURL_CSELECT_ERR;
+		if (mask != 0)
+			(void)curl_multi_socket_action(
+			    conn->multi, conn->watched[i].fd, mask, &running);
+	}
+	if (loop_now_ns() >= conn->timer_ns) {
+		conn->timer_ns = LOOP_NEVER;
+		(void)curl_multi_socket_action(
+		    conn->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+	}
+}
+
+/* Looks whether libcurl has finished connecting, well or not. */
+static enum conn_status
+finish_connecting(struct conn *conn)
+{
+	CURLcode code = CURLE_OK;
+	CURLMsg *msg;
+	int left;
+
+	msg = curl_multi_info_read(conn->multi, &left);
+	if (msg == NULL)
+		return CONN_CONNECTING;
+	code = msg->data.result;
+	if (code == CURLE_OK) {
+		code = curl_easy_getinfo(
+		    conn->easy, CURLINFO_ACTIVESOCKET, &conn->fd);
+		if (code == CURLE_OK && conn->fd == CURL_SOCKET_BAD)
+			code = CURLE_COULDNT_CONNECT;
+	}
+	if (code != CURLE_OK) {
+		note_why(conn, code);
+		conn_stop(conn);
+		return CONN_DOWN;
+	}
+	conn->is_up = true;
+	conn->is_drained = true;
+	conn->watched_count = 0;
+	return CONN_UP;
+}
+
+enum conn_status
+conn_turn(struct conn *conn, const struct loop *loop)
+{
+	if (conn->easy == NULL)
+		return CONN_DOWN;
+	tell_libcurl(conn, loop);
+	return conn->is_up ? CONN_UP : finish_connecting(conn);
+}
+
+bool
+conn_is_readable(const struct conn *conn, const struct loop *loop)
+{
+	return !conn->is_drained || loop_ready(loop, conn->slot) != 0;
+}
+
+int
+conn_recv(struct conn *conn, void *to, size_t room, size_t *bytes)
+{
+	CURLcode code;
+
+	*bytes = 0;
+	code = curl_easy_recv(conn->easy, to, room, bytes);
+	if (code == CURLE_AGAIN) {
+		conn->is_drained = true;
+		return 0;
+	}
+	conn->is_drained = false;
+	if (code == CURLE_OK && *bytes > 0)
+		return 0;
+	if (code == CURLE_OK)
+		(void)snprintf(conn->why, sizeof(conn->why),
+		    "the server closed the connection");
+	else
+		note_why(conn, code);
+	return -1;
+}
+
+int
+conn_send(struct conn *conn, const void *data, size_t bytes, size_t *sent)
+{
+	const void *from = data;
+	size_t n = bytes;
+	CURLcode code;
+
+	/* OpenSSL wants a write that it could not finish repeated with the
+	 * same memory, and the caller's may move: so TLS writes from here. */
+	if (conn->is_tls) {
+		if (conn->block_bytes == 0) {
+			conn->block_bytes =
+			    bytes < BLOCK_BYTES ? bytes : BLOCK_BYTES;
+			memcpy(conn->block, data, conn->block_bytes);
+		}
+		from = conn->block;
+		n = conn->block_bytes;
+	}
+	*sent = 0;
+	code = curl_easy_send(conn->easy, from, n, sent);
+	if (code == CURLE_AGAIN)
+		return 0;
+	if (code != CURLE_OK) {
+		note_why(conn, code);
+		return -1;
+	}
+	if (conn->is_tls) {
+		conn->block_bytes -= *sent;
+		memmove(conn->block, conn->block + *sent, conn->block_bytes);
+	}
+	return 0;
+}
+
+const char *
+conn_why(const struct conn *conn)
+{
+	return conn->why;
+}

@@ -1,0 +1,766 @@
+#include "wssink/wslink.h"
+
+#include "stage/buf.h"
+#include "stage/bytes.h"
+#include "stage/frame.h"
+#include "stage/log.h"
+#include "stage/mem.h"
+#include "stage/msg.h"
+#include "wssink/window.h"
+#include "wssink/wsframe.h"
+#include "wssink/wshandshake.h"
+
+#include <openssl/rand.h>
+
+#include <assert.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Read at once, and how often in one turn. */
+#define READ_BYTES ((size_t)64 << 10)
+#define READS_A_TURN 64
+/* No more messages are queued while this much waits to be written. */
+#define QUEUE_BYTES ((size_t)256 << 10)
+/* The queue never holds more: one message on top, and control frames. */
+#define QUEUE_MAX_BYTES \
+	(QUEUE_BYTES + FRAME_MAX_BYTES + 64 * (size_t)WSFRAME_CONTROL_BYTES)
+/* Pings on their way at once: the next batch need not wait for a pong. */
+#define PINGS 4
+/* The payload of our pings, a number. */
+#define PING_BYTES 8
+/* A server has a second more for each MiB in front of a ping, as far as these
+ * bytes may still be on their way. */
+#define NS_PER_BYTE (LOOP_NS_PER_S >> 20)
+#define UNREAD_BYTES ((uint64_t)16 << 20)
+/* For our answer to a Close, and for the server to hang up after it. */
+#define CLOSE_WAIT_MS 1000
+/* For the text of a refusal to follow its header. */
+#define REFUSAL_WAIT_MS 250
+/* Of outside text in a reason. */
+#define EXCERPT_BYTES 200
+#define WHY_BYTES 640
+#define MASKS_BYTES 1024
+
+/* A ping that was not answered yet. */
+struct ping {
+	uint64_t messages;  /* those that stand in front of it */
+	uint64_t end_bytes; /* of the connection, up to its end */
+	int64_t written_ns; /* when the system had taken it; 0: not yet */
+};
+
+struct wslink {
+	const struct wslink_options *options; /* borrowed */
+	struct conn *conn;		      /* owned */
+	enum wslink_state state;
+	int64_t until_ns; /* connecting, upgrading, closing: deadline */
+	char key[WSHANDSHAKE_KEY_BYTES];
+	struct wsframe_reader reader;
+	struct buf in;
+	struct buf out;
+	bool close_sent;
+	bool is_deaf; /* closing: what comes is dropped unread */
+
+	/* All of these count within one connection. */
+	uint64_t messages;	/* queued */
+	uint64_t confirmed;	/* messages, from the first */
+	uint64_t queued_bytes;	/* into out */
+	uint64_t written_bytes; /* out of it */
+	int64_t written_ns;	/* out moved, or was empty, last */
+	uint64_t *ends;		/* owned; queued_bytes behind a message, by
+				 * number modulo WINDOW_EVENTS */
+
+	struct ping pings[PINGS]; /* by number modulo PINGS */
+	uint64_t pinged;	  /* pings 1..pinged were queued */
+	uint64_t ponged;	  /* pings 1..ponged are answered */
+	uint64_t pinged_messages; /* those in front of the last ping */
+	uint64_t ponged_bytes;	  /* end_bytes of the last ping answered */
+	int64_t pinged_ns;	  /* the last ping was queued */
+	int64_t heard_ns;	  /* the last answer or app ack came */
+
+	bool owes_pong;
+	uint8_t pong[WSFRAME_CONTROL_BYTES];
+	size_t pong_bytes;
+
+	uint8_t masks[MASKS_BYTES];
+	size_t masks_used;
+	char why[WHY_BYTES];
+};
+
+static int64_t
+after_ms(uint64_t ms)
+{
+	return loop_now_ns() + (int64_t)ms * LOOP_NS_PER_MS;
+}
+
+static void set_why(struct wslink *link, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static void
+set_why(struct wslink *link, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	(void)vsnprintf(link->why, sizeof(link->why), format, args);
+	va_end(args);
+}
+
+struct wslink *
+wslink_new(const struct wslink_options *options)
+{
+	struct conn *conn = conn_new(&options->conn, &options->url);
+	struct wslink *link;
+
+	if (conn == NULL)
+		return NULL;
+	link = mem_calloc(1, sizeof(*link));
+	link->options = options;
+	link->conn = conn;
+	link->state = WSLINK_DOWN;
+	set_why(link, "not connected yet");
+	link->masks_used = MASKS_BYTES;
+	link->ends = mem_calloc(WINDOW_EVENTS, sizeof(uint64_t));
+	wsframe_reader_init(&link->reader);
+	buf_init(&link->in, WSFRAME_READ_BYTES + READ_BYTES);
+	buf_init(&link->out, QUEUE_MAX_BYTES);
+	return link;
+}
+
+void
+wslink_free(struct wslink *link)
+{
+	if (link == NULL)
+		return;
+	conn_free(link->conn);
+	wsframe_reader_fini(&link->reader);
+	buf_fini(&link->in);
+	buf_fini(&link->out);
+	free(link->ends);
+	free(link);
+}
+
+enum wslink_state
+wslink_state(const struct wslink *link)
+{
+	return link->state;
+}
+
+const char *
+wslink_why(const struct wslink *link)
+{
+	return link->why;
+}
+
+uint64_t
+wslink_confirmed(const struct wslink *link)
+{
+	return link->confirmed;
+}
+
+bool
+wslink_has_room(const struct wslink *link)
+{
+	return link->state == WSLINK_OPEN &&
+	       buf_bytes(&link->out) < QUEUE_BYTES &&
+	       link->messages - link->confirmed < WINDOW_EVENTS;
+}
+
+/* The one place where the state changes. */
+static void
+enter(struct wslink *link, enum wslink_state state)
+{
+	static const char *const names[] = {
+	    [WSLINK_DOWN] = "down",
+	    [WSLINK_CONNECTING] = "connecting",
+	    [WSLINK_UPGRADING] = "upgrading",
+	    [WSLINK_OPEN] = "open",
+	    [WSLINK_CLOSING] = "closing",
+	};
+
+	log_debug("connection %s, was %s", names[state], names[link->state]);
+	link->state = state;
+}
+
+/* Drops the connection; the reason is set. */
+static void
+go_down(struct wslink *link)
+{
+	conn_stop(link->conn);
+	enter(link, WSLINK_DOWN);
+}
+
+/* Drops the connection for what libcurl says. */
+static void
+go_down_by_conn(struct wslink *link, const char *what)
+{
+	char text[EXCERPT_BYTES];
+	const char *why = conn_why(link->conn);
+
+	set_why(link, "%s%s", what,
+	    log_escape(text, sizeof(text), why, strlen(why)));
+	go_down(link);
+}
+
+/* Returns a mask that nobody can guess; NULL, and the link is down, if there
+ * are no random numbers. */
+static const uint8_t *
+next_mask(struct wslink *link)
+{
+	if (link->masks_used == MASKS_BYTES) {
+		if (RAND_bytes(link->masks, MASKS_BYTES) != 1) {
+			set_why(link, "no random numbers from OpenSSL");
+			go_down(link);
+			return NULL;
+		}
+		link->masks_used = 0;
+	}
+	link->masks_used += WSFRAME_MASK_BYTES;
+	return link->masks + link->masks_used - WSFRAME_MASK_BYTES;
+}
+
+/* Counts bytes that were put into `out`. */
+static void
+count_queued(struct wslink *link, size_t bytes)
+{
+	if (link->queued_bytes == link->written_bytes)
+		link->written_ns = loop_now_ns();
+	link->queued_bytes += bytes;
+}
+
+/* Queues one frame. Returns false if that failed and the link is down. */
+static bool
+put_frame(struct wslink *link, enum wsframe_opcode opcode, const void *payload,
+    size_t bytes)
+{
+	const uint8_t *mask = next_mask(link);
+	uint8_t *to;
+	size_t n;
+
+	if (mask == NULL)
+		return false;
+	to = buf_reserve(&link->out, WSFRAME_HEADER_BYTES + bytes);
+	assert(to != NULL);
+	n = wsframe_put(to, opcode, payload, bytes, mask);
+	buf_commit(&link->out, n);
+	count_queued(link, n);
+	return true;
+}
+
+/* Queues our Close, unless it was sent, and gives the rest `wait_ms`. */
+static void
+start_closing(
+    struct wslink *link, unsigned code, const char *reason, uint64_t wait_ms)
+{
+	uint8_t frame[WSFRAME_HEADER_BYTES + WSFRAME_CONTROL_BYTES];
+	const uint8_t *mask;
+	size_t n;
+
+	if (link->close_sent)
+		return;
+	mask = next_mask(link);
+	if (mask == NULL)
+		return;
+	n = wsframe_put_close(frame, code, reason, mask);
+	if (buf_append(&link->out, frame, n) == 0)
+		count_queued(link, n);
+	link->close_sent = true;
+	enter(link, WSLINK_CLOSING);
+	link->until_ns = after_ms(wait_ms);
+}
+
+/* The server broke the protocol: tells it so, and hears no more. */
+static void
+refuse(struct wslink *link, unsigned code, const char *why)
+{
+	set_why(link, "the server broke the protocol: %s (%u)", why, code);
+	start_closing(link, code, why, CLOSE_WAIT_MS);
+	link->is_deaf = true;
+}
+
+void
+wslink_close(struct wslink *link, unsigned code, uint64_t wait_ms)
+{
+	if (link->state == WSLINK_OPEN) {
+		set_why(link, "closed by us");
+		start_closing(link, code, "", wait_ms);
+	} else if (link->state != WSLINK_CLOSING) {
+		set_why(link, "stopped");
+		go_down(link);
+	}
+}
+
+/* Forgets the connection before. */
+static void
+reset(struct wslink *link)
+{
+	wsframe_reader_reset(&link->reader);
+	buf_drop(&link->in, buf_bytes(&link->in));
+	buf_drop(&link->out, buf_bytes(&link->out));
+	link->close_sent = false;
+	link->is_deaf = false;
+	link->messages = 0;
+	link->confirmed = 0;
+	link->queued_bytes = 0;
+	link->written_bytes = 0;
+	link->pinged = 0;
+	link->ponged = 0;
+	link->pinged_messages = 0;
+	link->ponged_bytes = 0;
+	link->owes_pong = false;
+}
+
+void
+wslink_dial(struct wslink *link)
+{
+	assert(link->state == WSLINK_DOWN);
+	reset(link);
+	link->until_ns = after_ms(link->options->conn.connect_timeout_ms);
+	enter(link, WSLINK_CONNECTING);
+	if (conn_start(link->conn) == -1)
+		go_down_by_conn(link, "");
+}
+
+/* Asks for the Upgrade on a connection that has just come up. */
+static void
+start_upgrade(struct wslink *link)
+{
+	struct wshandshake_request request = {
+	    .host = link->options->url.host,
+	    .target = link->options->url.target,
+	    .protocols = link->options->protocols,
+	    .headers = link->options->headers,
+	    .header_count = link->options->header_count,
+	};
+	uint8_t nonce[WSHANDSHAKE_NONCE_BYTES];
+
+	if (RAND_bytes(nonce, sizeof(nonce)) != 1) {
+		set_why(link, "no random numbers from OpenSSL");
+		go_down(link);
+		return;
+	}
+	wshandshake_key(link->key, nonce);
+	if (wshandshake_put(&link->out, &request, link->key) == -1) {
+		set_why(link, "the request is too long");
+		go_down(link);
+		return;
+	}
+	count_queued(link, buf_bytes(&link->out));
+	enter(link, WSLINK_UPGRADING);
+}
+
+static void
+open_up(struct wslink *link, const struct wshandshake_reply *reply)
+{
+	char text[EXCERPT_BYTES];
+
+	if (reply->protocol != NULL)
+		log_debug("subprotocol %s",
+		    log_escape(text, sizeof(text), reply->protocol,
+			reply->protocol_bytes));
+	else if (link->options->protocols != NULL)
+		log_warn("the server chose none of the subprotocols %s",
+		    link->options->protocols);
+	link->pinged_ns = loop_now_ns();
+	enter(link, WSLINK_OPEN);
+}
+
+/*
+ * The response is no websocket's. A status that tells why has a text behind
+ * it, which may come a moment later: waits for that.
+ */
+static void
+take_refusal(
+    struct wslink *link, const struct wshandshake_reply *reply, bool is_last)
+{
+	char reason[EXCERPT_BYTES], body[EXCERPT_BYTES];
+	const uint8_t *in = buf_front(&link->in);
+	size_t n = buf_bytes(&link->in) - reply->head_bytes;
+	int64_t until_ns = after_ms(REFUSAL_WAIT_MS);
+
+	if (reply->status == 0 || reply->status == 101) {
+		set_why(link, "the Upgrade failed: %s", reply->why);
+		go_down(link);
+		return;
+	}
+	if (n == 0 && !is_last) {
+		if (until_ns < link->until_ns)
+			link->until_ns = until_ns;
+		return;
+	}
+	set_why(link, "the Upgrade was refused: %u %s \"%s\"", reply->status,
+	    log_escape(
+		reason, sizeof(reason), reply->reason, reply->reason_bytes),
+	    log_escape(body, sizeof(body), in + reply->head_bytes, n));
+	go_down(link);
+}
+
+/*
+ * Looks at the response to the Upgrade. Returns whether frames follow.
+ * `is_last`: no more of it will come.
+ */
+static bool
+take_response(struct wslink *link, bool is_last)
+{
+	struct wshandshake_reply reply;
+
+	switch (wshandshake_check(buf_front(&link->in), buf_bytes(&link->in),
+	    link->key, link->options->protocols, &reply)) {
+	case WSHANDSHAKE_READY:
+		open_up(link, &reply);
+		buf_drop(&link->in, reply.head_bytes);
+		return true;
+	case WSHANDSHAKE_REFUSED:
+		take_refusal(link, &reply, is_last);
+		break;
+	case WSHANDSHAKE_PARTIAL:
+		break;
+	}
+	return false;
+}
+
+/* A pong: ours, or nobody's. */
+static void
+take_pong(struct wslink *link, const struct wsframe_message *message)
+{
+	const struct ping *ping;
+	uint64_t number;
+
+	if (message->bytes != PING_BYTES)
+		return;
+	number = get_be64(message->payload);
+	if (number <= link->ponged || number > link->pinged)
+		return;
+	ping = &link->pings[number % PINGS];
+	link->ponged = number;
+	link->ponged_bytes = ping->end_bytes;
+	link->heard_ns = loop_now_ns();
+	if (link->options->ack == WSLINK_ACK_PONG)
+		link->confirmed = ping->messages;
+}
+
+/* A text in ack level app: an ack, or something that is not for us. */
+static void
+take_app_ack(struct wslink *link, const struct wsframe_message *message)
+{
+	struct msg msg;
+	const char *why;
+
+	if (msg_parse(message->payload, message->bytes, &msg, &why) == -1) {
+		log_debug("a text of the server is no ack: %s", why);
+		return;
+	}
+	if (msg.kind != MSG_ACK)
+		return;
+	if (msg.n < link->confirmed || msg.n > link->messages) {
+		refuse(link, WSFRAME_PROTOCOL_ERROR,
+		    msg.n < link->confirmed ? "its ack falls"
+					    : "it acks what was not sent");
+		return;
+	}
+	link->confirmed = msg.n;
+	link->heard_ns = loop_now_ns();
+}
+
+static void
+take_close(struct wslink *link, const struct wsframe_message *message)
+{
+	char reason[EXCERPT_BYTES];
+
+	link->is_deaf = true;
+	/* The answer to ours; the server hangs up next. */
+	if (link->close_sent)
+		return;
+	if (message->code == WSFRAME_NO_CODE)
+		set_why(link, "the server closed without a code");
+	else
+		set_why(link, "the server closed: %u \"%s\"", message->code,
+		    log_escape(reason, sizeof(reason), message->payload,
+			message->bytes));
+	start_closing(link, message->code, "", CLOSE_WAIT_MS);
+}
+
+static void
+take_message(struct wslink *link, const struct wsframe_message *message)
+{
+	switch (message->opcode) {
+	case WSFRAME_TEXT:
+		if (link->options->ack == WSLINK_ACK_APP)
+			take_app_ack(link, message);
+		break;
+	case WSFRAME_PING:
+		/* Only the newest need be answered (RFC 6455 5.5.3), so that
+		 * a flood of them needs no queue. */
+		memcpy(link->pong, message->payload, message->bytes);
+		link->pong_bytes = message->bytes;
+		link->owes_pong = true;
+		break;
+	case WSFRAME_PONG:
+		take_pong(link, message);
+		break;
+	case WSFRAME_CLOSE:
+		take_close(link, message);
+		break;
+	case WSFRAME_BINARY:
+	case WSFRAME_CONTINUATION:
+		break;
+	}
+}
+
+/* Reads the frames that are there. */
+static void
+take_frames(struct wslink *link)
+{
+	struct wsframe_message message;
+	struct wsframe_fault fault;
+	enum wsframe_status status = WSFRAME_READY;
+	size_t used;
+
+	while (status == WSFRAME_READY && !link->is_deaf) {
+		status = wsframe_read(&link->reader, buf_front(&link->in),
+		    buf_bytes(&link->in), &message, &used, &fault);
+		if (status == WSFRAME_BROKEN) {
+			refuse(link, fault.code, fault.why);
+			break;
+		}
+		if (status == WSFRAME_READY)
+			take_message(link, &message);
+		buf_drop(&link->in, used);
+	}
+	if (link->is_deaf)
+		buf_drop(&link->in, buf_bytes(&link->in));
+}
+
+/* The connection is over; nothing more will come. */
+static void
+take_end(struct wslink *link)
+{
+	if (link->state == WSLINK_UPGRADING) {
+		(void)take_response(link, true);
+		if (link->state != WSLINK_DOWN)
+			go_down_by_conn(link, "the Upgrade was not answered: ");
+	} else if (link->state == WSLINK_CLOSING) {
+		go_down(link);
+	} else {
+		go_down_by_conn(link, "");
+	}
+}
+
+/* Reads what there is; libcurl may hold more than poll can see. */
+static void
+read_all(struct wslink *link)
+{
+	uint8_t *to;
+	size_t n;
+
+	for (int i = 0; i < READS_A_TURN && link->state != WSLINK_DOWN; i++) {
+		to = buf_reserve(&link->in, READ_BYTES);
+		assert(to != NULL);
+		if (conn_recv(link->conn, to, READ_BYTES, &n) == -1) {
+			take_end(link);
+			return;
+		}
+		if (n == 0)
+			return;
+		buf_commit(&link->in, n);
+		if (link->state != WSLINK_UPGRADING ||
+		    take_response(link, false))
+			take_frames(link);
+	}
+}
+
+/* Notes what `bytes` written have completed. */
+static void
+count_written(struct wslink *link, size_t bytes)
+{
+	link->written_bytes += bytes;
+	link->written_ns = loop_now_ns();
+	for (uint64_t i = link->ponged + 1; i <= link->pinged; i++) {
+		struct ping *ping = &link->pings[i % PINGS];
+
+		if (ping->written_ns == 0 &&
+		    ping->end_bytes <= link->written_bytes)
+			ping->written_ns = link->written_ns;
+	}
+	if (link->options->ack != WSLINK_ACK_WRITE)
+		return;
+	while (link->confirmed < link->messages &&
+	       link->ends[(link->confirmed + 1) % WINDOW_EVENTS] <=
+		   link->written_bytes)
+		link->confirmed++;
+}
+
+static void
+write_out(struct wslink *link)
+{
+	size_t n = 1;
+
+	while (n > 0 && buf_bytes(&link->out) > 0) {
+		if (conn_send(link->conn, buf_front(&link->out),
+			buf_bytes(&link->out), &n) == -1) {
+			/* Its last words, a Close say, tell more. */
+			read_all(link);
+			if (link->state != WSLINK_DOWN)
+				take_end(link);
+			return;
+		}
+		buf_drop(&link->out, n);
+		count_written(link, n);
+	}
+}
+
+void
+wslink_send(struct wslink *link, const uint8_t *payload, size_t bytes)
+{
+	assert(wslink_has_room(link));
+	if (!put_frame(link,
+		link->options->is_binary ? WSFRAME_BINARY : WSFRAME_TEXT,
+		payload, bytes))
+		return;
+	link->messages++;
+	link->ends[link->messages % WINDOW_EVENTS] = link->queued_bytes;
+}
+
+/* When the next ping is due that is sent to see whether the server lives. */
+static int64_t
+keepalive_ns(const struct wslink *link)
+{
+	return link->pinged_ns +
+	       (int64_t)link->options->ping_interval_ms * LOOP_NS_PER_MS;
+}
+
+static void
+put_ping(struct wslink *link)
+{
+	bool is_wanted = link->options->ack == WSLINK_ACK_PONG &&
+			 link->messages > link->pinged_messages;
+	uint8_t payload[PING_BYTES];
+
+	if (link->pinged == link->ponged && loop_now_ns() >= keepalive_ns(link))
+		is_wanted = true;
+	if (!is_wanted || link->pinged - link->ponged == PINGS)
+		return;
+	put_be64(payload, link->pinged + 1);
+	if (!put_frame(link, WSFRAME_PING, payload, sizeof(payload)))
+		return;
+	link->pinged++;
+	link->pinged_messages = link->messages;
+	link->pinged_ns = loop_now_ns();
+	link->pings[link->pinged % PINGS] = (struct ping){
+	    .messages = link->messages,
+	    .end_bytes = link->queued_bytes,
+	};
+}
+
+bool
+wslink_flush(struct wslink *link)
+{
+	if (link->state == WSLINK_OPEN && link->owes_pong &&
+	    buf_bytes(&link->out) < QUEUE_BYTES &&
+	    put_frame(link, WSFRAME_PONG, link->pong, link->pong_bytes))
+		link->owes_pong = false;
+	if (link->state == WSLINK_OPEN)
+		put_ping(link);
+	if (link->state > WSLINK_CONNECTING)
+		write_out(link);
+	return buf_bytes(&link->out) == 0;
+}
+
+/* When the oldest ping must have been answered; see wslink.h. */
+static int64_t
+pong_deadline_ns(const struct wslink *link)
+{
+	const struct ping *ping = &link->pings[(link->ponged + 1) % PINGS];
+	int64_t from_ns = ping->written_ns;
+	uint64_t unread;
+
+	if (link->ponged == link->pinged || ping->written_ns == 0)
+		return LOOP_NEVER;
+	if (link->heard_ns > from_ns)
+		from_ns = link->heard_ns;
+	unread = ping->end_bytes - link->ponged_bytes;
+	if (unread > UNREAD_BYTES)
+		unread = UNREAD_BYTES;
+	return from_ns +
+	       (int64_t)link->options->ping_timeout_ms * LOOP_NS_PER_MS +
+	       (int64_t)unread * NS_PER_BYTE;
+}
+
+/* When some of what waits must have been written. */
+static int64_t
+write_deadline_ns(const struct wslink *link)
+{
+	if (buf_bytes(&link->out) == 0)
+		return LOOP_NEVER;
+	return link->written_ns +
+	       (int64_t)link->options->ping_timeout_ms * LOOP_NS_PER_MS;
+}
+
+void
+wslink_watch(struct wslink *link, struct loop *loop)
+{
+	if (link->state == WSLINK_DOWN)
+		return;
+	conn_watch(link->conn, loop, buf_bytes(&link->out) > 0);
+	if (link->state != WSLINK_OPEN) {
+		loop_until(loop, link->until_ns);
+		return;
+	}
+	loop_until(loop, pong_deadline_ns(link));
+	loop_until(loop, write_deadline_ns(link));
+	if (link->pinged == link->ponged)
+		loop_until(loop, keepalive_ns(link));
+}
+
+/* Ends a connection that is overdue in what it should do. */
+static void
+check_deadlines(struct wslink *link)
+{
+	int64_t now = loop_now_ns();
+
+	if (link->state == WSLINK_OPEN && now >= pong_deadline_ns(link)) {
+		set_why(link, "no pong within the ping timeout");
+		go_down(link);
+	} else if (link->state == WSLINK_OPEN &&
+		   now >= write_deadline_ns(link)) {
+		set_why(link, "the server reads nothing");
+		go_down(link);
+	}
+	if (link->state == WSLINK_OPEN || link->state == WSLINK_DOWN ||
+	    now < link->until_ns)
+		return;
+	if (link->state == WSLINK_CONNECTING)
+		set_why(link, "not connected within the connect timeout");
+	if (link->state == WSLINK_UPGRADING) {
+		set_why(link, "the Upgrade was not answered in time");
+		/* A refusal may be there whose text did not come. */
+		(void)take_response(link, true);
+	}
+	go_down(link);
+}
+
+void
+wslink_turn(struct wslink *link, const struct loop *loop)
+{
+	if (link->state == WSLINK_DOWN)
+		return;
+	if (link->state == WSLINK_CONNECTING) {
+		switch (conn_turn(link->conn, loop)) {
+		case CONN_UP:
+			start_upgrade(link);
+			break;
+		case CONN_DOWN:
+			go_down_by_conn(link, "");
+			break;
+		case CONN_CONNECTING:
+			break;
+		}
+	} else {
+		(void)conn_turn(link->conn, loop);
+		if (conn_is_readable(link->conn, loop))
+			read_all(link);
+	}
+	check_deadlines(link);
+}

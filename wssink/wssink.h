@@ -1,0 +1,50 @@
+/*
+ * wssink, the policy: events in from descriptor 0, each one websocket message
+ * out, acks back. It holds each event until the server has confirmed it and
+ * sends what was not confirmed again, in order, on the next connection; it
+ * decides when to connect again, what is refused, and when all is done.
+ *
+ * The acks go into a FIFO if one is named, else back on descriptor 0 where that
+ * is a socket, else nowhere. Before there is a reader of a FIFO that is named,
+ * no event is taken.
+ */
+#ifndef WSSINK_WSSINK_H
+#define WSSINK_WSSINK_H
+
+#include "stage/exitcode.h"
+#include "wssink/wslink.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* What to do. All strings are borrowed as long as the sink lives. */
+struct wssink_options {
+	struct wslink_options link;
+	const char *acks_path;	   /* FIFO for the acks; NULL: none */
+	uint64_t backoff_max_ms;   /* longest wait between two tries */
+	bool has_drain_timeout;	   /* else there is none */
+	uint64_t drain_timeout_ms; /* from the end of the input */
+};
+
+struct wssink;
+
+/*
+ * Makes a sink of descriptor 0, which stays open; nothing is sent or read yet.
+ * SIGTERM and SIGINT are blocked from here on. Returns NULL, and has logged
+ * why, if that failed.
+ */
+struct wssink *wssink_open(const struct wssink_options *options);
+
+/*
+ * Runs until the input has ended and all of it was confirmed, or a signal
+ * came, or it cannot go on. Returns EXITCODE_DONE; EXITCODE_AGAIN, and has
+ * logged why: events were refused and there was nobody to tell, the input is
+ * not framed, the reader of the acks is gone, the drain timeout has passed, or
+ * a call of the system failed; or EXITCODE_FINAL: the acks path is no FIFO.
+ */
+enum exitcode wssink_run(struct wssink *sink);
+
+/* Drops the connection and frees the sink. */
+void wssink_close(struct wssink *sink);
+
+#endif
