@@ -108,6 +108,10 @@ $(BUILD)/t/fuzz_%: $(BUILD)/t/fuzz_%.o $(BUILD)/t/replay.o $(ARCHIVES)
 	$(call say,LD)$(CC) $(CFLAGS) $(SANFLAGS) $(LDFLAGS) -o $@ $< $(BUILD)/t/replay.o \
 	    $(ARCHIVES) $(LIB_LDLIBS)
 
+$(BUILD)/t/shim.so: t/shim.c
+	@mkdir -p $(@D)
+	$(call say,LD)$(CC) $(STD) $(WARN) -fPIC -shared -o $@ $< -ldl
+
 check: deps
 	@$(MAKE) --no-print-directory check-built
 
@@ -120,7 +124,7 @@ check-unit: $(CHECKS) $(FUZZERS)
 
 # As many at a time as pay: these tests wait more than they work.
 JOBS ?= 4
-check-programs: $(BINS)
+check-programs: $(BINS) $(BUILD)/t/shim.so
 	WALPIPE_BIN=$(abspath $(BUILD))/bin $(PYTHON) -m pytest -q \
 	    -p no:cacheprovider -n $(JOBS) $(PYTEST_ARGS) t
 

@@ -27,6 +27,14 @@ def program(name):
     return str(BIN / name)
 
 
+def shimmed(**settings):
+    """An environment in which t/shim.c stands before the system calls."""
+    asan = os.environ.get("ASAN_OPTIONS", "")
+    return dict(os.environ, LD_PRELOAD=str(BIN.parent / "t" / "shim.so"),
+                ASAN_OPTIONS=f"verify_asan_link_order=0:{asan}",
+                **{k: str(v) for k, v in settings.items()})
+
+
 def wait_until(condition, what="condition", timeout=PATIENCE):
     """Waits until condition() is true, and returns its value."""
     deadline = time.monotonic() + timeout

@@ -11,18 +11,19 @@ import subprocess
 
 import pytest
 from support import (AGAIN, DONE, FINAL, Frames, Process, events_of, frame,
-                     program, wait_until)
+                     program, shimmed, wait_until)
 
 
 class Wal:
     """A running walproc with its neighbours' ends of two socketpairs."""
 
-    def __init__(self, directory, *options):
+    def __init__(self, directory, *options, env=None):
         self.source, theirs_in = socket.socketpair()
         self.sink, theirs_out = socket.socketpair()
         self.process = Process(
             [program("walproc"), "-d", directory / "wal", *options],
-            directory / "walproc.log", stdin=theirs_in, stdout=theirs_out)
+            directory / "walproc.log", stdin=theirs_in, stdout=theirs_out,
+            env=env)
         theirs_in.close()
         theirs_out.close()
         self.answers = Frames(self.source)
@@ -151,31 +152,28 @@ def test_numbers_in_the_log_are_never_used_again(tmp_path):
     assert len({e["log"] for e in seen}) == 1
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_kill_at_any_moment_loses_nothing_that_was_acked(tmp_path, seed):
+def kill_and_restart(directory, seed, env=None):
     """The source sends on and resends what was not acked; the sink acks now
-    and then; walproc is killed in between, 20 times."""
-    next_new, acked_total = 0, 0
+    and then; walproc is killed in between, 20 times. Returns how many events
+    were acked, and what the sinks were given in all."""
+    acked_total = 0
     received = []
     for round_ in range(20):
-        with Wal(tmp_path, "--max-elements", "100000") as wal:
-            base = acked_total
-            batch = numbered(base, 50 + (seed * 7 + round_ * 13) % 200)
-            next_new = max(next_new, base + len(batch))
+        with Wal(directory, "--max-elements", "100000", env=env) as wal:
+            batch = numbered(acked_total, 50 + (seed * 7 + round_ * 13) % 200)
             wal.send(*batch)
             while wal.acked < len(batch) * (round_ % 4) // 4:
                 wal.acked = wal.answer().get("ack", wal.acked)
             for count in range((seed + round_ * 5) % 30):
-                event = wal.event()
-                received.append(event["n"])
+                received.append(wal.event()["n"])
                 if count % 3 == 0:
                     wal.ack(count + 1)
             wal.process.kill()
             # An ack that was sent before the death counts.
             while (answer := wal.answers.next()) is not None:
                 wal.acked = json.loads(answer).get("ack", wal.acked)
-            acked_total = base + wal.acked
-    with Wal(tmp_path, "--max-elements", "100000") as wal:
+            acked_total += wal.acked
+    with Wal(directory, "--max-elements", "100000", env=env) as wal:
         wal.end_input()
         count = 0
         while (event := wal.event()) is not None:
@@ -183,10 +181,55 @@ def test_kill_at_any_moment_loses_nothing_that_was_acked(tmp_path, seed):
             count += 1
             wal.ack(count)
         assert wal.process.wait() == DONE
-    assert set(range(acked_total)) <= set(received)
+    return acked_total, received
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_kill_at_any_moment_loses_nothing_that_was_acked(tmp_path, seed):
+    acked, received = kill_and_restart(tmp_path, seed)
+    assert set(range(acked)) <= set(received)
     # Order: the first time that each number came is in order.
     firsts = list(dict.fromkeys(received))
     assert firsts == sorted(firsts)
+    assert acked > 500
+
+
+def test_the_negative_control_a_log_that_acks_too_early_fails(tmp_path):
+    """The same proof on a log of which every second batch was never written:
+    it must see what is missing."""
+    acked, received = kill_and_restart(
+        tmp_path, 0, env=shimmed(SHIM_LOSE_BATCH=2))
+    assert not set(range(acked)) <= set(received)
+
+
+@pytest.mark.parametrize("nth", range(1, 9))
+def test_a_failed_sync_is_not_acked_and_nothing_acked_is_lost(tmp_path, nth):
+    """Whichever fdatasync fails, be it of a batch, the cursor or a new
+    segment: exit 111, no ack for what it stood for, and what was acked before
+    comes out of the next run."""
+    acked = sent = 0
+    with Wal(tmp_path, env=shimmed(SHIM_FAIL_SYNC=nth)) as wal:
+        try:
+            for sent in range(1, 12):
+                wal.send({"n": sent - 1})
+                while wal.acked < sent:
+                    wal.acked = wal.answer().get("ack", wal.acked)
+        except (TypeError, BrokenPipeError, ConnectionResetError):
+            pass
+        acked = wal.acked
+        assert wal.process.wait() == AGAIN
+        assert "Input/output error" in wal.process.text()
+    # Every event has a sync of its own here, so the failed one shows.
+    assert acked < sent
+    with Wal(tmp_path) as wal:
+        wal.end_input()
+        received = []
+        while (event := wal.event()) is not None:
+            received.append(event["n"])
+            wal.ack(len(received))
+        assert wal.process.wait() == DONE
+    assert received[:acked] == list(range(acked))
+    assert received in (list(range(acked)), list(range(sent)))
 
 
 def test_max_elements_is_exact_and_the_breaker_opens_and_closes(tmp_path):
