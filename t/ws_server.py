@@ -40,6 +40,15 @@ def line_of(message):
     return message.replace(b"\n", b" ") + b"\n"
 
 
+def cut_half_line(path):
+    """kill -9 can end a write(2) between two pages of the file, which leaves
+    half a line: of a message that nobody was told had arrived."""
+    if not os.path.isfile(path):
+        return
+    with open(path, "r+b") as file:
+        file.truncate(file.read().rfind(b"\n") + 1)
+
+
 def recorder(out):
     """The library's protocol, which also writes what it reads."""
     class Recorder(WebSocketServerProtocol):
@@ -54,6 +63,7 @@ def recorder(out):
 async def main():
     args = arguments()
     logging.getLogger("websockets").setLevel(logging.CRITICAL)
+    cut_half_line(args.out)
     out = os.open(args.out, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     stop = asyncio.get_running_loop().create_future()
     for number in (signal.SIGTERM, signal.SIGINT):
