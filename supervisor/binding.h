@@ -1,0 +1,30 @@
+/*
+ * What `binding` and `mapping` mean: which onramp feeds which pipeline, which
+ * pipeline feeds which offramp, and which of these chains run under which
+ * instance. It reads no file and no value; keys.h and tree.h did.
+ *
+ * A binding is one chain onramp -> pipeline -> offramp for now: fan-in,
+ * fan-out and pipelines behind each other are refused as not built yet.
+ */
+#ifndef SUPERVISOR_BINDING_H
+#define SUPERVISOR_BINDING_H
+
+#include "supervisor/config.h"
+#include "supervisor/faults.h"
+
+/* The id of the binding that stands in for none. */
+#define BINDING_DEFAULT_ID "default"
+/* The instance that runs where there is no mapping. */
+#define BINDING_DEFAULT_INSTANCE "01"
+
+/*
+ * Resolves the links of each binding and the binding of each instance. Where
+ * they were left out and each list has one entry, it adds them. What is wrong
+ * is added to `faults`; what is defined and never runs to `notes`. Without
+ * faults each instance has a binding with an onramp, a pipeline and an
+ * offramp, and no two share a directory.
+ */
+void binding_resolve(
+    struct config *config, struct faults *faults, struct faults *notes);
+
+#endif

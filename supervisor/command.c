@@ -1,0 +1,189 @@
+#include "supervisor/command.h"
+
+#include "stage/mem.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const programs[] = {
+    [STAGE_SOURCE] = "metronome",
+    [STAGE_WAL] = "walproc",
+    [STAGE_SINK] = "wssink",
+};
+_Static_assert(sizeof(programs) / sizeof(programs[0]) == STAGE_KINDS,
+    "a program is missing");
+
+const char *
+command_program(enum stage_kind kind)
+{
+	return programs[kind];
+}
+
+const char *
+command_stage_id(enum stage_kind kind, const struct config_instance *instance)
+{
+	switch (kind) {
+	case STAGE_SOURCE:
+		return instance->binding->onramp->id.text;
+	case STAGE_WAL:
+		return instance->binding->pipeline->id.text;
+	default:
+		return instance->binding->offramp->id.text;
+	}
+}
+
+/* Appends an argument, which the command owns from here on. */
+static void
+add_owned(struct command *command, char *argument)
+{
+	command->argv = mem_realloc(
+	    command->argv, command->count + 2, sizeof(*command->argv));
+	command->argv[command->count++] = argument;
+	command->argv[command->count] = NULL;
+}
+
+static void
+add(struct command *command, const char *argument)
+{
+	add_owned(command, mem_strdup(argument));
+}
+
+/* Returns a value as the option's argument. */
+static char *
+argument_of(const struct key *key, const struct value *value)
+{
+	if (key->type == KEY_COUNT)
+		return mem_printf("%" PRIu64, value->number);
+	if (key->type != KEY_SECONDS)
+		return mem_strdup(value->text);
+	if (value->number % 1000 == 0)
+		return mem_printf("%" PRIu64, value->number / 1000);
+	return mem_printf("%" PRIu64 ".%03" PRIu64, value->number / 1000,
+	    value->number % 1000);
+}
+
+/* Appends the options that carry the values of one table at `in`. */
+static void
+add_options(struct command *command, enum key_set set, const void *in)
+{
+	for (const struct key *key = keys_of(set); key->name != NULL; key++) {
+		const struct value *value;
+
+		if (key->option == NULL)
+			continue;
+		value = keys_value(key, in);
+		if (!value->is_given && !key->is_always_shown)
+			continue;
+		if (key->type == KEY_BOOL) {
+			if (value->number != 0)
+				add(command, key->option);
+			continue;
+		}
+		add(command, key->option);
+		add_owned(command, argument_of(key, value));
+	}
+}
+
+static void
+add_patch(
+    struct command *command, const char *option, const struct patch_list *list)
+{
+	for (size_t i = 0; i < list->count; i++) {
+		add(command, option);
+		add_owned(command, mem_printf("%s=%s", list->fields[i].key,
+				       list->fields[i].value));
+	}
+}
+
+static void
+add_wal(struct command *command, const struct config_instance *instance,
+    const char *state_dir)
+{
+	const struct config_pipeline *pipeline = instance->binding->pipeline;
+
+	add(command, "-d");
+	add_owned(command, mem_printf("%s/%s/%s", state_dir,
+			       instance->instance.text, pipeline->id.text));
+	add(command, "--instance");
+	add(command, instance->instance.text);
+	add_options(command, KEYS_WAL, pipeline);
+	add_patch(command, "--insert", &pipeline->insert);
+	add_patch(command, "--upsert", &pipeline->upsert);
+}
+
+void
+command_init(struct command *command, enum stage_kind kind,
+    const struct config_instance *instance,
+    const struct command_context *context)
+{
+	const struct config_binding *binding = instance->binding;
+
+	*command = (struct command){0};
+	add_owned(
+	    command, mem_printf("%s/%s", context->bin_dir, programs[kind]));
+	if (kind == STAGE_SOURCE) {
+		add_options(command, KEYS_METRONOME, binding->onramp);
+		add_options(command, KEYS_ONRAMP, binding->onramp);
+	} else if (kind == STAGE_WAL) {
+		add_wal(command, instance, context->state_dir);
+	} else {
+		add_options(command, KEYS_WS, binding->offramp);
+	}
+	if (context->verbosity != NULL)
+		add(command, context->verbosity);
+}
+
+void
+command_fini(struct command *command)
+{
+	for (size_t i = 0; i < command->count; i++)
+		free(command->argv[i]);
+	free(command->argv);
+	*command = (struct command){0};
+}
+
+/* Writes one argument, quoted if need be, to `out`; returns its end. `out` has
+ * room for 4 bytes for each of the argument, and 2 more. */
+static char *
+put_quoted(char *out, const char *argument)
+{
+	static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				    "abcdefghijklmnopqrstuvwxyz"
+				    "0123456789_-./:=,@%+";
+	size_t bytes = strlen(argument);
+
+	if (bytes > 0 && strspn(argument, plain) == bytes) {
+		memcpy(out, argument, bytes);
+		return out + bytes;
+	}
+	*out++ = '\'';
+	for (; *argument != '\0'; argument++) {
+		if (*argument != '\'') {
+			*out++ = *argument;
+			continue;
+		}
+		memcpy(out, "'\\''", 4);
+		out += 4;
+	}
+	*out++ = '\'';
+	return out;
+}
+
+char *
+command_quote(const struct command *command)
+{
+	size_t room = 1;
+	char *line, *end;
+
+	for (size_t i = 0; i < command->count; i++)
+		room += 4 * strlen(command->argv[i]) + 3;
+	line = end = mem_alloc(room);
+	for (size_t i = 0; i < command->count; i++) {
+		if (i > 0)
+			*end++ = ' ';
+		end = put_quoted(end, command->argv[i]);
+	}
+	*end = '\0';
+	return line;
+}

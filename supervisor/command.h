@@ -1,0 +1,47 @@
+/*
+ * The commands of the stages: configuration in, argument vector out. Pure. The
+ * options are plain ones, so that what ps(1) and the log show can be repeated
+ * in a shell; no secret is among them.
+ */
+#ifndef SUPERVISOR_COMMAND_H
+#define SUPERVISOR_COMMAND_H
+
+#include "supervisor/config.h"
+#include "supervisor/link.h"
+
+#include <stddef.h>
+
+struct command {
+	char **argv; /* owned, as are the strings; NULL ends it */
+	size_t count;
+};
+
+/* What all commands of a supervisor share. */
+struct command_context {
+	const char *bin_dir;   /* borrowed; where the programs are */
+	const char *state_dir; /* borrowed */
+	const char *verbosity; /* borrowed; "-v", "-q" or NULL */
+};
+
+/* Returns the name of the program that runs a stage. */
+const char *command_program(enum stage_kind kind);
+
+/* Returns the id that the configuration gave to a stage. */
+const char *command_stage_id(
+    enum stage_kind kind, const struct config_instance *instance);
+
+/* Makes the command of one stage; give it to command_fini. */
+void command_init(struct command *command, enum stage_kind kind,
+    const struct config_instance *instance,
+    const struct command_context *context);
+
+/* Frees the arguments. */
+void command_fini(struct command *command);
+
+/*
+ * Returns the command as one line for a POSIX shell, each argument quoted where
+ * it needs to be. The caller frees it.
+ */
+char *command_quote(const struct command *command);
+
+#endif

@@ -1,0 +1,98 @@
+/*
+ * The configuration: files -> tree -> checked struct. What comes out can be
+ * run as it is; whatever a file asks for that is unknown, wrong or not built
+ * yet is a fault with its place, and nothing is ever ignored.
+ *
+ * Pure: bytes in, struct out. Opening files is config_files.h, what binding
+ * and mapping mean is binding.h.
+ */
+#ifndef SUPERVISOR_CONFIG_H
+#define SUPERVISOR_CONFIG_H
+
+#include "supervisor/faults.h"
+#include "supervisor/keys.h"
+#include "supervisor/patch_list.h"
+#include "supervisor/tree.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct config_onramp {
+	struct value id, type, interval, count;
+};
+
+struct config_pipeline {
+	struct value id;
+	struct value read_count, max_elements, max_bytes, on_full,
+	    max_event_bytes;
+	struct patch_list insert, upsert;
+};
+
+struct config_offramp {
+	struct value id, type;
+	struct value url, ack, binary, ping_interval, ping_timeout,
+	    connect_timeout, backoff_max, header_file, basic_auth_file, cacert,
+	    cert, key, insecure, protocol, proxy;
+};
+
+struct config_binding {
+	struct value id;
+	const struct tree_node *links; /* borrowed from the file's tree */
+	struct config_onramp *onramp;  /* borrowed; NULL until resolved */
+	struct config_pipeline *pipeline;
+	struct config_offramp *offramp;
+};
+
+/* One running chain: what an entry of the mapping comes to. */
+struct config_instance {
+	struct value instance;
+	const struct tree_node *entry; /* borrowed; NULL: no mapping given */
+	const struct config_binding *binding; /* borrowed */
+};
+
+/* One file that was read: what places and links borrow from. */
+struct config_file {
+	char *name;		/* owned */
+	struct tree_node *root; /* owned; NULL: it could not be parsed */
+};
+
+/* The top of a file; the same for all files together. */
+struct config {
+	struct value state_dir, shutdown_timeout;
+	struct config_onramp **onramps; /* owned, as all of these */
+	size_t onramp_count;
+	struct config_pipeline **pipelines;
+	size_t pipeline_count;
+	struct config_offramp **offramps;
+	size_t offramp_count;
+	struct config_binding **bindings;
+	size_t binding_count;
+	struct config_instance **instances;
+	size_t instance_count;
+	struct config_file **files;
+	size_t file_count;
+};
+
+/* Makes an empty configuration. */
+void config_init(struct config *config);
+
+/* Frees all of it. Places in faults borrow nothing that outlives it. */
+void config_fini(struct config *config);
+
+/*
+ * Adds one file's bytes. `name` stands in places; `base` is the directory that
+ * relative paths in it start from. What is wrong in it is added to `faults`.
+ */
+void config_add(struct config *config, const char *name, const char *base,
+    const uint8_t *in, size_t in_bytes, struct faults *faults);
+
+/*
+ * After the last file, and only if there were no faults: resolves bindings and
+ * mappings into instances, and checks what no single map shows. What is wrong
+ * is added to `faults`, what is defined and never runs to `notes`. At least
+ * one file was added. If there are still no faults, there is an instance.
+ */
+void config_finish(
+    struct config *config, struct faults *faults, struct faults *notes);
+
+#endif

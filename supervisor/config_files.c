@@ -1,0 +1,126 @@
+#include "supervisor/config_files.h"
+
+#include "stage/io.h"
+#include "stage/mem.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <libgen.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Adds a fault that says why `path` cannot be read, as errno has it. */
+static void
+refuse_path(const char *path, struct faults *faults)
+{
+	struct place place = {.file = path, .line = 1, .column = 1};
+
+	if (errno == EFBIG)
+		faults_add(faults, &place, "the file is over %zu bytes long",
+		    CONFIG_FILE_BYTES);
+	else
+		faults_add(
+		    faults, &place, "it cannot be read: %s", strerror(errno));
+}
+
+/* Returns the directory that `path` stands in, without symbolic links; the
+ * caller frees it. NULL with errno set if there is none. */
+static char *
+directory_of(const char *path)
+{
+	char *copy = mem_strdup(path);
+	char *resolved = realpath(dirname(copy), NULL);
+
+	free(copy);
+	return resolved;
+}
+
+static void
+add_file(struct config *config, const char *path, struct faults *faults)
+{
+	size_t bytes = 0;
+	char *text = io_read_file(path, CONFIG_FILE_BYTES, &bytes);
+	char *base = text == NULL ? NULL : directory_of(path);
+
+	if (base == NULL)
+		refuse_path(path, faults);
+	else
+		config_add(
+		    config, path, base, (const uint8_t *)text, bytes, faults);
+	free(text);
+	free(base);
+}
+
+static int
+is_config_name(const struct dirent *entry)
+{
+	const char *dot = strrchr(entry->d_name, '.');
+
+	return entry->d_name[0] != '.' && dot != NULL &&
+	       (strcmp(dot, ".yaml") == 0 || strcmp(dot, ".yml") == 0);
+}
+
+static int
+compare_bytes(const struct dirent **a, const struct dirent **b)
+{
+	return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+static void
+add_directory(struct config *config, const char *path, struct faults *faults)
+{
+	struct place place = {.file = path, .line = 1, .column = 1};
+	struct dirent **entries;
+	int count = scandir(path, &entries, is_config_name, compare_bytes);
+
+	if (count == -1) {
+		refuse_path(path, faults);
+		return;
+	}
+	if (count == 0)
+		faults_add(faults, &place,
+		    "the directory holds no .yaml and no .yml file");
+	for (int i = 0; i < count; i++) {
+		char *name = mem_printf("%s/%s", path, entries[i]->d_name);
+
+		add_file(config, name, faults);
+		free(name);
+		free(entries[i]);
+	}
+	free(entries);
+}
+
+void
+config_files_add(struct config *config, const char *path, struct faults *faults)
+{
+	struct stat st;
+
+	if (stat(path, &st) == -1)
+		refuse_path(path, faults);
+	else if (S_ISDIR(st.st_mode))
+		add_directory(config, path, faults);
+	else
+		add_file(config, path, faults);
+}
+
+void
+config_files_check(const struct config *config, struct faults *faults)
+{
+	for (size_t i = 0; i < config->offramp_count; i++) {
+		const struct key *key = keys_of(KEYS_WS);
+
+		for (; key->name != NULL; key++) {
+			const struct value *value =
+			    keys_value(key, config->offramps[i]);
+
+			if (key->type != KEY_FILE || !value->is_given ||
+			    access(value->text, R_OK) == 0)
+				continue;
+			faults_add(faults, &value->place,
+			    "%s: %s cannot be read: %s", key->name, value->text,
+			    strerror(errno));
+		}
+	}
+}

@@ -1,0 +1,69 @@
+/*
+ * The supervisor's log: its own lines and those of its stages, as text or as
+ * JSON, on stderr or in a file. One line, one write(2).
+ *
+ * It never blocks and never fails: where nobody takes a line (a full pipe, a
+ * stopped terminal, a closed one) it is dropped and counted, and the count is
+ * told as soon as there is a way. A log must not hold up the flow.
+ */
+#ifndef SUPERVISOR_JOURNAL_H
+#define SUPERVISOR_JOURNAL_H
+
+#include "stage/log.h"
+
+#include <stddef.h>
+#include <sys/types.h>
+
+enum journal_format {
+	JOURNAL_TEXT,
+	JOURNAL_JSON,
+};
+
+struct journal {
+	int fd;		  /* 2, or the file, which is owned */
+	const char *path; /* borrowed; NULL: stderr */
+	enum journal_format format;
+	enum log_level level; /* lines above it are not shown */
+	unsigned long lost;   /* lines dropped since the last one written */
+};
+
+/* Which stage a line is of, or about. All borrowed. */
+struct journal_stage {
+	const char *instance;
+	const char *id;
+	const char *program;
+	pid_t pid;
+};
+
+/* Makes a journal on stderr. */
+void journal_init(
+    struct journal *journal, enum journal_format format, enum log_level level);
+
+/*
+ * Goes on in the file `path` (borrowed as long as the journal lives), which is
+ * made with mode 0600 or appended to. Opens it anew if it is the same path.
+ * Returns 0; or -1 with errno set, and the journal stays where it was.
+ */
+int journal_open_file(struct journal *journal, const char *path);
+
+/* Closes the file, if there is one; the journal is on stderr again. */
+void journal_close(struct journal *journal);
+
+/* Writes a line of the supervisor's own. */
+void journal_say(struct journal *journal, enum log_level level,
+    const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* Writes a line of the supervisor's own about a stage; `stage->id` may be NULL
+ * for the whole instance. */
+void journal_say_about(struct journal *journal, enum log_level level,
+    const struct journal_stage *stage, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/*
+ * Passes on a line of a stage, without its newline: as text behind
+ * "instance/id ". A line that is not of our own form counts as a warning.
+ */
+void journal_pass(struct journal *journal, const struct journal_stage *stage,
+    const char *line, size_t bytes);
+
+#endif

@@ -1,0 +1,339 @@
+#include "stage/exitcode.h"
+#include "stage/io.h"
+#include "stage/log.h"
+#include "stage/mem.h"
+#include "supervisor/command.h"
+#include "supervisor/config.h"
+#include "supervisor/config_files.h"
+#include "supervisor/journal.h"
+#include "supervisor/state_dir.h"
+#include "supervisor/supervisor.h"
+
+#include <getopt.h>
+#include <libgen.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Options without a letter. */
+enum option_code {
+	OPTION_LOG_FORMAT = 256,
+	OPTION_LOG_FILE,
+	OPTION_VERSION,
+};
+
+enum verb {
+	VERB_RUN,
+	VERB_CHECK,
+	VERB_STATUS,
+	VERB_STOP,
+	VERB_RELOAD,
+	VERBS,
+};
+
+static const char *const verbs[] = {
+    [VERB_RUN] = "run",
+    [VERB_CHECK] = "check",
+    [VERB_STATUS] = "status",
+    [VERB_STOP] = "stop",
+    [VERB_RELOAD] = "reload",
+};
+_Static_assert(sizeof(verbs) / sizeof(verbs[0]) == VERBS, "a verb is missing");
+
+struct options {
+	const char **paths; /* owned; the strings are argv's */
+	size_t path_count;
+	enum verb verb;
+	bool has_verb;
+	enum log_level level;
+	enum journal_format format;
+	const char *log_file;
+};
+
+static const char usage[] =
+    "usage: supervisor [-qv] [--log-format text|json] [--log-file file]\n"
+    "                  -c file-or-directory ... [run | check]\n"
+    "\n"
+    "Runs the pipelines of a configuration.\n"
+    "\n"
+    "  -c, --config PATH   a file, or a directory with .yaml files\n"
+    "      --log-format F  text (default) or json\n"
+    "      --log-file F    append the log to F; SIGUSR1 opens it anew\n"
+    "  -v, --verbose       log more, in the stages too\n"
+    "  -q, --quiet         log warnings and errors only\n"
+    "  -h, --help          print this and exit\n"
+    "      --version       print the version and exit\n"
+    "\n"
+    "  run                 run it (default)\n"
+    "  check               say what would be run, and exit\n";
+
+/* Prints `text` as the answer to an option and ends the process. */
+static _Noreturn void
+answer(const char *text)
+{
+	exit(fputs(text, stdout) == EOF || fflush(stdout) == EOF
+		 ? EXITCODE_AGAIN
+		 : EXITCODE_DONE);
+}
+
+/* Logs what is wrong with the command line and ends the process. */
+static _Noreturn void
+refuse(const char *what, const char *word)
+{
+	char text[256];
+
+	log_error("%s %s; try supervisor --help", what,
+	    log_escape(text, sizeof(text), word, strlen(word)));
+	exit(EXITCODE_FINAL);
+}
+
+static void
+take_option(int code, struct options *options)
+{
+	switch (code) {
+	case 'c':
+		options->paths[options->path_count++] = optarg;
+		break;
+	case 'v':
+		options->level = LOG_DEBUG;
+		break;
+	case 'q':
+		options->level = LOG_WARN;
+		break;
+	case OPTION_LOG_FORMAT:
+		if (strcmp(optarg, "json") == 0)
+			options->format = JOURNAL_JSON;
+		else if (strcmp(optarg, "text") == 0)
+			options->format = JOURNAL_TEXT;
+		else
+			refuse(
+			    "--log-format must be text or json, not", optarg);
+		break;
+	case OPTION_LOG_FILE:
+		options->log_file = optarg;
+		break;
+	case 'h':
+		answer(usage);
+	case OPTION_VERSION:
+		answer("supervisor " WALPIPE_VERSION "\n");
+	}
+}
+
+/* Takes an argument that is no option: what to do, or, since a shell makes
+ * several words of a pattern, one more file. */
+static void
+take_operand(char *word, struct options *options)
+{
+	for (int verb = 0; verb < VERBS; verb++) {
+		if (strcmp(word, verbs[verb]) != 0)
+			continue;
+		if (options->has_verb)
+			refuse("one command is enough:", word);
+		options->has_verb = true;
+		options->verb = (enum verb)verb;
+		return;
+	}
+	if (options->path_count == 0)
+		refuse("unknown command", word);
+	options->paths[options->path_count++] = word;
+}
+
+static void
+parse(int argc, char **argv, struct options *options)
+{
+	static const struct option longs[] = {
+	    {"config", required_argument, NULL, 'c'},
+	    {"log-format", required_argument, NULL, OPTION_LOG_FORMAT},
+	    {"log-file", required_argument, NULL, OPTION_LOG_FILE},
+	    {"verbose", no_argument, NULL, 'v'},
+	    {"quiet", no_argument, NULL, 'q'},
+	    {"help", no_argument, NULL, 'h'},
+	    {"version", no_argument, NULL, OPTION_VERSION},
+	    {NULL, 0, NULL, 0},
+	};
+	int code;
+
+	options->paths = mem_calloc((size_t)argc, sizeof(*options->paths));
+	while ((code = getopt_long(argc, argv, ":c:vqh", longs, NULL)) != -1) {
+		if (code == ':')
+			refuse("a value is missing after", argv[optind - 1]);
+		if (code == '?')
+			refuse("unknown option", argv[optind - 1]);
+		take_option(code, options);
+	}
+	for (; optind < argc; optind++)
+		take_operand(argv[optind], options);
+	if (options->verb > VERB_CHECK)
+		refuse("this command is not built yet:", verbs[options->verb]);
+	if (options->path_count == 0)
+		refuse("say which configuration with", "-c");
+}
+
+/* Writes each fault as a line of the log. */
+static void
+report(
+    const struct faults *faults, enum log_level level, struct journal *journal)
+{
+	for (size_t i = 0; i < faults->count; i++)
+		journal_say(journal, level, "%s", faults->text[i]);
+	if (faults->more > 0)
+		journal_say(journal, level, "and %zu more", faults->more);
+}
+
+/* Reads and checks the files. Returns 0, or -1 when the journal says why. */
+static int
+load(const struct options *options, struct config *config,
+    struct journal *journal)
+{
+	struct faults faults, notes;
+	int result;
+
+	faults_init(&faults);
+	faults_init(&notes);
+	for (size_t i = 0; i < options->path_count; i++)
+		config_files_add(config, options->paths[i], &faults);
+	if (faults.count == 0)
+		config_finish(config, &faults, &notes);
+	if (faults.count == 0)
+		config_files_check(config, &faults);
+	report(&faults, LOG_ERROR, journal);
+	report(&notes, LOG_WARN, journal);
+	result = faults.count == 0 ? 0 : -1;
+	faults_fini(&faults);
+	faults_fini(&notes);
+	return result;
+}
+
+/* Returns the directory of this program's own file; the caller frees it. */
+static char *
+own_directory(struct journal *journal)
+{
+	char path[PATH_MAX];
+	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
+
+	if (n == -1) {
+		journal_say(journal, LOG_ERROR, "/proc/self/exe: %m");
+		return NULL;
+	}
+	path[n] = '\0';
+	return mem_strdup(dirname(path));
+}
+
+/* Returns the state directory; the caller frees it. */
+static char *
+state_directory(const struct config *config, struct journal *journal)
+{
+	struct state_dir_env env = {
+	    .state_directory = getenv("STATE_DIRECTORY"),
+	    .xdg_state_home = getenv("XDG_STATE_HOME"),
+	    .home = getenv("HOME"),
+	    .is_root = geteuid() == 0,
+	};
+	char *path;
+
+	if (config->state_dir.is_given)
+		return mem_strdup(config->state_dir.text);
+	path = state_dir_default(&env);
+	if (path == NULL)
+		journal_say(journal, LOG_ERROR,
+		    "no state directory: give state_dir in the "
+		    "configuration, or set HOME");
+	return path;
+}
+
+static void
+print_instance(const struct config_instance *instance,
+    const struct command_context *context)
+{
+	const struct config_binding *binding = instance->binding;
+
+	(void)printf("# instance %s, binding %s: onramp %s -> pipeline %s -> "
+		     "offramp %s\n",
+	    instance->instance.text, binding->id.text, binding->onramp->id.text,
+	    binding->pipeline->id.text, binding->offramp->id.text);
+	for (int kind = 0; kind < STAGE_KINDS; kind++) {
+		struct command command;
+		char *line;
+
+		command_init(
+		    &command, (enum stage_kind)kind, instance, context);
+		line = command_quote(&command);
+		(void)puts(line);
+		free(line);
+		command_fini(&command);
+	}
+}
+
+static enum exitcode
+check(const struct config *config, const struct command_context *context,
+    struct journal *journal)
+{
+	for (size_t i = 0; i < config->instance_count; i++)
+		print_instance(config->instances[i], context);
+	if (ferror(stdout) || fflush(stdout) == EOF) {
+		journal_say(journal, LOG_ERROR, "standard output: %m");
+		return EXITCODE_AGAIN;
+	}
+	return EXITCODE_DONE;
+}
+
+/* Does what the command line asks for, with a configuration that was read. */
+static enum exitcode
+perform(const struct options *options, const struct config *config,
+    struct journal *journal)
+{
+	static const char *const verbosity[] = {
+	    [LOG_ERROR] = NULL,
+	    [LOG_WARN] = "-q",
+	    [LOG_INFO] = NULL,
+	    [LOG_DEBUG] = "-v",
+	};
+	char *bin_dir = own_directory(journal);
+	char *state_dir = state_directory(config, journal);
+	struct supervisor_options run = {
+	    .config = config,
+	    .context = {bin_dir, state_dir, verbosity[options->level]},
+	    .log_file = options->log_file,
+	};
+	enum exitcode exitcode = EXITCODE_FINAL;
+
+	if (bin_dir != NULL && state_dir != NULL)
+		exitcode = options->verb == VERB_CHECK
+			       ? check(config, &run.context, journal)
+			       : supervisor_run(&run, journal);
+	free(bin_dir);
+	free(state_dir);
+	return exitcode;
+}
+
+int
+main(int argc, char **argv)
+{
+	struct options options = {.level = LOG_INFO};
+	struct config config;
+	struct journal journal;
+	enum exitcode exitcode = EXITCODE_FINAL;
+
+	/* Nobody reading our output is no reason to die unheard. */
+	(void)signal(SIGPIPE, SIG_IGN);
+	log_init("supervisor", LOG_INFO);
+	mem_init();
+	parse(argc, argv, &options);
+	log_init("supervisor", options.level);
+	if (io_claim_stdio() == -1) {
+		log_error("start: %m");
+		return EXITCODE_AGAIN;
+	}
+	journal_init(&journal, options.format, options.level);
+	config_init(&config);
+	if (load(&options, &config, &journal) == 0)
+		exitcode = perform(&options, &config, &journal);
+	config_fini(&config);
+	journal_close(&journal);
+	free(options.paths);
+	return (int)exitcode;
+}

@@ -1,0 +1,35 @@
+/*
+ * The policy of the whole: takes the lock, runs all chains, stops them in
+ * order, and says how it ended. What one chain does is chain.h.
+ *
+ *	RUNNING -> STOPPING -> KILLING -> DONE
+ *
+ * It stops when it is told to, when every chain has come to its end, or when a
+ * stage has failed for good. A second signal turns stopping into killing.
+ */
+#ifndef SUPERVISOR_SUPERVISOR_H
+#define SUPERVISOR_SUPERVISOR_H
+
+#include "stage/exitcode.h"
+#include "supervisor/command.h"
+#include "supervisor/config.h"
+#include "supervisor/journal.h"
+
+struct supervisor_options {
+	const struct config *config; /* checked; all of these are borrowed */
+	struct command_context context;
+	const char *log_file; /* NULL: stderr */
+};
+
+/*
+ * Runs the configuration until it has ended. Returns EXITCODE_DONE: every
+ * chain came to its end, or all were stopped in order, or another supervisor
+ * runs with this state directory; EXITCODE_FINAL: a stage failed for good, or
+ * the log file cannot be opened; EXITCODE_AGAIN: it was killed by a second
+ * signal, the state directory cannot be used for now, or the system failed.
+ * The reason is in the journal.
+ */
+enum exitcode supervisor_run(
+    const struct supervisor_options *options, struct journal *journal);
+
+#endif
