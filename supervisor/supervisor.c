@@ -38,7 +38,7 @@ _Static_assert(sizeof(life_names) / sizeof(life_names[0]) == SUPERVISOR_LIVES,
 struct supervisor {
 	enum supervisor_life life;
 	enum exitcode exitcode; /* what it will end with */
-	int64_t stop_ns;        /* when it was first told to stop */
+	int64_t stop_ns;	/* when it was first told to stop */
 	const struct config *config;
 	const char *log_file;
 	struct journal *journal;
