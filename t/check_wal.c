@@ -6,6 +6,7 @@
 #include "walproc/wal.h"
 
 #include "stage/bytes.h"
+#include "stage/log.h"
 
 #include <check.h>
 #include <dirent.h>
@@ -625,6 +626,7 @@ main(void)
 	SRunner *runner;
 	int failed;
 
+	log_init("check_wal", LOG_ERROR);
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_set_timeout(tcase, 120);
 	tcase_add_test(tcase, test_nothing_is_read_before_its_sync);
