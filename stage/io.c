@@ -127,6 +127,12 @@ fail:
 }
 
 bool
+io_is_full_disk(int error)
+{
+	return error == ENOSPC || error == EDQUOT;
+}
+
+bool
 io_is_socket(int fd)
 {
 	struct stat st;

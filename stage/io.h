@@ -32,6 +32,9 @@ int io_write_full(int fd, const void *data, size_t bytes);
  */
 char *io_read_file(const char *path, size_t max_bytes, size_t *bytes);
 
+/* Says whether `error` is one of a full disk, which passes: ENOSPC, EDQUOT. */
+bool io_is_full_disk(int error);
+
 /* Says whether `fd` is an open socket. */
 bool io_is_socket(int fd);
 

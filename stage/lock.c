@@ -58,7 +58,7 @@ lock_take(int dir_fd, const char *name, int *fd, pid_t *holder)
 	}
 	/* The pid is for people only: a full disk must not keep us from
 	 * delivering what would make room on it. */
-	if (write_holder(lock) == -1 && errno != ENOSPC && errno != EDQUOT) {
+	if (write_holder(lock) == -1 && !io_is_full_disk(errno)) {
 		saved = errno;
 		(void)close(lock);
 		errno = saved;

@@ -14,7 +14,7 @@
 static const char *log_program = "walpipe";
 static enum log_level log_level = LOG_INFO;
 
-static const char *const level_names[] = {
+static const char *const level_names[LOG_DEBUG + 1] = {
     [LOG_ERROR] = "error",
     [LOG_WARN] = "warn",
     [LOG_INFO] = "info",
@@ -72,7 +72,7 @@ write_line(const char *line, size_t bytes)
 static void __attribute__((format(printf, 2, 0)))
 log_line(enum log_level level, const char *format, va_list args)
 {
-	char line[LOG_LINE_BYTES], now[LOG_TIME_BYTES];
+	char line[LOG_LINE_BYTES], text[LOG_LINE_BYTES], now[LOG_TIME_BYTES];
 	int saved = errno;
 	size_t n;
 	int k;
@@ -84,11 +84,11 @@ log_line(enum log_level level, const char *format, va_list args)
 	    (int)getpid(), level_names[level]);
 	n = (size_t)k;
 	errno = saved;
-	k = vsnprintf(line + n, sizeof(line) - n, format, args);
-	if (k > 0)
-		n += (size_t)k;
-	if (n > sizeof(line) - 1)
-		n = sizeof(line) - 1;
+	(void)vsnprintf(text, sizeof(text), format, args);
+	/* Words from outside may be anywhere in it, and must neither end the
+	 * line nor reach a terminal as they are. */
+	(void)log_printable(line + n, sizeof(line) - n - 1, text, strlen(text));
+	n += strlen(line + n);
 	line[n++] = '\n';
 	write_line(line, n);
 	errno = saved;
@@ -134,14 +134,17 @@ log_debug(const char *format, ...)
 	va_end(args);
 }
 
-/* Writes one byte as text into `text` and returns how many characters. */
+/*
+ * Writes one byte as text into `text` and returns how many characters that
+ * took; `is_quoted` as between quotes in C.
+ */
 static size_t
-escape_byte(char text[5], unsigned char byte)
+escape_byte(char text[5], unsigned char byte, bool is_quoted)
 {
 	static const char plain[] = "\n\r\t\\\"", letter[] = "nrt\\\"";
 	const char *at = byte == '\0' ? NULL : strchr(plain, byte);
 
-	if (at != NULL) {
+	if (is_quoted && at != NULL) {
 		text[0] = '\\';
 		text[1] = letter[at - plain];
 		return 2;
@@ -153,8 +156,9 @@ escape_byte(char text[5], unsigned char byte)
 	return (size_t)snprintf(text, 5, "\\x%02x", byte);
 }
 
-const char *
-log_escape(char *out, size_t out_bytes, const void *in, size_t in_bytes)
+static const char *
+escape(char *out, size_t out_bytes, const void *in, size_t in_bytes,
+    bool is_quoted)
 {
 	static const char cut[] = "...";
 	const unsigned char *p = in;
@@ -162,7 +166,7 @@ log_escape(char *out, size_t out_bytes, const void *in, size_t in_bytes)
 
 	for (size_t i = 0; i < in_bytes; i++) {
 		char text[5];
-		size_t n = escape_byte(text, p[i]);
+		size_t n = escape_byte(text, p[i], is_quoted);
 
 		if (used + n >= out_bytes) {
 			memcpy(out + safe, cut, sizeof(cut));
@@ -175,6 +179,18 @@ log_escape(char *out, size_t out_bytes, const void *in, size_t in_bytes)
 	}
 	out[used] = '\0';
 	return out;
+}
+
+const char *
+log_escape(char *out, size_t out_bytes, const void *in, size_t in_bytes)
+{
+	return escape(out, out_bytes, in, in_bytes, true);
+}
+
+const char *
+log_printable(char *out, size_t out_bytes, const void *in, size_t in_bytes)
+{
+	return escape(out, out_bytes, in, in_bytes, false);
 }
 
 bool

@@ -34,6 +34,10 @@ void log_init(const char *program, enum log_level level);
 /* Returns the name of a level as lines carry it, e.g. "error". */
 const char *log_level_name(enum log_level level);
 
+/*
+ * Write one line, formatted as by printf(3) with %m, at their level. What is
+ * not printable ASCII in it is escaped, what is too long is cut.
+ */
 void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_warn(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -46,6 +50,13 @@ void log_debug(const char *format, ...) __attribute__((format(printf, 1, 2)));
  * Returns `out`, so that it can stand in an argument list.
  */
 const char *log_escape(
+    char *out, size_t out_bytes, const void *in, size_t in_bytes);
+
+/*
+ * The same for a text that stays readable: only what is not printable ASCII is
+ * written as \xHH. Every line that is logged goes through it.
+ */
+const char *log_printable(
     char *out, size_t out_bytes, const void *in, size_t in_bytes);
 
 /*

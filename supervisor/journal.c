@@ -80,7 +80,7 @@ put(struct journal *journal, const struct logline *line,
 			stage == NULL ? NULL : stage->id));
 		return;
 	}
-	logline_printable(
+	(void)log_printable(
 	    message, sizeof(message), line->message, line->message_bytes);
 	n = snprintf(out, LOG_LINE_BYTES, "%.*s %.*s[%ld] %s %s",
 	    LOGLINE_TIME_BYTES, line->time, (int)line->program_bytes,
@@ -194,7 +194,7 @@ journal_pass(struct journal *journal, const struct journal_stage *stage,
 		put(journal, &line, stage);
 		return;
 	}
-	logline_printable(text, sizeof(text), in, bytes);
+	(void)log_printable(text, sizeof(text), in, bytes);
 	n = snprintf(
 	    out, sizeof(out), "%s/%s %s\n", stage->instance, stage->id, text);
 	write_line(journal, out, (size_t)n);

@@ -104,40 +104,13 @@ logline_parse(const char *in, size_t in_bytes, struct logline *line)
 	return true;
 }
 
-void
-logline_printable(char *out, size_t out_bytes, const char *in, size_t in_bytes)
-{
-	static const char cut[] = "...";
-	size_t used = 0, safe = 0;
-
-	for (size_t i = 0; i < in_bytes; i++) {
-		unsigned char byte = (unsigned char)in[i];
-		bool is_plain = byte >= 0x20 && byte < 0x7f;
-		size_t n = is_plain ? 1 : 4;
-
-		if (used + n >= out_bytes) {
-			memcpy(out + safe, cut, sizeof(cut));
-			return;
-		}
-		if (is_plain)
-			out[used] = (char)byte;
-		else
-			(void)snprintf(
-			    out + used, out_bytes - used, "\\x%02x", byte);
-		used += n;
-		if (used + sizeof(cut) <= out_bytes)
-			safe = used;
-	}
-	out[used] = '\0';
-}
-
 /* Adds a member that is a string, cut and printable. */
 static void
 add_text(cJSON *json, const char *name, const char *text, size_t bytes)
 {
 	char printable[MESSAGE_BYTES];
 
-	logline_printable(printable, sizeof(printable), text, bytes);
+	(void)log_printable(printable, sizeof(printable), text, bytes);
 	(void)cJSON_AddStringToObject(json, name, printable);
 }
 

@@ -36,15 +36,6 @@ struct logline {
 bool logline_parse(const char *in, size_t in_bytes, struct logline *line);
 
 /*
- * Writes the start of bytes from outside as printable ASCII into `out`, NUL
- * terminated; anything else is \xHH, and what does not fit `out_bytes` (at
- * least 8) is cut and ends in "...". Unlike log_escape it leaves \ and " as
- * they are, since what it is given was escaped by the one who wrote it.
- */
-void logline_printable(
-    char *out, size_t out_bytes, const char *in, size_t in_bytes);
-
-/*
  * Writes a line as one JSON object with time, level, program, pid, instance,
  * stage (both left out if NULL) and message, and a newline. Returns its
  * length, at most LOGLINE_BYTES. The message is cut where needed.

@@ -131,13 +131,13 @@ START_TEST(test_printable_is_cut)
 {
 	char out[16];
 
-	logline_printable(out, sizeof(out), "123456789012345", 15);
+	(void)log_printable(out, sizeof(out), "123456789012345", 15);
 	ck_assert_str_eq(out, "123456789012345");
-	logline_printable(out, sizeof(out), "1234567890123456", 16);
+	(void)log_printable(out, sizeof(out), "1234567890123456", 16);
 	ck_assert_str_eq(out, "123456789012...");
-	logline_printable(out, sizeof(out), "\n\n\n\n", 4);
+	(void)log_printable(out, sizeof(out), "\n\n\n\n", 4);
 	ck_assert_str_eq(out, "\\x0a\\x0a\\x0a...");
-	logline_printable(out, sizeof(out), "", 0);
+	(void)log_printable(out, sizeof(out), "", 0);
 	ck_assert_str_eq(out, "");
 }
 END_TEST

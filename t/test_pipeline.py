@@ -35,10 +35,9 @@ class Supervised:
     """A supervisor in its own directory, to be started and ended again."""
 
     def __init__(self, directory, url, interval=50, max_elements=1000,
-                 bin_dir=BIN, count=None, env=None):
+                 bin_dir=BIN, count=None):
         self.directory = directory
         self.bin_dir = bin_dir
-        self.env = env
         self.file = directory / "pipeline.yaml"
         self.log = directory / "supervisor.log"
         self.file.write_text(PIPELINE.format(
@@ -51,9 +50,12 @@ class Supervised:
         return self.directory / "state" / "01" / "main"
 
     def start(self):
+        """Starts it, and waits until it has its signals in hand."""
+        words = "info running: "
+        before = self.log.read_text().count(words) if self.log.exists() else 0
         self.process = Process(
-            [self.bin_dir / "supervisor", "-c", self.file], self.log,
-            env=self.env)
+            [self.bin_dir / "supervisor", "-c", self.file], self.log)
+        wait_until(lambda: self.process.text().count(words) > before, words)
 
     def stop(self):
         assert self.process.stop() == DONE, self.process.text()
@@ -160,9 +162,6 @@ def test_the_negative_control_write_acks_lose_events(tmp_path):
     lost = 0
     with Server(tmp_path) as server:
         feed = b"".join(b'{"n":%d}\n' % n for n in range(500))
-        server.process.signal(signal.SIGSTOP)
-        # The listening kernel completes the TCP handshake, not the Upgrade.
-        server.process.signal(signal.SIGCONT)
         for level, expect_loss in (("write", True), ("pong", False)):
             sink = Process(
                 [program("wssink"), "-u", server.url, "--ack", level,

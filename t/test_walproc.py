@@ -302,6 +302,23 @@ def test_a_rejected_event_goes_to_the_dead_letters(tmp_path):
     assert letters[0]["seq"] == 2
 
 
+def test_a_reject_while_a_line_that_is_too_long_still_comes(tmp_path):
+    """Each letter is whole; a peer's words neither end a log line nor reach
+    the terminal as they are."""
+    line = b"z" * (17 << 20)
+    with Wal(tmp_path) as wal:
+        wal.source.sendall(b'{"n":0}\n' + line[:1 << 20])
+        assert wal.event() == {"n": 0}
+        wal.source.sendall(line[1 << 20:-5])
+        wal.sink.sendall(frame({"reject": 1, "reason": "a\n\x1b[31mb\""}))
+        wait_until(lambda: dead_letters(tmp_path), "the first letter")
+        wal.source.sendall(line[-5:] + b'\n{"n":1}\n')
+        assert wal.event() == {"n": 1}
+        assert dead_letters(tmp_path) == [
+            ('a[31mb"', b'{"n":0}'), ("longer than an event may be", line)]
+        assert "by the sink: a\\x0a\\x1b[31mb\"" in wal.process.text()
+
+
 def test_the_sinks_breaker_stops_the_delivery(tmp_path):
     with Wal(tmp_path) as wal:
         wal.sink.sendall(frame({"breaker": "open", "reason": "x"}))

@@ -7,6 +7,7 @@
 
 #include <openssl/evp.h>
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -16,24 +17,43 @@
 #include <unistd.h>
 
 #define DEAD_NAME "dead-letters.ndjson"
+#define PART_NAME "dead-letter.tmp"
+/* A line up to its base64, and what of that its numbers and so on take. */
+#define LINE_START_BYTES ((size_t)512)
+#define LINE_NUMBERS_BYTES ((size_t)96)
+#define LINE_END "\"}\n"
+#define LINE_END_BYTES (sizeof(LINE_END) - 1)
 /* Encoded at a time; a multiple of three. */
 #define PIECE_BYTES ((size_t)12288)
 #define PIECE_TEXT_BYTES (PIECE_BYTES / 3 * 4 + 1)
 
-/* Writes at the end; on failure the file is cut back to where it was. */
+/*
+ * Writes at *end of a file and moves that on. On failure what was written is
+ * cut off again.
+ */
 static int
-write_end(struct dead *dead, const void *data, size_t bytes)
+append(int fd, uint64_t *end, const void *data, size_t bytes)
 {
-	if (io_pwrite_full(dead->fd, data, bytes, dead->end) == -1) {
+	if (io_pwrite_full(fd, data, bytes, *end) == -1) {
 		int saved = errno;
 
-		(void)!ftruncate(dead->fd, (off_t)dead->end);
+		(void)!ftruncate(fd, (off_t)*end);
 		errno = saved;
 		return -1;
 	}
-	dead->end += bytes;
-	dead->is_synced = false;
+	*end += bytes;
 	return 0;
+}
+
+/* Takes back what was appended since the file was `end` long. */
+static void
+roll_back(int fd, uint64_t *end, uint64_t to)
+{
+	int saved = errno;
+
+	(void)!ftruncate(fd, (off_t)to);
+	*end = to;
+	errno = saved;
 }
 
 /* Sets *end behind the last \n of the first `bytes` of the file. */
@@ -68,16 +88,22 @@ dead_open(struct dead *dead, int dir_fd)
 	struct stat st;
 	int saved;
 
-	*dead = (struct dead){.fd = -1, .is_synced = true};
+	*dead = (struct dead){
+	    .dir_fd = dir_fd,
+	    .fd = -1,
+	    .part_fd = -1,
+	    .is_synced = true,
+	};
 	dead->fd =
 	    openat(dir_fd, DEAD_NAME, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (dead->fd == -1)
 		return -1;
 	if (fstat(dead->fd, &st) == -1 ||
-	    find_last_line(dead->fd, (uint64_t)st.st_size, &dead->end) == -1)
+	    find_last_line(dead->fd, (uint64_t)st.st_size, &dead->end_bytes) ==
+		-1)
 		goto fail;
-	if (dead->end < (uint64_t)st.st_size &&
-	    ftruncate(dead->fd, (off_t)dead->end) == -1)
+	if (dead->end_bytes < (uint64_t)st.st_size &&
+	    ftruncate(dead->fd, (off_t)dead->end_bytes) == -1)
 		goto fail;
 	/* The name is durable before a letter in it is acked. */
 	if (fsync(dead->fd) == -1 || fsync(dir_fd) == -1)
@@ -91,113 +117,84 @@ fail:
 	return -1;
 }
 
+static void
+close_part(struct dead *dead)
+{
+	if (dead->part_fd != -1)
+		(void)close(dead->part_fd);
+	dead->part_fd = -1;
+}
+
 void
 dead_close(struct dead *dead)
 {
+	close_part(dead);
 	if (dead->fd != -1)
 		(void)close(dead->fd);
 	dead->fd = -1;
 }
 
-/* Writes a line up to where its base64 starts. */
-static int
-begin(struct dead *dead, const char *reason, uint64_t at, uint64_t seq)
+bool
+dead_is_open(const struct dead *dead)
 {
-	char line[512], now[LOG_TIME_BYTES], number[48];
-	uint8_t text[6 * 32];
-	size_t n = 0;
+	return dead->part_fd != -1;
+}
+
+/* Adds `,"name":value` to `line`, unless there is no value. */
+static size_t
+put_number(char *line, size_t room, const char *name, uint64_t value)
+{
+	if (value == DEAD_NONE)
+		return 0;
+	return (size_t)snprintf(line, room, ",\"%s\":%" PRIu64, name, value);
+}
+
+/* Writes a line up to where its base64 starts; returns its length. */
+static size_t
+put_start(
+    char line[LINE_START_BYTES], const char *reason, uint64_t at, uint64_t seq)
+{
+	char now[LOG_TIME_BYTES];
+	size_t n;
 
 	log_time(now, loop_realtime_ns());
 	n = (size_t)snprintf(
-	    line, sizeof(line), "{\"time\":\"%s\",\"reason\":\"", now);
-	/* A reason is ours or the sink's: printable, and cut. */
-	for (const char *p = reason; *p != '\0' && n < 350; p++)
-		if ((unsigned char)*p >= 0x20 && (unsigned char)*p < 0x7f) {
-			size_t k = json_escape(text, p, 1);
+	    line, LINE_START_BYTES, "{\"time\":\"%s\",\"reason\":\"", now);
+	for (const char *p = reason; *p != '\0'; p++) {
+		uint8_t text[6];
+		size_t k;
 
-			memcpy(line + n, text, k);
-			n += k;
-		}
-	n += (size_t)snprintf(line + n, sizeof(line) - n, "\"");
-	if (at != DEAD_NONE) {
-		(void)snprintf(number, sizeof(number), ",\"at\":%" PRIu64, at);
-		n += (size_t)snprintf(line + n, sizeof(line) - n, "%s", number);
+		if ((unsigned char)*p < 0x20 || (unsigned char)*p > 0x7e)
+			continue;
+		k = json_escape(text, p, 1);
+		if (n + k > LINE_START_BYTES - LINE_NUMBERS_BYTES)
+			break;
+		memcpy(line + n, text, k);
+		n += k;
 	}
-	if (seq != DEAD_NONE) {
-		(void)snprintf(
-		    number, sizeof(number), ",\"seq\":%" PRIu64, seq);
-		n += (size_t)snprintf(line + n, sizeof(line) - n, "%s", number);
-	}
-	n += (size_t)snprintf(line + n, sizeof(line) - n, ",\"bytes\":\"");
-	dead->rest_bytes = 0;
-	if (write_end(dead, line, n) == -1)
-		return -1;
-	dead->is_open = true;
-	return 0;
+	line[n++] = '"';
+	n += put_number(line + n, LINE_START_BYTES - n, "at", at);
+	n += put_number(line + n, LINE_START_BYTES - n, "seq", seq);
+	n += (size_t)snprintf(line + n, LINE_START_BYTES - n, ",\"bytes\":\"");
+	return n;
 }
 
-int
-dead_begin(struct dead *dead, const char *reason)
-{
-	return begin(dead, reason, DEAD_NONE, DEAD_NONE);
-}
-
-/* Encodes up to PIECE_BYTES, a multiple of three unless they are the last. */
+/* Appends `count` bytes in base64. All but the last call for a letter give a
+ * multiple of three. What was appended before a failure stays. */
 static int
-write_base64(struct dead *dead, const uint8_t *bytes, size_t count)
+append_base64(int fd, uint64_t *end, const uint8_t *bytes, size_t count)
 {
 	unsigned char text[PIECE_TEXT_BYTES];
-	int n = EVP_EncodeBlock(text, bytes, (int)count);
 
-	return write_end(dead, text, (size_t)n);
-}
+	while (count > 0) {
+		size_t piece = count < PIECE_BYTES ? count : PIECE_BYTES;
+		int n = EVP_EncodeBlock(text, bytes, (int)piece);
 
-int
-dead_add(struct dead *dead, const void *bytes, size_t count)
-{
-	uint8_t piece[PIECE_BYTES];
-	const struct dead before = *dead;
-	const uint8_t *from = bytes;
-
-	while (dead->rest_bytes + count >= 3) {
-		size_t n = dead->rest_bytes, take;
-
-		memcpy(piece, dead->rest, n);
-		take = count < PIECE_BYTES - n ? count : PIECE_BYTES - n;
-		/* Whole groups of three only, but for what is the end. */
-		take -= (n + take) % 3;
-		memcpy(piece + n, from, take);
-		if (write_base64(dead, piece, n + take) == -1) {
-			*dead = before;
-			(void)!ftruncate(dead->fd, (off_t)dead->end);
+		if (append(fd, end, text, (size_t)n) == -1)
 			return -1;
-		}
-		dead->rest_bytes = 0;
-		from += take;
-		count -= take;
+		bytes += piece;
+		count -= piece;
 	}
-	memcpy(dead->rest + dead->rest_bytes, from, count);
-	dead->rest_bytes += count;
-	return 0;
-}
-
-int
-dead_end(struct dead *dead)
-{
-	const struct dead before = *dead;
-
-	if ((dead->rest_bytes > 0 &&
-		write_base64(dead, dead->rest, dead->rest_bytes) == -1) ||
-	    write_end(dead, "\"}\n", 3) == -1) {
-		int saved = errno;
-
-		*dead = before;
-		(void)!ftruncate(dead->fd, (off_t)dead->end);
-		errno = saved;
-		return -1;
-	}
-	dead->rest_bytes = 0;
-	dead->is_open = false;
 	return 0;
 }
 
@@ -205,18 +202,111 @@ int
 dead_write(struct dead *dead, const char *reason, uint64_t at, uint64_t seq,
     const void *bytes, size_t count)
 {
-	const struct dead before = *dead;
+	char line[LINE_START_BYTES];
+	uint64_t before = dead->end_bytes;
+	size_t n = put_start(line, reason, at, seq);
 
-	if (begin(dead, reason, at, seq) == -1)
-		return -1;
-	if (dead_add(dead, bytes, count) == -1 || dead_end(dead) == -1) {
-		int saved = errno;
-
-		*dead = before;
-		(void)!ftruncate(dead->fd, (off_t)dead->end);
-		errno = saved;
+	dead->is_synced = false;
+	if (append(dead->fd, &dead->end_bytes, line, n) == -1 ||
+	    append_base64(dead->fd, &dead->end_bytes, bytes, count) == -1 ||
+	    append(dead->fd, &dead->end_bytes, LINE_END, LINE_END_BYTES) ==
+		-1) {
+		roll_back(dead->fd, &dead->end_bytes, before);
 		return -1;
 	}
+	return 0;
+}
+
+int
+dead_begin(struct dead *dead, const char *reason)
+{
+	char line[LINE_START_BYTES];
+	size_t n = put_start(line, reason, DEAD_NONE, DEAD_NONE);
+	int saved;
+
+	assert(!dead_is_open(dead));
+	dead->part_fd = openat(dead->dir_fd, PART_NAME,
+	    O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (dead->part_fd == -1)
+		return -1;
+	dead->part_bytes = 0;
+	dead->rest_bytes = 0;
+	if (unlinkat(dead->dir_fd, PART_NAME, 0) == 0 &&
+	    append(dead->part_fd, &dead->part_bytes, line, n) == 0)
+		return 0;
+	saved = errno;
+	close_part(dead);
+	errno = saved;
+	return -1;
+}
+
+int
+dead_add(struct dead *dead, const void *bytes, size_t count)
+{
+	const uint8_t *from = bytes;
+	uint64_t before = dead->part_bytes;
+	uint8_t group[3];
+	size_t fill = dead->rest_bytes == 0 ? 0 : 3 - dead->rest_bytes;
+	size_t whole;
+
+	if (dead->rest_bytes + count < sizeof(group)) {
+		memcpy(dead->rest + dead->rest_bytes, from, count);
+		dead->rest_bytes += count;
+		return 0;
+	}
+	/* The group that the last piece began, then all whole groups. */
+	memcpy(group, dead->rest, dead->rest_bytes);
+	memcpy(group + dead->rest_bytes, from, fill);
+	whole = (count - fill) / 3 * 3;
+	if (append_base64(dead->part_fd, &dead->part_bytes, group,
+		fill == 0 ? 0 : sizeof(group)) == -1 ||
+	    append_base64(
+		dead->part_fd, &dead->part_bytes, from + fill, whole) == -1) {
+		roll_back(dead->part_fd, &dead->part_bytes, before);
+		return -1;
+	}
+	dead->rest_bytes = count - fill - whole;
+	memcpy(dead->rest, from + fill + whole, dead->rest_bytes);
+	return 0;
+}
+
+/* Appends all of the part to the letters. */
+static int
+copy_part(struct dead *dead)
+{
+	uint8_t piece[PIECE_BYTES];
+
+	for (uint64_t at = 0; at < dead->part_bytes;) {
+		ssize_t n =
+		    io_pread_full(dead->part_fd, piece, sizeof(piece), at);
+
+		if (n > 0 &&
+		    append(dead->fd, &dead->end_bytes, piece, (size_t)n) == 0) {
+			at += (uint64_t)n;
+			continue;
+		}
+		if (n == 0)
+			errno = EIO;
+		return -1;
+	}
+	return 0;
+}
+
+int
+dead_end(struct dead *dead)
+{
+	uint64_t before = dead->end_bytes;
+
+	dead->is_synced = false;
+	if (copy_part(dead) == -1 ||
+	    append_base64(dead->fd, &dead->end_bytes, dead->rest,
+		dead->rest_bytes) == -1 ||
+	    append(dead->fd, &dead->end_bytes, LINE_END, LINE_END_BYTES) ==
+		-1) {
+		roll_back(dead->fd, &dead->end_bytes, before);
+		return -1;
+	}
+	close_part(dead);
 	return 0;
 }
 
@@ -226,7 +316,8 @@ dead_sync(struct dead *dead)
 	if (dead->is_synced)
 		return 0;
 	if (fdatasync(dead->fd) == -1) {
-		if (errno == ENOSPC || errno == EDQUOT)
+		/* Never to be tried again, so not as a disk full for now. */
+		if (io_is_full_disk(errno))
 			errno = EIO;
 		return -1;
 	}

@@ -18,11 +18,14 @@
 #include <stdint.h>
 
 struct dead {
-	int fd;		 /* owned; -1 while closed */
-	uint64_t end;	 /* size of the file up to the last whole piece */
-	bool is_open;	 /* a letter is being written */
-	bool is_synced;	 /* all that was written is durable */
-	uint8_t rest[3]; /* bytes of it that are not yet a group of three */
+	int dir_fd;	    /* borrowed: the log's directory */
+	int fd;		    /* owned; -1 while closed */
+	uint64_t end_bytes; /* size of the file: whole letters only */
+	bool is_synced;	    /* all that was written is durable */
+	/* The letter that comes in pieces, until it is whole. */
+	int part_fd;	     /* owned; its file, which has no name; -1: none */
+	uint64_t part_bytes; /* written to it */
+	uint8_t rest[3];     /* of the event: not yet a group of three */
 	size_t rest_bytes;
 };
 
@@ -35,10 +38,15 @@ struct dead {
  */
 int dead_open(struct dead *dead, int dir_fd);
 
+/* Closes the file; a letter in pieces is gone. */
 void dead_close(struct dead *dead);
 
+/* Says whether a letter in pieces was begun and not ended. */
+bool dead_is_open(const struct dead *dead);
+
 /*
- * Writes one letter, not synced: dead_sync does that. Returns 0, or -1 with
+ * Writes one letter, not synced: dead_sync does that. Of `reason` only what is
+ * printable ASCII is kept, and a long one is cut. Returns 0, or -1 with
  * errno set and nothing of it in the file, so that it can be tried again when
  * a full disk has room.
  */
@@ -47,8 +55,9 @@ int dead_write(struct dead *dead, const char *reason, uint64_t at, uint64_t seq,
 
 /*
  * The same in pieces, for what does not fit into memory. Each returns 0, or -1
- * with errno set and nothing written by that call. A letter that was begun is
- * ended before the next.
+ * with errno set and nothing done by that call, so that it can be repeated. The
+ * pieces gather in a file of their own, which a crash takes away; dead_end puts
+ * the letter into its place. Meanwhile others can be written.
  */
 int dead_begin(struct dead *dead, const char *reason);
 int dead_add(struct dead *dead, const void *bytes, size_t count);

@@ -1,5 +1,6 @@
 #include "walproc/place.h"
 
+#include "stage/io.h"
 #include "stage/lock.h"
 #include "stage/log.h"
 
@@ -45,7 +46,7 @@ place_open(struct place *place, const char *path)
 
 	if (dir_fd == -1) {
 		log_error("%s: %m", path);
-		return errno == EIO || errno == ENOSPC || errno == EMFILE
+		return errno == EIO || errno == EMFILE || io_is_full_disk(errno)
 			   ? EXITCODE_AGAIN
 			   : EXITCODE_FINAL;
 	}

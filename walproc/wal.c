@@ -1,5 +1,6 @@
 #include "walproc/wal.h"
 
+#include "stage/io.h"
 #include "stage/log.h"
 #include "stage/loop.h"
 #include "walproc/recover.h"
@@ -33,12 +34,6 @@ wal_default_segment(struct wal_limits *limits)
 	if (bytes > SEGMENT_MAX_BYTES)
 		bytes = SEGMENT_MAX_BYTES;
 	limits->segment_bytes = layout_align(bytes);
-}
-
-bool
-wal_is_full_disk(int error)
-{
-	return error == ENOSPC || error == EDQUOT;
 }
 
 uint64_t
@@ -382,7 +377,7 @@ wal_sync(struct wal *wal)
 		/* Whatever the reason, this file's pages are not to be trusted
 		 * again, so it must not look like a disk that is full for now.
 		 */
-		if (wal_is_full_disk(errno))
+		if (io_is_full_disk(errno))
 			errno = EIO;
 		return -1;
 	}
@@ -436,7 +431,7 @@ wal_prepare(struct wal *wal)
 		most = UINT64_MAX;
 	if (catalog_bytes(&wal->catalog) + bytes > most)
 		return 0;
-	return make_spare(wal) == -1 && !wal_is_full_disk(errno) ? -1 : 0;
+	return make_spare(wal) == -1 && !io_is_full_disk(errno) ? -1 : 0;
 }
 
 int
@@ -598,7 +593,7 @@ take_over(struct wal *wal, const struct recovered *found)
 	if (drop_ended(wal) == -1 || find_ended(wal) == -1)
 		return -1;
 	if (wal_settle(wal) == -1) {
-		if (!wal_is_full_disk(errno))
+		if (!io_is_full_disk(errno))
 			return -1;
 		log_warn("disk full: the log takes nothing until there is "
 			 "room to settle its tail");

@@ -8,7 +8,7 @@
  * the events be acked to where they came from, or be given to the sink.
  *
  * After wal_append or wal_sync failed with anything but a full disk (see
- * wal_is_full_disk) what the kernel has in its pages cannot be trusted: sync
+ * io_is_full_disk) what the kernel has in its pages cannot be trusted: sync
  * no more, ack nothing, end the process (fsync(2), NOTES). The next wal_open
  * writes what was not proven durable to a new segment before it is acked.
  */
@@ -97,9 +97,6 @@ enum wal_room wal_room(const struct wal *wal, size_t bytes);
 
 /* Says whether both measures are below 90 % of their limits. */
 bool wal_is_relieved(const struct wal *wal);
-
-/* Says whether `error` is one of a full disk, which passes: ENOSPC, EDQUOT. */
-bool wal_is_full_disk(int error);
 
 /*
  * Writes the tail that the start found and that is not proven durable to a new

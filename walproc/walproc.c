@@ -121,7 +121,7 @@ enum taking {
 static enum taking
 write_failed(struct walproc *walproc, const char *what)
 {
-	if (wal_is_full_disk(errno)) {
+	if (io_is_full_disk(errno)) {
 		block(walproc, WALPROC_FULL_DISK);
 		return TAKING_BLOCKED;
 	}
@@ -218,7 +218,8 @@ take_long_line(struct walproc *walproc, bool *is_end)
 
 	*is_end = chan_next_piece(&walproc->up, &piece, &bytes);
 	*is_end = *is_end || walproc->up.in_ended;
-	if (!walproc->dead.is_open && dead_begin(&walproc->dead, why) == -1)
+	if (!dead_is_open(&walproc->dead) &&
+	    dead_begin(&walproc->dead, why) == -1)
 		return write_failed(walproc, "dead letters");
 	if (dead_add(&walproc->dead, piece, bytes) == -1)
 		return write_failed(walproc, "dead letters");
@@ -397,6 +398,7 @@ reject(struct walproc *walproc, const struct msg *msg)
 	struct flight_event *flight =
 	    flight_find(&walproc->flight, msg->n, &why);
 	struct read_event event;
+	unsigned long held;
 
 	if (flight == NULL) {
 		log_error("sink: %s", why);
@@ -416,9 +418,10 @@ reject(struct walproc *walproc, const struct msg *msg)
 		log_error("dead letters: %m");
 		return -1;
 	}
-	log_warn("event %" PRIu64 ": rejected by the sink: %s: to "
-		 "dead-letters.ndjson",
-	    event.seq, msg->reason);
+	if (log_limit_passes(&walproc->reject_limit, &held))
+		log_warn("event %" PRIu64 ": rejected by the sink: %s: to "
+			 "dead-letters.ndjson held=%lu",
+		    event.seq, msg->reason, held);
 	flight->state = FLIGHT_REJECTED;
 	return 0;
 }

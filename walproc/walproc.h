@@ -68,6 +68,7 @@ struct walproc {
 	bool block_is_told; /* the log says that the intake is paused */
 	struct log_limit block_limit;
 	struct log_limit refuse_limit;
+	struct log_limit reject_limit;
 	struct log_limit damage_limit;
 };
 
