@@ -214,6 +214,93 @@ def test_the_negative_control_a_log_that_acks_what_it_has_not(
     assert has_all(received, acked=10) == is_whole
 
 
+def early(trace):
+    """Where in a trace (t/shim.c) an ack or an event left before what it
+    stands for was durable, or a segment got its name before its header was:
+    its line numbers and what was still missing."""
+    pending = {}
+    found = []
+    for number, line in enumerate(trace, 1):
+        call, *words = line.split()
+        if call == "pwrite" and (words[1] == "batch" or words[0] in (
+                "dead-letters.ndjson", "spare.tmp")):
+            pending[words[0]] = "fdatasync"
+        if call == "fdatasync":
+            pending.pop(words[0], None)
+        if call == "rename" and words[1].endswith(".seg"):
+            if "spare.tmp" in pending:
+                found.append((number, call, dict(pending)))
+            pending["wal"] = "fsync"
+        if call == "fsync":
+            pending.pop(words[0], None)
+        if call in ("ack", "event") and pending:
+            found.append((number, call, dict(pending)))
+    return found
+
+
+def test_no_ack_and_no_event_leaves_before_its_sync(tmp_path):
+    """In the order of the system calls, over rolls and dead letters. And with
+    any kind of sync left out of the trace the same check finds it missing."""
+    trace = tmp_path / "trace"
+    with Wal(tmp_path, "--segment-bytes", "4096",
+             env=shimmed(SHIM_TRACE=trace)) as wal:
+        for n in range(0, 60, 2):
+            wal.send({"n": n, "x": "y" * 300}, b"bad")
+            wal.wait_acked(n + 2)
+            assert wal.event()["n"] == n
+            wal.ack(n // 2 + 1)
+    lines = trace.read_text().splitlines()
+    assert early(lines) == []
+    kinds = {line.split()[0] for line in lines}
+    assert kinds == {"pwrite", "fdatasync", "fsync", "rename", "ack", "event"}
+    for gone in ("fsync", "fdatasync dead-letters", "fdatasync 0"):
+        assert early([x for x in lines if not x.startswith(gone)]), gone
+
+
+def test_a_full_disk_pauses_the_intake_only(tmp_path):
+    """What is there is delivered, nothing is acked that is not on disk, no
+    half written letter stays, and all goes on when there is room again."""
+    full = tmp_path / "full"
+    with Wal(tmp_path, "--segment-bytes", "4096",
+             env=shimmed(SHIM_FULL=full)) as wal:
+        wal.send(*({"n": n, "x": "y" * 300} for n in range(5)))
+        wal.wait_acked(5)
+        full.touch()
+        wal.send(b"bad", *({"n": n, "x": "y" * 300} for n in range(5, 40)))
+        answer = wal.answer()
+        assert answer == {"breaker": "open", "reason": "disk full"}
+        assert [wal.event()["n"] for _ in range(5)] == list(range(5))
+        wal.ack(5)
+        wal.process.wait_log("disk full")
+        assert wal.process.is_running()
+        assert dead_letters(tmp_path) == []
+        full.unlink()
+        while (answer := wal.answer()) != {"breaker": "closed"}:
+            pass
+        wal.wait_acked(41)
+        wal.end_input()
+        for n in range(5, 40):
+            assert wal.event()["n"] == n
+            wal.ack(n + 1)
+        assert wal.process.wait() == DONE
+    assert dead_letters(tmp_path) == [("value expected", b"bad")]
+
+
+def test_a_disk_that_is_full_from_the_start(tmp_path):
+    full = tmp_path / "full"
+    with Wal(tmp_path) as wal:
+        wal.send({"n": 0})
+        wal.wait_acked(1)
+        wal.process.kill()
+    full.touch()
+    with Wal(tmp_path, env=shimmed(SHIM_FULL=full)) as wal:
+        wal.send({"n": 1})
+        assert wal.answer()["breaker"] == "open"
+        full.unlink()
+        wal.wait_acked(1)
+        assert [wal.event()["n"] for _ in range(2)] == [0, 1]
+
+
 @pytest.mark.parametrize("nth", range(1, 9))
 def test_a_failed_sync_is_not_acked_and_nothing_acked_is_lost(tmp_path, nth):
     """Whichever fdatasync fails, be it of a batch, the cursor or a new
