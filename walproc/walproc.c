@@ -1,7 +1,8 @@
 #include "walproc/walproc.h"
 
 #include "stage/io.h"
-#include "stage/json.h"
+#include "walproc/delivery.h"
+#include "walproc/intake.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -10,14 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Taken in one turn before it is synced, so that acks are never long away. */
-#define TURN_BYTES ((size_t)4 << 20)
-/* Queued for the sink before it takes some. */
-#define DELIVER_BYTES ((size_t)256 << 10)
-#define DISK_RETRY_NS LOOP_NS_PER_S
 /* For the last answers and bytes on their way when told to stop. */
 #define STOP_NS (LOOP_NS_PER_S / 2)
-#define WHY_BYTES 256
 
 static const char *const state_names[] = {
     [WALPROC_RUNNING] = "running",
@@ -25,6 +20,8 @@ static const char *const state_names[] = {
     [WALPROC_STOPPING] = "stopping",
     [WALPROC_DONE] = "done",
 };
+_Static_assert(sizeof(state_names) / sizeof(state_names[0]) == WALPROC_DONE + 1,
+    "each state has a name");
 
 static void
 enter(struct walproc *walproc, enum walproc_state state)
@@ -57,465 +54,6 @@ finish(struct walproc *walproc, enum exitcode exitcode)
 	enter(walproc, WALPROC_DONE);
 }
 
-/* Stops the intake. The source is told, and the log says so once. */
-static void
-block(struct walproc *walproc, enum walproc_block block)
-{
-	struct msg msg = {.kind = MSG_BREAKER_OPEN};
-	const struct wal_limits *limits = &walproc->wal.limits;
-	unsigned long held;
-
-	walproc->retry_ns = loop_now_ns() + DISK_RETRY_NS;
-	if (walproc->block == block)
-		return;
-	walproc->block = block;
-	if (block == WALPROC_FULL_DISK)
-		(void)snprintf(msg.reason, sizeof(msg.reason), "disk full");
-	else if (wal_elements(&walproc->wal) >= limits->max_elements)
-		(void)snprintf(msg.reason, sizeof(msg.reason),
-		    "log full: %" PRIu64 " events of %" PRIu64,
-		    wal_elements(&walproc->wal), limits->max_elements);
-	else
-		(void)snprintf(msg.reason, sizeof(msg.reason),
-		    "log full: %" PRIu64 " bytes of %" PRIu64,
-		    wal_bytes(&walproc->wal), limits->max_bytes);
-	/* Under load this is ordinary flow control, many times a second. */
-	walproc->block_is_told = log_limit_passes(&walproc->block_limit, &held);
-	if (walproc->block_is_told)
-		log_warn("intake paused: %s held=%lu", msg.reason, held);
-	chan_send_msg(&walproc->up, &msg);
-}
-
-/* Starts the intake again if what stopped it has passed. */
-static void
-unblock(struct walproc *walproc)
-{
-	struct msg msg = {.kind = MSG_BREAKER_CLOSED};
-
-	if (walproc->block == WALPROC_OPEN)
-		return;
-	if (walproc->block == WALPROC_FULL_LOG &&
-	    !wal_is_relieved(&walproc->wal))
-		return;
-	if (walproc->block == WALPROC_FULL_DISK) {
-		if (loop_now_ns() < walproc->retry_ns)
-			return;
-		walproc->retry_ns = loop_now_ns() + DISK_RETRY_NS;
-		if (wal_probe(&walproc->wal) == -1)
-			return;
-	}
-	walproc->block = WALPROC_OPEN;
-	if (walproc->block_is_told)
-		log_info("intake goes on");
-	chan_send_msg(&walproc->up, &msg);
-}
-
-/* What became of an event at intake. */
-enum taking {
-	TAKING_DONE,	/* it is in the log or in the dead letters */
-	TAKING_BLOCKED, /* it stays where it is */
-	TAKING_FAILED,	/* the run is over; logged */
-};
-
-/* Turns a failed write into what it means for the intake. */
-static enum taking
-write_failed(struct walproc *walproc, const char *what)
-{
-	if (io_is_full_disk(errno)) {
-		block(walproc, WALPROC_FULL_DISK);
-		return TAKING_BLOCKED;
-	}
-	log_error("%s: %m", what);
-	return TAKING_FAILED;
-}
-
-static void
-count_refused(struct walproc *walproc, const char *why)
-{
-	unsigned long held;
-
-	walproc->taken++;
-	walproc->refused++;
-	wal_count_refused(&walproc->wal);
-	if (log_limit_passes(&walproc->refuse_limit, &held))
-		log_warn("event %" PRIu64
-			 " of the input: %s: to dead-letters.ndjson held=%lu",
-		    walproc->taken, why, held);
-}
-
-/* Puts an event of the input into the dead letters. */
-static enum taking
-refuse(struct walproc *walproc, const char *why, uint64_t at,
-    const uint8_t *event, size_t bytes)
-{
-	if (dead_write(&walproc->dead, why, at, DEAD_NONE, event, bytes) == -1)
-		return write_failed(walproc, "dead letters");
-	count_refused(walproc, why);
-	return TAKING_DONE;
-}
-
-/* Appends an event that is fit for the log. `came` is it as it came. */
-static enum taking
-append(struct walproc *walproc, const uint8_t *event, size_t bytes,
-    const uint8_t *came, size_t came_bytes)
-{
-	switch (wal_room(&walproc->wal, bytes)) {
-	case WAL_ROOM:
-		break;
-	case WAL_FULL:
-		block(walproc, WALPROC_FULL_LOG);
-		return TAKING_BLOCKED;
-	case WAL_NEVER_FITS:
-		return refuse(walproc, "does not fit into --max-bytes",
-		    DEAD_NONE, came, came_bytes);
-	}
-	if (wal_append(&walproc->wal, event, bytes) == -1)
-		return write_failed(walproc, "append");
-	walproc->taken++;
-	/* At once, not at the next event: the source is to know. */
-	if (wal_elements(&walproc->wal) >= walproc->wal.limits.max_elements)
-		block(walproc, WALPROC_FULL_LOG);
-	return TAKING_DONE;
-}
-
-static enum taking
-take_event(struct walproc *walproc, const uint8_t *event, size_t bytes)
-{
-	struct patch_event about = {
-	    .seq = walproc->wal.next_seq,
-	    .ingest_ns = loop_realtime_ns(),
-	    .log_id = walproc->log_id,
-	};
-	struct buf *patched = &walproc->patched;
-	char text[WHY_BYTES];
-	const char *why;
-	size_t at;
-
-	if (bytes > walproc->options.max_event_bytes) {
-		(void)snprintf(text, sizeof(text), "longer than %zu bytes",
-		    walproc->options.max_event_bytes);
-		return refuse(walproc, text, DEAD_NONE, event, bytes);
-	}
-	if (!json_check(event, bytes, &why, &at))
-		return refuse(walproc, why, at, event, bytes);
-	if (patch_is_empty(walproc->options.patch))
-		return append(walproc, event, bytes, event, bytes);
-	buf_drop(patched, buf_bytes(patched));
-	if (patch_apply(walproc->options.patch, &about, event, bytes, patched,
-		text, sizeof(text)) == -1)
-		return refuse(walproc, text, DEAD_NONE, event, bytes);
-	return append(
-	    walproc, buf_front(patched), buf_bytes(patched), event, bytes);
-}
-
-/* Takes the next piece of a line that is too long for an event. */
-static enum taking
-take_long_line(struct walproc *walproc, bool *is_end)
-{
-	static const char why[] = "longer than an event may be";
-	const uint8_t *piece;
-	size_t bytes;
-
-	*is_end = chan_next_piece(&walproc->up, &piece, &bytes);
-	*is_end = *is_end || walproc->up.in_ended;
-	if (!dead_is_open(&walproc->dead) &&
-	    dead_begin(&walproc->dead, why) == -1)
-		return write_failed(walproc, "dead letters");
-	if (dead_add(&walproc->dead, piece, bytes) == -1)
-		return write_failed(walproc, "dead letters");
-	/* What was added must not be added again when the end is retried. */
-	walproc->is_skipping = true;
-	if (*is_end && dead_end(&walproc->dead) == -1) {
-		walproc->up.in_frame_bytes = bytes;
-		chan_drop(&walproc->up);
-		return write_failed(walproc, "dead letters");
-	}
-	chan_drop(&walproc->up);
-	if (*is_end) {
-		walproc->is_skipping = false;
-		count_refused(walproc, why);
-	}
-	return TAKING_DONE;
-}
-
-/*
- * The input cannot be followed, or ended within a frame. Where acks go back,
- * the source still has it and sends it again; a pipe cannot, so what is here
- * is kept.
- */
-static enum taking
-take_broken(struct walproc *walproc, const char *why)
-{
-	const uint8_t *piece;
-	size_t bytes;
-	enum taking taking = TAKING_DONE;
-
-	(void)chan_next_piece(&walproc->up, &piece, &bytes);
-	if (!walproc->up.in_is_socket && bytes > 0)
-		taking = refuse(walproc, why, DEAD_NONE, piece, bytes);
-	if (taking == TAKING_DONE) {
-		log_error("input: %s bytes=%zu", why, bytes);
-		walproc->up.in_frame_bytes = bytes;
-		chan_drop(&walproc->up);
-		walproc->up.in_ended = true;
-		walproc->exitcode = EXITCODE_AGAIN;
-	}
-	return taking;
-}
-
-/* Takes what is at the front of the input; *is_end when nothing is. */
-static enum taking
-take_next(struct walproc *walproc, size_t *bytes, bool *is_end)
-{
-	const uint8_t *event;
-	enum taking taking;
-	bool line_end;
-
-	*bytes = 0;
-	*is_end = false;
-	if (walproc->is_skipping) {
-		*is_end =
-		    buf_bytes(&walproc->up.in) == 0 && !walproc->up.in_ended;
-		return *is_end ? TAKING_DONE
-			       : take_long_line(walproc, &line_end);
-	}
-	switch (chan_next(&walproc->up, &event, bytes)) {
-	case FRAME_READY:
-		taking = take_event(walproc, event, *bytes);
-		if (taking == TAKING_DONE)
-			chan_drop(&walproc->up);
-		return taking;
-	case FRAME_TOO_LONG:
-		if (walproc->up.in_framing == FRAMING_LENGTH)
-			return take_broken(walproc, "not a length prefix");
-		return take_long_line(walproc, &line_end);
-	case FRAME_PARTIAL:
-		break;
-	}
-	*is_end = true;
-	if (walproc->up.in_ended && buf_bytes(&walproc->up.in) > 0)
-		return take_broken(walproc, "ended within a frame");
-	return TAKING_DONE;
-}
-
-/* Takes in what is ready. Returns 0, or -1 when the run is over. */
-static int
-take_events(struct walproc *walproc)
-{
-	size_t taken_bytes = 0, bytes;
-	bool is_end = false;
-
-	unblock(walproc);
-	while (!is_end && walproc->block == WALPROC_OPEN &&
-	       taken_bytes < TURN_BYTES) {
-		if (take_next(walproc, &bytes, &is_end) == TAKING_FAILED)
-			return -1;
-		taken_bytes += bytes;
-	}
-	walproc->is_behind = !is_end && walproc->block == WALPROC_OPEN;
-	if (is_end && walproc->up.in_ended && walproc->block == WALPROC_OPEN &&
-	    walproc->state == WALPROC_RUNNING)
-		enter(walproc, WALPROC_DRAINING);
-	return 0;
-}
-
-/* Makes what was taken durable, and acks it. */
-static int
-commit(struct walproc *walproc)
-{
-	struct msg msg = {.kind = MSG_ACK, .n = walproc->taken};
-
-	if (walproc->taken == walproc->taken_acked)
-		return 0;
-	if (dead_sync(&walproc->dead) == -1) {
-		log_error("dead letters: fdatasync: %m");
-		return -1;
-	}
-	if (wal_sync(&walproc->wal) == -1) {
-		log_error("log: fdatasync: %m");
-		return -1;
-	}
-	/* Only now: this is the promise. */
-	chan_send_msg(&walproc->up, &msg);
-	walproc->taken_acked = walproc->taken;
-	return 0;
-}
-
-/* Says whether there is something that the sink may be given now. */
-static bool
-can_deliver(const struct walproc *walproc)
-{
-	return flight_has_room(&walproc->flight) && !walproc->sink_is_open &&
-	       !walproc->down.out_broken &&
-	       buf_bytes(&walproc->down.out) < DELIVER_BYTES &&
-	       walproc->reader.next_seq <= walproc->wal.durable_seq;
-}
-
-/* Gives the sink what the window and its queue allow. */
-static int
-deliver(struct walproc *walproc)
-{
-	while (can_deliver(walproc)) {
-		struct flight_event flight = {.count = 1};
-		struct read_event event;
-		unsigned long held;
-
-		switch (reader_next(
-		    &walproc->reader, walproc->wal.durable_seq, &event)) {
-		case READ_NONE:
-			return 0;
-		case READ_ERROR:
-			log_error("log: read: %m");
-			return -1;
-		case READ_DAMAGE:
-			flight.state = FLIGHT_DAMAGED;
-			flight.count = event.count;
-			if (log_limit_passes(&walproc->damage_limit, &held))
-				log_error("log: %" PRIu64
-					  " events from %" PRIu64
-					  " on are damaged: moved to "
-					  "quarantine held=%lu",
-				    event.count, event.seq, held);
-			break;
-		case READ_EVENT:
-			/* The queue has room: DELIVER_BYTES leaves it. */
-			(void)chan_send(
-			    &walproc->down, event.event, event.bytes);
-			break;
-		}
-		flight.seq = event.seq;
-		flight.end = event.end;
-		flight_add(&walproc->flight, &flight);
-	}
-	return 0;
-}
-
-/* Moves an event that the sink can never deliver to the dead letters. */
-static int
-reject(struct walproc *walproc, const struct msg *msg)
-{
-	const char *why;
-	struct flight_event *flight =
-	    flight_find(&walproc->flight, msg->n, &why);
-	struct read_event event;
-	unsigned long held;
-
-	if (flight == NULL) {
-		log_error("sink: %s", why);
-		return -1;
-	}
-	reader_init(&walproc->lookup, &walproc->wal.catalog, flight->seq);
-	if (reader_next(&walproc->lookup, flight->seq, &event) != READ_EVENT) {
-		log_error("log: event %" PRIu64
-			  ", rejected by the sink, cannot be read",
-		    flight->seq);
-		return -1;
-	}
-	if (dead_write(&walproc->dead,
-		msg->reason[0] == '\0' ? "rejected by the sink" : msg->reason,
-		DEAD_NONE, event.seq, event.event, event.bytes) == -1 ||
-	    dead_sync(&walproc->dead) == -1) {
-		log_error("dead letters: %m");
-		return -1;
-	}
-	if (log_limit_passes(&walproc->reject_limit, &held))
-		log_warn("event %" PRIu64 ": rejected by the sink: %s: to "
-			 "dead-letters.ndjson held=%lu",
-		    event.seq, msg->reason, held);
-	flight->state = FLIGHT_REJECTED;
-	return 0;
-}
-
-static int
-take_answer(struct walproc *walproc, const struct msg *msg)
-{
-	const char *why;
-
-	switch (msg->kind) {
-	case MSG_ACK:
-		if (flight_ack(&walproc->flight, msg->n, &why) == 0)
-			return 0;
-		log_error("sink: %s", why);
-		return -1;
-	case MSG_REJECT:
-		return reject(walproc, msg);
-	case MSG_BREAKER_OPEN:
-		walproc->sink_is_open = true;
-		log_debug("sink: breaker open");
-		return 0;
-	case MSG_BREAKER_CLOSED:
-		walproc->sink_is_open = false;
-		log_debug("sink: breaker closed");
-		return 0;
-	case MSG_UNKNOWN:
-		break;
-	}
-	return 0;
-}
-
-/* Ends in the log what the sink has ended. */
-static int
-end_events(struct walproc *walproc)
-{
-	struct flight_event event;
-	uint64_t before = wal_acked_seq(&walproc->wal);
-
-	while (flight_take_ended(&walproc->flight, &event)) {
-		enum wal_end how = WAL_DELIVERED;
-
-		if (event.state == FLIGHT_REJECTED)
-			how = WAL_REJECTED;
-		if (event.state == FLIGHT_DAMAGED)
-			how = WAL_QUARANTINED;
-		wal_end(&walproc->wal, event.count, event.end, how);
-	}
-	if (before != wal_acked_seq(&walproc->wal))
-		walproc->retry_ns = 0;
-	if (wal_save(&walproc->wal) == -1) {
-		log_error("cursor: %m");
-		return -1;
-	}
-	return 0;
-}
-
-/* Reads what the sink has answered. */
-static int
-take_answers(struct walproc *walproc)
-{
-	struct msg msg;
-	const char *why;
-
-	if (walproc->options.acks_none) {
-		if (chan_is_flushed(&walproc->down) &&
-		    !walproc->down.out_broken)
-			(void)flight_ack(
-			    &walproc->flight, walproc->flight.sent, &why);
-		return end_events(walproc);
-	}
-	for (;;) {
-		switch (chan_next_msg(&walproc->down, &msg, &why)) {
-		case FRAME_READY:
-			if (take_answer(walproc, &msg) == -1)
-				return -1;
-			continue;
-		case FRAME_TOO_LONG:
-			log_error("sink: message: %s", why);
-			return -1;
-		case FRAME_PARTIAL:
-			break;
-		}
-		return end_events(walproc);
-	}
-}
-
-/* Says whether the sink has left and so can neither take nor answer. */
-static bool
-is_sink_gone(const struct walproc *walproc)
-{
-	return walproc->down.out_broken ||
-	       (!walproc->options.acks_none && walproc->down.in_ended);
-}
-
 /* Decides whether the run is over. */
 static void
 settle_state(struct walproc *walproc)
@@ -546,7 +84,7 @@ settle_state(struct walproc *walproc)
 	case WALPROC_DONE:
 		return;
 	}
-	if (is_sink_gone(walproc)) {
+	if (delivery_has_lost_sink(walproc)) {
 		log_error(
 		    "sink left: %" PRIu64 " events stay in the log", left);
 		finish(walproc, EXITCODE_AGAIN);
@@ -558,7 +96,7 @@ static int
 wait_turn(struct walproc *walproc)
 {
 	struct loop *loop = &walproc->loop;
-	bool is_open = walproc->block == WALPROC_OPEN;
+	bool is_open = walproc->block == WALPROC_TAKING;
 
 	loop_begin(loop);
 	chan_watch(&walproc->up, loop, is_open);
@@ -571,7 +109,7 @@ wait_turn(struct walproc *walproc)
 		loop_until(loop, walproc->retry_ns);
 	/* Work that is left over, or was found at the start. */
 	if (walproc->is_behind ||
-	    (walproc->state != WALPROC_STOPPING && can_deliver(walproc)))
+	    (walproc->state != WALPROC_STOPPING && delivery_is_due(walproc)))
 		loop_until(loop, 0);
 	/* Written to a socket at once: no poll will tell of it. */
 	if (walproc->options.acks_none &&
@@ -590,8 +128,9 @@ take_signals(struct walproc *walproc)
 	int signal;
 
 	while ((signal = loop_signal(&walproc->loop)) != 0) {
-		log_info("%s: stopping, %" PRIu64 " events in the log",
-		    strsignal(signal), wal_elements(&walproc->wal));
+		log_info("stopping: %s, %" PRIu64 " events in the log",
+		    signal == SIGTERM ? "SIGTERM" : "SIGINT",
+		    wal_elements(&walproc->wal));
 		enter(walproc, WALPROC_STOPPING);
 	}
 }
@@ -632,10 +171,12 @@ turn(struct walproc *walproc)
 		log_error("sink: %m");
 		return -1;
 	}
-	if (take_answers(walproc) == -1 || take_events(walproc) == -1 ||
-	    commit(walproc) == -1)
+	if (delivery_take_answers(walproc) == -1 ||
+	    intake_take(walproc) == -1 || intake_commit(walproc) == -1)
 		return -1;
-	if (walproc->state != WALPROC_STOPPING && deliver(walproc) == -1)
+	if (walproc->input_is_over && walproc->state == WALPROC_RUNNING)
+		enter(walproc, WALPROC_DRAINING);
+	if (walproc->state != WALPROC_STOPPING && delivery_give(walproc) == -1)
 		return -1;
 	if (chan_push(&walproc->up) == -1 || chan_push(&walproc->down) == -1) {
 		log_error("write: %m");
@@ -645,23 +186,6 @@ turn(struct walproc *walproc)
 		return -1;
 	settle_state(walproc);
 	return 0;
-}
-
-/* When stopped, a pipe's bytes that are here and not taken are told of: their
- * source cannot send them again. */
-static void
-tell_leftover(struct walproc *walproc)
-{
-	size_t bytes = buf_bytes(&walproc->up.in);
-
-	if (walproc->up.in_is_socket || bytes == 0)
-		return;
-	if (walproc->block == WALPROC_OPEN &&
-	    take_broken(walproc, "stopped within an event") == TAKING_DONE &&
-	    commit(walproc) == 0)
-		return;
-	log_warn(
-	    "stopped with %zu bytes read from a pipe and not taken", bytes);
 }
 
 enum exitcode
@@ -674,7 +198,7 @@ walproc_run(struct walproc *walproc)
 			return EXITCODE_AGAIN;
 		if (before == WALPROC_STOPPING &&
 		    walproc->state == WALPROC_DONE)
-			tell_leftover(walproc);
+			intake_leave(walproc);
 	}
 	return walproc->exitcode;
 }
@@ -736,9 +260,9 @@ walproc_open(
 	    wal_elements(&walproc->wal), walproc->wal.next_seq,
 	    walproc->log_id);
 	if (wal_elements(&walproc->wal) >= walproc->wal.limits.max_elements)
-		block(walproc, WALPROC_FULL_LOG);
+		intake_block(walproc, WALPROC_FULL_LOG);
 	if (walproc->wal.tail_seq != 0)
-		block(walproc, WALPROC_FULL_DISK);
+		intake_block(walproc, WALPROC_FULL_DISK);
 	return EXITCODE_DONE;
 }
 

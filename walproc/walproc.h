@@ -16,7 +16,7 @@
 #include "walproc/wal.h"
 
 struct walproc_options {
-	struct wal_limits limits;
+	struct wal_limits limits;  /* what the log may hold */
 	size_t read_count;	   /* events given and not acked, at most */
 	size_t max_event_bytes;	   /* as it came */
 	int64_t drain_timeout_ns;  /* after the end of input; LOOP_NEVER */
@@ -33,48 +33,52 @@ enum walproc_state {
 	WALPROC_DONE,
 };
 
-/* Why nothing is taken in. */
+/* Whether events are taken in, and if not, why. */
 enum walproc_block {
-	WALPROC_OPEN,	  /* it is */
-	WALPROC_FULL_LOG, /* a limit is reached */
-	WALPROC_FULL_DISK,
+	WALPROC_TAKING,	   /* nothing stops the intake */
+	WALPROC_FULL_LOG,  /* a limit is reached */
+	WALPROC_FULL_DISK, /* a write found no room */
 };
 
 struct walproc {
-	struct walproc_options options;
-	enum walproc_state state;
-	enum walproc_block block;
-	enum exitcode exitcode; /* what walproc_run returns when done */
-	struct loop loop;
-	struct chan up;	  /* the source: events in, answers out */
-	struct chan down; /* the sink: events out, answers in */
-	struct wal wal;
-	struct reader reader; /* where the delivery stands */
-	struct reader lookup; /* for events that the sink rejects */
-	struct flight flight;
-	struct dead dead;
-	struct buf patched;   /* the event at hand, patched */
+	struct walproc_options options; /* as given */
+	enum walproc_state state;	/* of the run's life */
+	enum walproc_block block;	/* of the intake */
+	enum exitcode exitcode;		/* what to return when done */
+	struct loop loop;		/* the one place to wait */
+	struct chan up;			/* source: events in, answers out */
+	struct chan down;		/* sink: events out, answers in */
+	struct wal wal;			/* the log */
+	struct reader reader;		/* where the delivery stands */
+	struct reader lookup;		/* for events that the sink rejects */
+	struct flight flight;		/* given to the sink, not ended */
+	struct dead dead;		/* the dead letters */
+	struct buf patched;		/* the event at hand, patched */
+	char log_id[2 * LOG_ID_BYTES + 1]; /* in hexadecimal */
+
 	uint64_t taken;	      /* events of the input stream that are in the log
 			       * or the dead letters */
 	uint64_t taken_acked; /* of these: acked to the source */
 	uint64_t refused;     /* of these: in the dead letters */
 	bool is_skipping;     /* inside a line that is too long */
 	bool is_behind;	      /* whole events are left for the next turn */
+	bool input_is_over;   /* it has ended, and all of it is taken */
 	bool has_read;	      /* bytes came in this turn */
-	bool sink_is_open;    /* the sink's breaker is open: send nothing */
-	int64_t deadline_ns;  /* of draining or stopping */
+	bool breaker_is_open; /* the sink's: send nothing */
+	int64_t deadline_ns;  /* of draining or stopping; or LOOP_NEVER */
 	int64_t retry_ns;     /* when to try a full disk again */
-	char log_id[2 * LOG_ID_BYTES + 1];
-	bool block_is_told; /* the log says that the intake is paused */
-	struct log_limit block_limit;
-	struct log_limit refuse_limit;
-	struct log_limit reject_limit;
-	struct log_limit damage_limit;
+
+	bool block_is_told;	       /* the log says that the intake paused */
+	struct log_limit block_limit;  /* lines about that */
+	struct log_limit refuse_limit; /* about bad input */
+	struct log_limit reject_limit; /* about what the sink rejects */
+	struct log_limit damage_limit; /* about damaged events */
 };
 
 /*
  * Opens the log in the directory `dir_fd`, borrowed, and takes fd 0 and fd 1 as
- * source and sink. Returns EXITCODE_DONE, or what to exit with; that is logged.
+ * source and sink. Returns EXITCODE_DONE, or what to exit with; that is logged,
+ * and only the end of the process frees what is open then.
  */
 enum exitcode walproc_open(
     struct walproc *walproc, int dir_fd, const struct walproc_options *options);

@@ -1,0 +1,177 @@
+#include "walproc/delivery.h"
+
+#include <inttypes.h>
+
+/* Queued for the sink before it takes some. */
+#define DELIVER_BYTES ((size_t)256 << 10)
+
+bool
+delivery_is_due(const struct walproc *walproc)
+{
+	return flight_has_room(&walproc->flight) && !walproc->breaker_is_open &&
+	       !walproc->down.out_broken &&
+	       buf_bytes(&walproc->down.out) < DELIVER_BYTES &&
+	       walproc->reader.next_seq <= walproc->wal.durable_seq;
+}
+
+int
+delivery_give(struct walproc *walproc)
+{
+	while (delivery_is_due(walproc)) {
+		struct flight_event flight = {.count = 1};
+		struct read_event event;
+		unsigned long held;
+
+		switch (reader_next(
+		    &walproc->reader, walproc->wal.durable_seq, &event)) {
+		case READ_NONE:
+			return 0;
+		case READ_ERROR:
+			log_error("log: read: %m");
+			return -1;
+		case READ_DAMAGE:
+			flight.state = FLIGHT_DAMAGED;
+			flight.count = event.count;
+			if (log_limit_passes(&walproc->damage_limit, &held))
+				log_error("log: %" PRIu64
+					  " events from %" PRIu64
+					  " on are damaged: moved to "
+					  "quarantine held=%lu",
+				    event.count, event.seq, held);
+			break;
+		case READ_EVENT:
+			/* The queue has room: DELIVER_BYTES leaves it. */
+			(void)chan_send(
+			    &walproc->down, event.event, event.bytes);
+			break;
+		}
+		flight.seq = event.seq;
+		flight.end = event.end;
+		flight_add(&walproc->flight, &flight);
+	}
+	return 0;
+}
+
+/* Moves an event that the sink can never deliver to the dead letters. */
+static int
+reject(struct walproc *walproc, const struct msg *msg)
+{
+	const char *why;
+	struct flight_event *flight =
+	    flight_find(&walproc->flight, msg->n, &why);
+	struct read_event event;
+	unsigned long held;
+
+	if (flight == NULL) {
+		log_error("sink: %s", why);
+		return -1;
+	}
+	reader_init(&walproc->lookup, &walproc->wal.catalog, flight->seq);
+	if (reader_next(&walproc->lookup, flight->seq, &event) != READ_EVENT) {
+		log_error("log: event %" PRIu64
+			  ", rejected by the sink, cannot be read",
+		    flight->seq);
+		return -1;
+	}
+	if (dead_write(&walproc->dead,
+		msg->reason[0] == '\0' ? "rejected by the sink" : msg->reason,
+		DEAD_NONE, event.seq, event.event, event.bytes) == -1 ||
+	    dead_sync(&walproc->dead) == -1) {
+		log_error("dead letters: %m");
+		return -1;
+	}
+	if (log_limit_passes(&walproc->reject_limit, &held))
+		log_warn("event %" PRIu64 ": rejected by the sink: %s: to "
+			 "dead-letters.ndjson held=%lu",
+		    event.seq, msg->reason, held);
+	flight->state = FLIGHT_REJECTED;
+	return 0;
+}
+
+static int
+take_answer(struct walproc *walproc, const struct msg *msg)
+{
+	const char *why;
+
+	switch (msg->kind) {
+	case MSG_ACK:
+		if (flight_ack(&walproc->flight, msg->n, &why) == 0)
+			return 0;
+		log_error("sink: %s", why);
+		return -1;
+	case MSG_REJECT:
+		return reject(walproc, msg);
+	case MSG_BREAKER_OPEN:
+		walproc->breaker_is_open = true;
+		log_debug("sink: breaker open");
+		return 0;
+	case MSG_BREAKER_CLOSED:
+		walproc->breaker_is_open = false;
+		log_debug("sink: breaker closed");
+		return 0;
+	case MSG_UNKNOWN:
+		break;
+	}
+	return 0;
+}
+
+/* Ends in the log what the sink has ended. */
+static int
+end_events(struct walproc *walproc)
+{
+	struct flight_event event;
+	uint64_t before = wal_acked_seq(&walproc->wal);
+
+	while (flight_take_ended(&walproc->flight, &event)) {
+		enum wal_end how = WAL_DELIVERED;
+
+		if (event.state == FLIGHT_REJECTED)
+			how = WAL_REJECTED;
+		if (event.state == FLIGHT_DAMAGED)
+			how = WAL_QUARANTINED;
+		wal_end(&walproc->wal, event.count, event.end, how);
+	}
+	if (before != wal_acked_seq(&walproc->wal))
+		walproc->retry_ns = 0;
+	if (wal_save(&walproc->wal) == -1) {
+		log_error("cursor: %m");
+		return -1;
+	}
+	return 0;
+}
+
+int
+delivery_take_answers(struct walproc *walproc)
+{
+	struct msg msg;
+	const char *why;
+
+	if (walproc->options.acks_none) {
+		if (chan_is_flushed(&walproc->down) &&
+		    !walproc->down.out_broken)
+			(void)flight_ack(
+			    &walproc->flight, walproc->flight.sent, &why);
+		return end_events(walproc);
+	}
+	for (;;) {
+		switch (chan_next_msg(&walproc->down, &msg, &why)) {
+		case FRAME_READY:
+			if (take_answer(walproc, &msg) == -1)
+				return -1;
+			continue;
+		case FRAME_TOO_LONG:
+			log_error("sink: message: %s", why);
+			return -1;
+		case FRAME_PARTIAL:
+			break;
+		}
+		return end_events(walproc);
+	}
+}
+
+bool
+delivery_has_lost_sink(const struct walproc *walproc)
+{
+	return walproc->down.out_broken ||
+	       (!walproc->options.acks_none && walproc->down.in_ended);
+}

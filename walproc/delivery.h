@@ -1,0 +1,26 @@
+/*
+ * The delivery: from the log to the sink, as far as the window allows, and the
+ * sink's answers back into the log: what has ended, what it rejects.
+ */
+#ifndef WALPROC_DELIVERY_H
+#define WALPROC_DELIVERY_H
+
+#include "walproc/walproc.h"
+
+/* Says whether there is something that the sink may be given now. */
+bool delivery_is_due(const struct walproc *walproc);
+
+/* Gives the sink what the window and its queue allow. Returns 0, or -1 when
+ * the log cannot be read; logged. */
+int delivery_give(struct walproc *walproc);
+
+/*
+ * Takes what the sink has answered and ends in the log what it has ended.
+ * Returns 0, or -1 when the answers make no sense or the disk failed; logged.
+ */
+int delivery_take_answers(struct walproc *walproc);
+
+/* Says whether the sink has left, and so can neither take nor answer. */
+bool delivery_has_lost_sink(const struct walproc *walproc);
+
+#endif

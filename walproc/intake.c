@@ -1,0 +1,308 @@
+#include "walproc/intake.h"
+
+#include "stage/io.h"
+#include "stage/json.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+/* Taken in one turn before it is synced, so that acks are never long away. */
+#define TURN_BYTES ((size_t)4 << 20)
+#define DISK_RETRY_NS LOOP_NS_PER_S
+#define WHY_BYTES 256
+
+void
+intake_block(struct walproc *walproc, enum walproc_block block)
+{
+	struct msg msg = {.kind = MSG_BREAKER_OPEN};
+	const struct wal_limits *limits = &walproc->wal.limits;
+	unsigned long held;
+
+	walproc->retry_ns = loop_now_ns() + DISK_RETRY_NS;
+	if (walproc->block == block)
+		return;
+	walproc->block = block;
+	if (block == WALPROC_FULL_DISK)
+		(void)snprintf(msg.reason, sizeof(msg.reason), "disk full");
+	else if (wal_elements(&walproc->wal) >= limits->max_elements)
+		(void)snprintf(msg.reason, sizeof(msg.reason),
+		    "log full: %" PRIu64 " events of %" PRIu64,
+		    wal_elements(&walproc->wal), limits->max_elements);
+	else
+		(void)snprintf(msg.reason, sizeof(msg.reason),
+		    "log full: %" PRIu64 " bytes of %" PRIu64,
+		    wal_bytes(&walproc->wal), limits->max_bytes);
+	/* Under load this is ordinary flow control, many times a second. */
+	walproc->block_is_told = log_limit_passes(&walproc->block_limit, &held);
+	if (walproc->block_is_told)
+		log_warn("intake paused: %s held=%lu", msg.reason, held);
+	chan_send_msg(&walproc->up, &msg);
+}
+
+/* Starts the intake again if what stopped it has passed. */
+static void
+unblock(struct walproc *walproc)
+{
+	struct msg msg = {.kind = MSG_BREAKER_CLOSED};
+
+	if (walproc->block == WALPROC_TAKING)
+		return;
+	if (walproc->block == WALPROC_FULL_LOG &&
+	    !wal_is_relieved(&walproc->wal))
+		return;
+	if (walproc->block == WALPROC_FULL_DISK) {
+		if (loop_now_ns() < walproc->retry_ns)
+			return;
+		walproc->retry_ns = loop_now_ns() + DISK_RETRY_NS;
+		if (wal_probe(&walproc->wal) == -1)
+			return;
+	}
+	walproc->block = WALPROC_TAKING;
+	if (walproc->block_is_told)
+		log_info("intake goes on");
+	chan_send_msg(&walproc->up, &msg);
+}
+
+/* What became of an event at intake. */
+enum taking {
+	TAKING_DONE,	/* it is in the log or in the dead letters */
+	TAKING_BLOCKED, /* it stays where it is */
+	TAKING_FAILED,	/* the run is over; logged */
+};
+
+/* Turns a failed write into what it means for the intake. */
+static enum taking
+write_failed(struct walproc *walproc, const char *what)
+{
+	if (io_is_full_disk(errno)) {
+		intake_block(walproc, WALPROC_FULL_DISK);
+		return TAKING_BLOCKED;
+	}
+	log_error("%s: %m", what);
+	return TAKING_FAILED;
+}
+
+static void
+count_refused(struct walproc *walproc, const char *why)
+{
+	unsigned long held;
+
+	walproc->taken++;
+	walproc->refused++;
+	wal_count_refused(&walproc->wal);
+	if (log_limit_passes(&walproc->refuse_limit, &held))
+		log_warn("event %" PRIu64
+			 " of the input: %s: to dead-letters.ndjson held=%lu",
+		    walproc->taken, why, held);
+}
+
+/* Puts an event of the input into the dead letters. */
+static enum taking
+refuse(struct walproc *walproc, const char *why, uint64_t at,
+    const uint8_t *event, size_t bytes)
+{
+	if (dead_write(&walproc->dead, why, at, DEAD_NONE, event, bytes) == -1)
+		return write_failed(walproc, "dead letters");
+	count_refused(walproc, why);
+	return TAKING_DONE;
+}
+
+/* Appends an event that is fit for the log. `came` is it as it came. */
+static enum taking
+append(struct walproc *walproc, const uint8_t *event, size_t bytes,
+    const uint8_t *came, size_t came_bytes)
+{
+	switch (wal_room(&walproc->wal, bytes)) {
+	case WAL_ROOM:
+		break;
+	case WAL_FULL:
+		intake_block(walproc, WALPROC_FULL_LOG);
+		return TAKING_BLOCKED;
+	case WAL_NEVER_FITS:
+		return refuse(walproc, "does not fit into --max-bytes",
+		    DEAD_NONE, came, came_bytes);
+	}
+	if (wal_append(&walproc->wal, event, bytes) == -1)
+		return write_failed(walproc, "append");
+	walproc->taken++;
+	/* At once, not at the next event: the source is to know. */
+	if (wal_elements(&walproc->wal) >= walproc->wal.limits.max_elements)
+		intake_block(walproc, WALPROC_FULL_LOG);
+	return TAKING_DONE;
+}
+
+static enum taking
+take_event(struct walproc *walproc, const uint8_t *event, size_t bytes)
+{
+	struct patch_event about = {
+	    .seq = walproc->wal.next_seq,
+	    .ingest_ns = loop_realtime_ns(),
+	    .log_id = walproc->log_id,
+	};
+	struct buf *patched = &walproc->patched;
+	char text[WHY_BYTES];
+	const char *why;
+	size_t at;
+
+	if (bytes > walproc->options.max_event_bytes) {
+		(void)snprintf(text, sizeof(text), "longer than %zu bytes",
+		    walproc->options.max_event_bytes);
+		return refuse(walproc, text, DEAD_NONE, event, bytes);
+	}
+	if (!json_check(event, bytes, &why, &at))
+		return refuse(walproc, why, at, event, bytes);
+	if (patch_is_empty(walproc->options.patch))
+		return append(walproc, event, bytes, event, bytes);
+	buf_drop(patched, buf_bytes(patched));
+	if (patch_apply(walproc->options.patch, &about, event, bytes, patched,
+		text, sizeof(text)) == -1)
+		return refuse(walproc, text, DEAD_NONE, event, bytes);
+	return append(
+	    walproc, buf_front(patched), buf_bytes(patched), event, bytes);
+}
+
+/* Takes the next piece of a line that is too long for an event. */
+static enum taking
+take_long_line(struct walproc *walproc, bool *is_end)
+{
+	static const char why[] = "longer than an event may be";
+	const uint8_t *piece;
+	size_t bytes;
+
+	*is_end = chan_next_piece(&walproc->up, &piece, &bytes);
+	*is_end = *is_end || walproc->up.in_ended;
+	if (!dead_is_open(&walproc->dead) &&
+	    dead_begin(&walproc->dead, why) == -1)
+		return write_failed(walproc, "dead letters");
+	if (dead_add(&walproc->dead, piece, bytes) == -1)
+		return write_failed(walproc, "dead letters");
+	/* What was added must not be added again when the end is retried. */
+	walproc->is_skipping = true;
+	if (*is_end && dead_end(&walproc->dead) == -1) {
+		walproc->up.in_frame_bytes = bytes;
+		chan_drop(&walproc->up);
+		return write_failed(walproc, "dead letters");
+	}
+	chan_drop(&walproc->up);
+	if (*is_end) {
+		walproc->is_skipping = false;
+		count_refused(walproc, why);
+	}
+	return TAKING_DONE;
+}
+
+/*
+ * The input cannot be followed, or ended within a frame. Where acks go back,
+ * the source still has it and sends it again; a pipe cannot, so what is here
+ * is kept.
+ */
+static enum taking
+take_broken(struct walproc *walproc, const char *why)
+{
+	const uint8_t *piece;
+	size_t bytes;
+	enum taking taking = TAKING_DONE;
+
+	(void)chan_next_piece(&walproc->up, &piece, &bytes);
+	if (!walproc->up.in_is_socket && bytes > 0)
+		taking = refuse(walproc, why, DEAD_NONE, piece, bytes);
+	if (taking == TAKING_DONE) {
+		log_error("input: %s bytes=%zu", why, bytes);
+		walproc->up.in_frame_bytes = bytes;
+		chan_drop(&walproc->up);
+		walproc->up.in_ended = true;
+		walproc->exitcode = EXITCODE_AGAIN;
+	}
+	return taking;
+}
+
+/* Takes what is at the front of the input; *is_end when nothing is. */
+static enum taking
+take_next(struct walproc *walproc, size_t *bytes, bool *is_end)
+{
+	const uint8_t *event;
+	enum taking taking;
+	bool line_end;
+
+	*bytes = 0;
+	*is_end = false;
+	if (walproc->is_skipping) {
+		*is_end =
+		    buf_bytes(&walproc->up.in) == 0 && !walproc->up.in_ended;
+		return *is_end ? TAKING_DONE
+			       : take_long_line(walproc, &line_end);
+	}
+	switch (chan_next(&walproc->up, &event, bytes)) {
+	case FRAME_READY:
+		taking = take_event(walproc, event, *bytes);
+		if (taking == TAKING_DONE)
+			chan_drop(&walproc->up);
+		return taking;
+	case FRAME_TOO_LONG:
+		if (walproc->up.in_framing == FRAMING_LENGTH)
+			return take_broken(walproc, "not a length prefix");
+		return take_long_line(walproc, &line_end);
+	case FRAME_PARTIAL:
+		break;
+	}
+	*is_end = true;
+	if (walproc->up.in_ended && buf_bytes(&walproc->up.in) > 0)
+		return take_broken(walproc, "ended within a frame");
+	return TAKING_DONE;
+}
+
+int
+intake_take(struct walproc *walproc)
+{
+	size_t taken_bytes = 0, bytes;
+	bool is_end = false;
+
+	unblock(walproc);
+	while (!is_end && walproc->block == WALPROC_TAKING &&
+	       taken_bytes < TURN_BYTES) {
+		if (take_next(walproc, &bytes, &is_end) == TAKING_FAILED)
+			return -1;
+		taken_bytes += bytes;
+	}
+	walproc->is_behind = !is_end && walproc->block == WALPROC_TAKING;
+	walproc->input_is_over =
+	    is_end && walproc->up.in_ended && walproc->block == WALPROC_TAKING;
+	return 0;
+}
+
+int
+intake_commit(struct walproc *walproc)
+{
+	struct msg msg = {.kind = MSG_ACK, .n = walproc->taken};
+
+	if (walproc->taken == walproc->taken_acked)
+		return 0;
+	if (dead_sync(&walproc->dead) == -1) {
+		log_error("dead letters: fdatasync: %m");
+		return -1;
+	}
+	if (wal_sync(&walproc->wal) == -1) {
+		log_error("log: fdatasync: %m");
+		return -1;
+	}
+	/* Only now: this is the promise. */
+	chan_send_msg(&walproc->up, &msg);
+	walproc->taken_acked = walproc->taken;
+	return 0;
+}
+
+void
+intake_leave(struct walproc *walproc)
+{
+	size_t bytes = buf_bytes(&walproc->up.in);
+
+	if (walproc->up.in_is_socket || bytes == 0)
+		return;
+	if (walproc->block == WALPROC_TAKING &&
+	    take_broken(walproc, "stopped within an event") == TAKING_DONE &&
+	    intake_commit(walproc) == 0)
+		return;
+	log_warn(
+	    "stopped with %zu bytes read from a pipe and not taken", bytes);
+}

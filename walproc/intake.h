@@ -1,0 +1,35 @@
+/*
+ * The intake: from the source's stream into the log, or into the dead letters,
+ * durably, and then the ack. Where the log or the disk is full it stops, and
+ * goes on when there is room.
+ */
+#ifndef WALPROC_INTAKE_H
+#define WALPROC_INTAKE_H
+
+#include "walproc/walproc.h"
+
+/* Stops the intake for `block`. The source is told, the log says so. */
+void intake_block(struct walproc *walproc, enum walproc_block block);
+
+/*
+ * Takes what is ready, up to some MiB; walproc->is_behind then says whether
+ * whole events are left, walproc->input_is_over whether the input has ended and
+ * all of it is taken. Nothing is durable yet. Returns 0, or -1 when the disk
+ * failed; that is logged.
+ */
+int intake_take(struct walproc *walproc);
+
+/*
+ * Makes all that was taken durable, and then acks it. Returns 0, or -1 when
+ * that failed and nothing was acked; logged.
+ */
+int intake_commit(struct walproc *walproc);
+
+/*
+ * The last of a run that was told to stop: bytes of a pipe that are here and
+ * were not taken go to the dead letters, since their source cannot send them
+ * again, or at least the log says that they are lost.
+ */
+void intake_leave(struct walproc *walproc);
+
+#endif
