@@ -56,7 +56,7 @@ CHECKS = $(patsubst t/%.c,$(BUILD)/t/%,$(wildcard t/check_*.c))
 FUZZERS = $(patsubst t/%.c,$(BUILD)/t/%,$(wildcard t/fuzz_*.c))
 
 .PHONY: all check check-unit check-programs check-built clean install deps \
-    demo lint format fuzz bench soak help
+    demo lint format fuzz help
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -177,6 +177,6 @@ fuzz:
 	done
 
 clean:
-	rm -rf build
+	rm -rf $(BUILD)
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -5,6 +5,7 @@
 #include "stage/log.h"
 #include "stage/mem.h"
 #include "stage/number.h"
+#include "stage/options.h"
 
 #include <getopt.h>
 #include <inttypes.h>
@@ -56,9 +57,7 @@ refuse(const char *option, const char *value, const char *wanted)
 static _Noreturn void
 answer(const char *text)
 {
-	exit(fputs(text, stdout) == EOF || fflush(stdout) == EOF
-		 ? EXITCODE_AGAIN
-		 : EXITCODE_DONE);
+	exit(options_answer(text));
 }
 
 /* Refuses an option that getopt_long(3) does not know or that lacks its

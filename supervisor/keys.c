@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 /* Room for a list of words in a fault. */
 #define WORDS_BYTES 256
@@ -88,9 +89,9 @@ keys_is_url(const char *url, const char **why)
 	const char *host;
 	size_t bytes;
 
-	if (strncmp(url, "ws://", 5) == 0) {
+	if (strncasecmp(url, "ws://", 5) == 0) {
 		host = url + 5;
-	} else if (strncmp(url, "wss://", 6) == 0) {
+	} else if (strncasecmp(url, "wss://", 6) == 0) {
 		host = url + 6;
 	} else {
 		*why = "the url must begin with ws:// or wss://";

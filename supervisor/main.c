@@ -2,6 +2,7 @@
 #include "stage/io.h"
 #include "stage/log.h"
 #include "stage/mem.h"
+#include "stage/options.h"
 #include "supervisor/command.h"
 #include "supervisor/config.h"
 #include "supervisor/config_files.h"
@@ -75,9 +76,7 @@ static const char usage[] =
 static _Noreturn void
 answer(const char *text)
 {
-	exit(fputs(text, stdout) == EOF || fflush(stdout) == EOF
-		 ? EXITCODE_AGAIN
-		 : EXITCODE_DONE);
+	exit(options_answer(text));
 }
 
 /* Logs what is wrong with the command line and ends the process. */

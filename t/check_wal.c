@@ -9,6 +9,8 @@
 #include "stage/log.h"
 
 #include <check.h>
+#include <xxhash.h>
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -17,7 +19,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 static char dir_path[64];
 static int dir_fd = -1;

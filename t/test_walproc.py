@@ -686,6 +686,24 @@ def test_acks_through_a_fifo(tmp_path):
     process.child.stdout.close()
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-"])
+def test_a_closed_input_or_output_is_refused(tmp_path, closed):
+    done = subprocess.run(
+        ["sh", "-c", f"{program('walproc')} -d {tmp_path}/wal --acks none "
+         f"{closed}"], input=b'{"n":1}\n', stderr=subprocess.PIPE)
+    assert done.returncode == FINAL and b"is closed" in done.stderr
+    assert not (tmp_path / "wal").exists()
+
+
+def test_help_that_cannot_be_written(tmp_path):
+    for word in ("--help", "--version"):
+        with open("/dev/full", "wb") as full:
+            assert subprocess.run([program("walproc"), word],
+                                  stdout=full).returncode == AGAIN
+        assert subprocess.run([program("walproc"), word],
+                              stdout=subprocess.PIPE).returncode == DONE
+
+
 def test_acks_at_a_path_that_is_no_fifo_is_refused(tmp_path):
     (tmp_path / "file").write_text("precious")
     code, _, log = run_pipe(tmp_path, b"", "--acks", tmp_path / "file")

@@ -2,8 +2,9 @@
 
 #include "stage/bytes.h"
 
-#include <string.h>
 #include <xxhash.h>
+
+#include <string.h>
 
 static const uint8_t segment_magic[8] = {
     0x89, 'W', 'P', 'S', 'E', 'G', '\r', '\n'};

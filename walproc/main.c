@@ -2,6 +2,7 @@
 #include "stage/json.h"
 #include "stage/mem.h"
 #include "stage/number.h"
+#include "stage/options.h"
 #include "walproc/place.h"
 #include "walproc/walproc.h"
 
@@ -86,7 +87,7 @@ struct command {
 	struct change *changes; /* owned */
 	size_t change_count;
 	enum log_level level;
-	bool is_over; /* --help or --version was served */
+	const char *answer; /* to --help or --version, which is all then */
 };
 
 static int
@@ -214,12 +215,10 @@ parse_option(int code, struct command *command)
 		command->level = LOG_WARN;
 		return 0;
 	case 'h':
-		(void)fputs(usage, stdout);
-		command->is_over = true;
+		command->answer = usage;
 		return 0;
 	case OPTION_VERSION:
-		(void)puts("walproc " WALPIPE_VERSION);
-		command->is_over = true;
+		command->answer = "walproc " WALPIPE_VERSION "\n";
 		return 0;
 	default:
 		return parse_limit(code, &command->options);
@@ -288,7 +287,7 @@ parse_command(int argc, char **argv, struct command *command)
 		}
 		if (parse_option(code, command) == -1)
 			return -1;
-		if (command->is_over)
+		if (command->answer != NULL)
 			return 0;
 	}
 	if (optind < argc) {
@@ -327,7 +326,7 @@ compile_patch(const struct command *command, const char *hostname)
 static enum exitcode
 run(struct command *command)
 {
-	static struct walproc walproc;
+	struct walproc walproc;
 	struct place place;
 	enum exitcode exitcode = place_open(&place, command->dir);
 
@@ -354,7 +353,11 @@ obey(struct command *command)
 	struct patch *patch;
 	enum exitcode exitcode;
 
-	(void)gethostname(hostname, sizeof(hostname) - 1);
+	if (gethostname(hostname, sizeof(hostname) - 1) == -1 ||
+	    !json_is_utf8(hostname, strlen(hostname))) {
+		log_error("the host's name cannot be read, or is not UTF-8");
+		return EXITCODE_FINAL;
+	}
 	patch = compile_patch(command, hostname);
 	if (patch == NULL)
 		return EXITCODE_FINAL;
@@ -368,17 +371,22 @@ int
 main(int argc, char **argv)
 {
 	struct command command;
-	enum exitcode exitcode = EXITCODE_DONE;
+	enum exitcode exitcode = EXITCODE_FINAL;
+	bool is_open = io_is_open(STDIN_FILENO) && io_is_open(STDOUT_FILENO);
 
 	mem_init();
 	log_init("walproc", LOG_INFO);
 	if (io_claim_stdio() == -1)
 		return EXITCODE_AGAIN;
-	if (parse_command(argc, argv, &command) == -1) {
-		exitcode = EXITCODE_FINAL;
-	} else if (!command.is_over) {
-		log_init("walproc", command.level);
-		exitcode = obey(&command);
+	if (parse_command(argc, argv, &command) == 0) {
+		if (command.answer != NULL) {
+			exitcode = options_answer(command.answer);
+		} else if (!is_open) {
+			log_error("standard input or output is closed");
+		} else {
+			log_init("walproc", command.level);
+			exitcode = obey(&command);
+		}
 	}
 	free(command.changes);
 	return exitcode;

@@ -3,13 +3,15 @@
 #include "stage/log.h"
 #include "stage/mem.h"
 #include "stage/number.h"
+#include "stage/options.h"
 #include "wssink/conn.h"
 #include "wssink/wshandshake.h"
 #include "wssink/wssink.h"
 
+#include <openssl/crypto.h>
+
 #include <errno.h>
 #include <getopt.h>
-#include <openssl/crypto.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,6 +33,7 @@ struct command {
 	const char *url;
 	const char *header_file;
 	const char *auth_file;
+	const char *answer; /* to --help or --version, which is all then */
 	enum log_level level;
 };
 
@@ -405,10 +408,9 @@ parse(struct command *command, int argc, char **argv)
 	while ((option = getopt_long(
 		    argc, argv, ":u:H:kvqh", long_options, NULL)) != -1) {
 		if (option == 'h' || option == OPTION_VERSION) {
-			(void)fputs(option == 'h' ? help
-						  : "wssink " WALPIPE_VERSION
-						    "\n",
-			    stdout);
+			command->answer = option == 'h'
+					      ? help
+					      : "wssink " WALPIPE_VERSION "\n";
 			return OUTCOME_TOLD;
 		}
 		if (option == ':' || option == '?') {
@@ -452,6 +454,7 @@ main(int argc, char **argv)
 	};
 	enum exitcode status = EXITCODE_AGAIN;
 	struct wssink *sink = NULL;
+	bool is_open = io_is_open(STDIN_FILENO);
 	enum outcome outcome;
 
 	mem_init();
@@ -461,6 +464,10 @@ main(int argc, char **argv)
 		return EXITCODE_AGAIN;
 	}
 	outcome = parse(&command, argc, argv);
+	if (outcome == OUTCOME_RUN && !is_open) {
+		log_error("standard input is closed");
+		outcome = OUTCOME_WRONG;
+	}
 	if (outcome == OUTCOME_RUN) {
 		log_init("wssink", command.level);
 		sink = wssink_open(&command.options);
@@ -470,7 +477,7 @@ main(int argc, char **argv)
 		wssink_close(sink);
 	}
 	if (outcome == OUTCOME_TOLD)
-		status = EXITCODE_DONE;
+		status = options_answer(command.answer);
 	else if (outcome == OUTCOME_WRONG)
 		status = EXITCODE_FINAL;
 	command_fini(&command);
