@@ -41,7 +41,7 @@ mem_calloc(size_t count, size_t bytes)
 	void *p = calloc(count == 0 ? 1 : count, bytes == 0 ? 1 : bytes);
 
 	if (p == NULL)
-		out_of_memory(count);
+		out_of_memory(count * bytes);
 	return p;
 }
 
@@ -51,7 +51,7 @@ mem_realloc(void *old, size_t count, size_t bytes)
 	void *p = reallocarray(old, count == 0 ? 1 : count, bytes);
 
 	if (p == NULL)
-		out_of_memory(count);
+		out_of_memory(count * bytes);
 	return p;
 }
 

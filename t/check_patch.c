@@ -84,7 +84,6 @@ static const struct {
     {"h=${log_id}", NULL, "{}", "{\"h\":\"00ff\"}"},
     {"h=${log_id}-${seq}", NULL, "{}", "{\"h\":\"00ff-42\"}"},
     {"h=${env:WALPIPE_TEST}", NULL, "{}", "{\"h\":\"a\\\\b\"}"},
-    {"h=${", NULL, "{}", "{\"h\":\"${\"}"},
     {"h=$hostname", NULL, "{}", "{\"h\":\"$hostname\"}"},
     {"h=x", NULL, "{\"h\":1}", "!insert: the key \"h\" exists already"},
     {"h=x", NULL, "{\"a\":{\"h\":1}}", "{\"a\":{\"h\":1},\"h\":\"x\"}"},
@@ -128,6 +127,7 @@ static const struct {
     {"h=\"${no}\"", "unknown placeholder ${no}"},
     {"h=${env:WALPIPE_NOT_SET}",
 	"the environment variable WALPIPE_NOT_SET is not set"},
+    {"h=${seq", "placeholder without its }"},
     {"h=\xff", "not valid UTF-8"},
     {"twice=2", "the key is given twice"},
 };

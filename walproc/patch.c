@@ -168,9 +168,14 @@ add_value(const struct patch *patch, struct operation *operation,
 		const char *close = open == NULL ? NULL : strchr(open, '}');
 		size_t n;
 
-		if (close == NULL) {
+		if (open == NULL) {
 			add_text(operation, value, strlen(value), escape);
 			return 0;
+		}
+		if (close == NULL) {
+			(void)snprintf(
+			    why, why_bytes, "placeholder without its }");
+			return -1;
 		}
 		n = (size_t)(close - open - 2);
 		if (n >= sizeof(name)) {

@@ -51,7 +51,10 @@ list_names(int dir_fd, struct names *names)
 		return -1;
 	dir = fdopendir(fd);
 	if (dir == NULL) {
+		int saved = errno;
+
 		(void)close(fd);
+		errno = saved;
 		return -1;
 	}
 	errno = 0;
