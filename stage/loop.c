@@ -42,7 +42,8 @@ loop_open(struct loop *loop, const int *signals, size_t count)
 	(void)sigemptyset(&set);
 	for (size_t i = 0; i < count; i++)
 		(void)sigaddset(&set, signals[i]);
-	if (sigaction(SIGPIPE, &ignore, NULL) == -1)
+	if (sigaction(SIGPIPE, &ignore, NULL) == -1 ||
+	    sigaction(SIGXFSZ, &ignore, NULL) == -1)
 		return -1;
 	if (sigprocmask(SIG_BLOCK, &set, NULL) == -1)
 		return -1;

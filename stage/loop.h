@@ -26,7 +26,8 @@ struct loop {
 
 /*
  * Blocks the `count` signals at `signals`, so that they arrive through
- * loop_signal only, and ignores SIGPIPE. Returns 0, or -1 with errno set.
+ * loop_signal only, and ignores SIGPIPE and SIGXFSZ: the calls that would raise
+ * them fail instead. Returns 0, or -1 with errno set.
  */
 int loop_open(struct loop *loop, const int *signals, size_t count);
 

@@ -228,7 +228,7 @@ START_TEST(test_urls)
 	    "ws://[::1]", "ws://[::1]:80/x", "ws://1.2.3.4?q", "ws://h/at@path",
 	    "ws://h/?u=a@b"};
 	static const char *const bad[] = {"", "h", "http://h/", "ws:/h",
-	    "WS://h/", "ws://", "ws:///", "ws://:80/", "ws://h:/", "ws://h:0/",
+	    "wsx://h/", "ws://", "ws:///", "ws://:80/", "ws://h:/", "ws://h:0/",
 	    "ws://h:65536/", "ws://h:8x/", "ws://h:0000000080/", "ws://[]/",
 	    "ws://[::1", "ws://[::1]x/", "ws://u@h/", "ws://u:p@h/",
 	    "ws://h/#f", "ws://h/ x", "ws://h/\x01", "ws://h/\xc3\xa4"};

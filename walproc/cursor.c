@@ -16,6 +16,11 @@ read_slot(int fd, unsigned int index, struct cursor_slot *slot, bool *bytes)
 	ssize_t n =
 	    io_pread_full(fd, raw, sizeof(raw), index * CURSOR_SLOT_OFFSET);
 
+	/* A slot that cannot be read is lost, which is no more than a hint. */
+	if (n == -1 && errno == EIO) {
+		*bytes = true;
+		return CURSOR_NONE;
+	}
 	if (n == -1)
 		return CURSOR_ERROR;
 	for (size_t i = 0; i < sizeof(raw); i++)

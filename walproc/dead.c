@@ -82,20 +82,15 @@ find_last_line(int fd, uint64_t bytes, uint64_t *end)
 	return 0;
 }
 
-int
-dead_open(struct dead *dead, int dir_fd)
+/* Opens the file under its name. 0, or -1 with errno set. */
+static int
+open_letters(struct dead *dead)
 {
 	struct stat st;
 	int saved;
 
-	*dead = (struct dead){
-	    .dir_fd = dir_fd,
-	    .fd = -1,
-	    .part_fd = -1,
-	    .is_synced = true,
-	};
 	dead->fd =
-	    openat(dir_fd, DEAD_NAME, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	    openat(dead->dir_fd, DEAD_NAME, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (dead->fd == -1)
 		return -1;
 	if (fstat(dead->fd, &st) == -1 ||
@@ -106,15 +101,54 @@ dead_open(struct dead *dead, int dir_fd)
 	    ftruncate(dead->fd, (off_t)dead->end_bytes) == -1)
 		goto fail;
 	/* The name is durable before a letter in it is acked. */
-	if (fsync(dead->fd) == -1 || fsync(dir_fd) == -1)
+	if (fsync(dead->fd) == -1 || fsync(dead->dir_fd) == -1)
 		goto fail;
 	return 0;
 
 fail:
 	saved = errno;
-	dead_close(dead);
+	(void)close(dead->fd);
+	dead->fd = -1;
 	errno = saved;
 	return -1;
+}
+
+int
+dead_open(struct dead *dead, int dir_fd)
+{
+	*dead = (struct dead){
+	    .dir_fd = dir_fd,
+	    .fd = -1,
+	    .part_fd = -1,
+	    .is_synced = true,
+	};
+	return open_letters(dead);
+}
+
+int
+dead_refresh(struct dead *dead)
+{
+	struct stat named, open;
+
+	if (dead->fd == -1)
+		return open_letters(dead);
+	if (fstat(dead->fd, &open) == -1)
+		return -1;
+	if (fstatat(dead->dir_fd, DEAD_NAME, &named, 0) == -1) {
+		if (errno != ENOENT)
+			return -1;
+		named.st_ino = 0;
+	}
+	if (named.st_ino == open.st_ino && named.st_dev == open.st_dev) {
+		if ((uint64_t)open.st_size < dead->end_bytes)
+			dead->end_bytes = (uint64_t)open.st_size;
+		return 0;
+	}
+	if (dead_sync(dead) == -1)
+		return -1;
+	(void)close(dead->fd);
+	dead->fd = -1;
+	return open_letters(dead);
 }
 
 static void
@@ -203,9 +237,12 @@ dead_write(struct dead *dead, const char *reason, uint64_t at, uint64_t seq,
     const void *bytes, size_t count)
 {
 	char line[LINE_START_BYTES];
-	uint64_t before = dead->end_bytes;
 	size_t n = put_start(line, reason, at, seq);
+	uint64_t before;
 
+	if (dead_refresh(dead) == -1)
+		return -1;
+	before = dead->end_bytes;
 	dead->is_synced = false;
 	if (append(dead->fd, &dead->end_bytes, line, n) == -1 ||
 	    append_base64(dead->fd, &dead->end_bytes, bytes, count) == -1 ||
@@ -295,8 +332,11 @@ copy_part(struct dead *dead)
 int
 dead_end(struct dead *dead)
 {
-	uint64_t before = dead->end_bytes;
+	uint64_t before;
 
+	if (dead_refresh(dead) == -1)
+		return -1;
+	before = dead->end_bytes;
 	dead->is_synced = false;
 	if (copy_part(dead) == -1 ||
 	    append_base64(dead->fd, &dead->end_bytes, dead->rest,

@@ -7,8 +7,8 @@
  *
  * "bytes" is exactly what came, in base64; "at", where it is known, the offset
  * in it where the reason shows; a letter that the sink rejected has "seq", its
- * number in the log. The file only grows; who has read it may move it away
- * while walproc is not running.
+ * number in the log. The file only grows; who has read it may move it away at
+ * any time.
  */
 #ifndef WALPROC_DEAD_H
 #define WALPROC_DEAD_H
@@ -40,6 +40,14 @@ int dead_open(struct dead *dead, int dir_fd);
 
 /* Closes the file; a letter in pieces is gone. */
 void dead_close(struct dead *dead);
+
+/*
+ * Looks whether the file is still what stands under its name: one that was
+ * moved away or removed is let go, which frees its space, and made anew; one
+ * that was cut is written on at its end. Every letter begins with this. What
+ * was not synced is synced first. Returns 0, or -1 with errno set.
+ */
+int dead_refresh(struct dead *dead);
 
 /* Says whether a letter in pieces was begun and not ended. */
 bool dead_is_open(const struct dead *dead);

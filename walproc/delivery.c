@@ -1,5 +1,9 @@
 #include "walproc/delivery.h"
 
+#include "stage/io.h"
+#include "walproc/intake.h"
+
+#include <errno.h>
 #include <inttypes.h>
 
 /* Queued for the sink before it takes some. */
@@ -8,10 +12,26 @@
 bool
 delivery_is_due(const struct walproc *walproc)
 {
+	if (walproc->damage_waits && walproc->block == WALPROC_FULL_DISK)
+		return false;
 	return flight_has_room(&walproc->flight) && !walproc->breaker_is_open &&
 	       !walproc->down.out_broken &&
 	       buf_bytes(&walproc->down.out) < DELIVER_BYTES &&
 	       walproc->reader.next_seq <= walproc->wal.durable_seq;
+}
+
+/* The log could not be read; or what is damaged could not be quarantined for
+ * want of room, which passes. */
+static int
+read_failed(struct walproc *walproc)
+{
+	if (io_is_full_disk(errno)) {
+		walproc->damage_waits = true;
+		intake_block(walproc, WALPROC_FULL_DISK);
+		return 0;
+	}
+	log_error("log: read: %m");
+	return -1;
 }
 
 int
@@ -27,8 +47,7 @@ delivery_give(struct walproc *walproc)
 		case READ_NONE:
 			return 0;
 		case READ_ERROR:
-			log_error("log: read: %m");
-			return -1;
+			return read_failed(walproc);
 		case READ_DAMAGE:
 			flight.state = FLIGHT_DAMAGED;
 			flight.count = event.count;
@@ -52,7 +71,8 @@ delivery_give(struct walproc *walproc)
 	return 0;
 }
 
-/* Moves an event that the sink can never deliver to the dead letters. */
+/* Moves an event that the sink can never deliver to the dead letters. Where the
+ * disk is full, the answer is held, and with it all that come behind it. */
 static int
 reject(struct walproc *walproc, const struct msg *msg)
 {
@@ -75,9 +95,18 @@ reject(struct walproc *walproc, const struct msg *msg)
 	}
 	if (dead_write(&walproc->dead,
 		msg->reason[0] == '\0' ? "rejected by the sink" : msg->reason,
-		DEAD_NONE, event.seq, event.event, event.bytes) == -1 ||
-	    dead_sync(&walproc->dead) == -1) {
+		DEAD_NONE, event.seq, event.event, event.bytes) == -1) {
+		if (io_is_full_disk(errno)) {
+			walproc->held = *msg;
+			walproc->has_held = true;
+			intake_block(walproc, WALPROC_FULL_DISK);
+			return 0;
+		}
 		log_error("dead letters: %m");
+		return -1;
+	}
+	if (dead_sync(&walproc->dead) == -1) {
+		log_error("dead letters: fdatasync: %m");
 		return -1;
 	}
 	if (log_limit_passes(&walproc->reject_limit, &held))
@@ -103,11 +132,11 @@ take_answer(struct walproc *walproc, const struct msg *msg)
 		return reject(walproc, msg);
 	case MSG_BREAKER_OPEN:
 		walproc->breaker_is_open = true;
-		log_debug("sink: breaker open");
+		log_info("sink: breaker open: %s", msg->reason);
 		return 0;
 	case MSG_BREAKER_CLOSED:
 		walproc->breaker_is_open = false;
-		log_debug("sink: breaker closed");
+		log_info("sink: breaker closed");
 		return 0;
 	case MSG_UNKNOWN:
 		break;
@@ -153,7 +182,13 @@ delivery_take_answers(struct walproc *walproc)
 			    &walproc->flight, walproc->flight.sent, &why);
 		return end_events(walproc);
 	}
-	for (;;) {
+	if (walproc->has_held && walproc->block != WALPROC_FULL_DISK) {
+		walproc->has_held = false;
+		msg = walproc->held;
+		if (reject(walproc, &msg) == -1)
+			return -1;
+	}
+	while (!walproc->has_held) {
 		switch (chan_next_msg(&walproc->down, &msg, &why)) {
 		case FRAME_READY:
 			if (take_answer(walproc, &msg) == -1)
@@ -163,10 +198,10 @@ delivery_take_answers(struct walproc *walproc)
 			log_error("sink: message: %s", why);
 			return -1;
 		case FRAME_PARTIAL:
-			break;
+			return end_events(walproc);
 		}
-		return end_events(walproc);
 	}
+	return end_events(walproc);
 }
 
 bool

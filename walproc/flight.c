@@ -64,11 +64,14 @@ flight_ack(struct flight *flight, uint64_t n, const char **why)
 		*why = "acked more events than were sent";
 		return -1;
 	}
-	if (n < flight->acked) {
+	if (n < flight->told) {
 		*why = "the count of acked events fell";
 		return -1;
 	}
-	flight->acked = n;
+	flight->told = n;
+	/* A reject may have ended more than was acked so far. */
+	if (n > flight->acked)
+		flight->acked = n;
 	return 0;
 }
 
@@ -93,26 +96,31 @@ flight_find(struct flight *flight, uint64_t n, const char **why)
 	return NULL;
 }
 
+/* The stream's number of the oldest is one behind those that have left; only a
+ * reject can end it before an ack does. */
 bool
-flight_take_ended(struct flight *flight, struct flight_event *event)
+flight_has_ended(const struct flight *flight)
 {
-	struct flight_event *oldest;
+	const struct flight_event *oldest;
 
 	if (flight->count == 0)
 		return false;
 	oldest = entry(flight, 0);
-	if (oldest->state != FLIGHT_DAMAGED) {
-		/* The stream's number of the oldest is one behind those that
-		 * have left; only a reject can end it before an ack does. */
-		uint64_t number = flight->left + 1;
+	return oldest->state != FLIGHT_SENT ||
+	       flight->left + 1 <= flight->acked;
+}
 
-		if (oldest->state == FLIGHT_SENT && number > flight->acked)
-			return false;
-		if (number > flight->acked)
-			flight->acked = number;
+bool
+flight_take_ended(struct flight *flight, struct flight_event *event)
+{
+	if (!flight_has_ended(flight))
+		return false;
+	*event = *entry(flight, 0);
+	if (event->state != FLIGHT_DAMAGED) {
 		flight->left++;
+		if (flight->left > flight->acked)
+			flight->acked = flight->left;
 	}
-	*event = *oldest;
 	flight->first = (flight->first + 1) % flight->room;
 	flight->count--;
 	return true;

@@ -29,6 +29,7 @@ struct flight {
 	size_t first;		   /* index of the oldest */
 	size_t count;		   /* entries in use */
 	uint64_t sent;		   /* events sent in this stream */
+	uint64_t told;		   /* the last ack that came */
 	uint64_t acked;		   /* of these: acked, or rejected in front */
 	uint64_t left;		   /* of these: no longer in the ring */
 	size_t window;		   /* sent and not answered, at most */
@@ -65,5 +66,8 @@ struct flight_event *flight_find(
  * all. Returns true with *event set; a SENT one was delivered.
  */
 bool flight_take_ended(struct flight *flight, struct flight_event *event);
+
+/* Says whether flight_take_ended would give one. */
+bool flight_has_ended(const struct flight *flight);
 
 #endif

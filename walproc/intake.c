@@ -40,28 +40,45 @@ intake_block(struct walproc *walproc, enum walproc_block block)
 	chan_send_msg(&walproc->up, &msg);
 }
 
-/* Starts the intake again if what stopped it has passed. */
-static void
+/*
+ * Says whether what stopped the intake has passed: 1, 0, or -1 when the disk
+ * failed otherwise than by being full; logged.
+ */
+static int
+has_passed(struct walproc *walproc)
+{
+	if (walproc->block == WALPROC_FULL_LOG)
+		return wal_is_relieved(&walproc->wal);
+	if (loop_now_ns() < walproc->retry_ns)
+		return 0;
+	walproc->retry_ns = loop_now_ns() + DISK_RETRY_NS;
+	/* Letters that were moved away hold their space while open here. */
+	if (dead_refresh(&walproc->dead) == 0 && wal_probe(&walproc->wal) == 0)
+		return 1;
+	if (io_is_full_disk(errno))
+		return 0;
+	log_error("log: %m");
+	return -1;
+}
+
+/* Starts the intake again if it can be. Returns 0, or -1 as has_passed. */
+static int
 unblock(struct walproc *walproc)
 {
 	struct msg msg = {.kind = MSG_BREAKER_CLOSED};
+	int passed;
 
 	if (walproc->block == WALPROC_TAKING)
-		return;
-	if (walproc->block == WALPROC_FULL_LOG &&
-	    !wal_is_relieved(&walproc->wal))
-		return;
-	if (walproc->block == WALPROC_FULL_DISK) {
-		if (loop_now_ns() < walproc->retry_ns)
-			return;
-		walproc->retry_ns = loop_now_ns() + DISK_RETRY_NS;
-		if (wal_probe(&walproc->wal) == -1)
-			return;
-	}
+		return 0;
+	passed = has_passed(walproc);
+	if (passed != 1)
+		return passed;
 	walproc->block = WALPROC_TAKING;
+	walproc->damage_waits = false;
 	if (walproc->block_is_told)
 		log_info("intake goes on");
 	chan_send_msg(&walproc->up, &msg);
+	return 0;
 }
 
 /* What became of an event at intake. */
@@ -258,7 +275,8 @@ intake_take(struct walproc *walproc)
 	size_t taken_bytes = 0, bytes;
 	bool is_end = false;
 
-	unblock(walproc);
+	if (unblock(walproc) == -1)
+		return -1;
 	while (!is_end && walproc->block == WALPROC_TAKING &&
 	       taken_bytes < TURN_BYTES) {
 		if (take_next(walproc, &bytes, &is_end) == TAKING_FAILED)
@@ -286,23 +304,53 @@ intake_commit(struct walproc *walproc)
 		log_error("log: fdatasync: %m");
 		return -1;
 	}
+	/* The count of dead letters, before what it counts is acked. */
+	if (wal_save(&walproc->wal) == -1) {
+		log_error("cursor: %m");
+		return -1;
+	}
 	/* Only now: this is the promise. */
 	chan_send_msg(&walproc->up, &msg);
 	walproc->taken_acked = walproc->taken;
 	return 0;
 }
 
-void
+/* Puts what is left of a pipe's bytes into the dead letters. */
+static enum taking
+take_leftover(struct walproc *walproc)
+{
+	static const char whole[] = "stopped before there was room for it";
+	static const char part[] = "stopped within it";
+	const uint8_t *event;
+	enum taking taking = TAKING_DONE;
+	size_t bytes;
+	bool line_end;
+
+	if (walproc->is_skipping) {
+		walproc->up.in_ended = true;
+		return take_long_line(walproc, &line_end);
+	}
+	while (taking == TAKING_DONE &&
+	       chan_next(&walproc->up, &event, &bytes) == FRAME_READY) {
+		taking = refuse(walproc, whole, DEAD_NONE, event, bytes);
+		if (taking == TAKING_DONE)
+			chan_drop(&walproc->up);
+	}
+	(void)chan_next_piece(&walproc->up, &event, &bytes);
+	if (taking == TAKING_DONE && bytes > 0)
+		taking = refuse(walproc, part, DEAD_NONE, event, bytes);
+	return taking;
+}
+
+int
 intake_leave(struct walproc *walproc)
 {
 	size_t bytes = buf_bytes(&walproc->up.in);
 
-	if (walproc->up.in_is_socket || bytes == 0)
-		return;
-	if (walproc->block == WALPROC_TAKING &&
-	    take_broken(walproc, "stopped within an event") == TAKING_DONE &&
-	    intake_commit(walproc) == 0)
-		return;
-	log_warn(
-	    "stopped with %zu bytes read from a pipe and not taken", bytes);
+	if (walproc->up.in_is_socket || (bytes == 0 && !walproc->is_skipping))
+		return 0;
+	if (take_leftover(walproc) == TAKING_DONE)
+		return intake_commit(walproc);
+	log_error("stopped with %zu bytes of a pipe that are not safe", bytes);
+	return -1;
 }

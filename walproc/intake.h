@@ -26,10 +26,10 @@ int intake_take(struct walproc *walproc);
 int intake_commit(struct walproc *walproc);
 
 /*
- * The last of a run that was told to stop: bytes of a pipe that are here and
- * were not taken go to the dead letters, since their source cannot send them
- * again, or at least the log says that they are lost.
+ * The last of a run: bytes of a pipe that are here and were not taken go to the
+ * dead letters, since their source cannot send them again. Returns 0, or -1 if
+ * even that failed and they are lost; logged.
  */
-void intake_leave(struct walproc *walproc);
+int intake_leave(struct walproc *walproc);
 
 #endif

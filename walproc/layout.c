@@ -91,12 +91,10 @@ layout_put_batch(uint8_t out[BATCH_HEADER_BYTES],
 }
 
 enum layout_status
-layout_get_batch(const uint8_t in[BATCH_HEADER_BYTES], uint64_t salt,
-    uint64_t offset, struct batch_header *batch)
+layout_guess_batch(
+    const uint8_t in[BATCH_HEADER_BYTES], struct batch_header *batch)
 {
-	if (memcmp(in, batch_magic, 4) != 0)
-		return LAYOUT_BAD;
-	if (XXH3_64bits_withSeed(in, 40, salt ^ offset) != get_be64(in + 40))
+	if (memcmp(in, batch_magic, 4) != 0 || get_be32(in + 12) != 0)
 		return LAYOUT_BAD;
 	batch->body_bytes = get_be32(in + 4);
 	batch->count = get_be32(in + 8);
@@ -104,6 +102,17 @@ layout_get_batch(const uint8_t in[BATCH_HEADER_BYTES], uint64_t salt,
 	batch->durable_seq = get_be64(in + 24);
 	batch->realtime_ns = (int64_t)get_be64(in + 32);
 	return LAYOUT_OK;
+}
+
+enum layout_status
+layout_get_batch(const uint8_t in[BATCH_HEADER_BYTES], uint64_t salt,
+    uint64_t offset, struct batch_header *batch)
+{
+	if (memcmp(in, batch_magic, 4) != 0)
+		return LAYOUT_BAD;
+	if (XXH3_64bits_withSeed(in, 40, salt ^ offset) != get_be64(in + 40))
+		return LAYOUT_BAD;
+	return layout_guess_batch(in, batch);
 }
 
 static uint32_t

@@ -138,6 +138,13 @@ void layout_put_batch(uint8_t out[BATCH_HEADER_BYTES],
 enum layout_status layout_get_batch(const uint8_t in[BATCH_HEADER_BYTES],
     uint64_t salt, uint64_t offset, struct batch_header *batch);
 
+/*
+ * Reads a batch header whose checksum cannot be checked, because the salt is
+ * lost: LAYOUT_OK if it looks like one. Only good for an estimate.
+ */
+enum layout_status layout_guess_batch(
+    const uint8_t in[BATCH_HEADER_BYTES], struct batch_header *batch);
+
 /* Writes the header of the record of `event`, `bytes` long, numbered `seq`. */
 void layout_put_record(uint8_t out[RECORD_HEADER_BYTES], const uint8_t *event,
     uint32_t bytes, uint64_t salt, uint64_t seq);

@@ -1,6 +1,5 @@
 #include "walproc/place.h"
 
-#include "stage/io.h"
 #include "stage/lock.h"
 #include "stage/log.h"
 
@@ -38,17 +37,35 @@ open_dir(const char *path)
 	return -1;
 }
 
+/* Says what to exit with after a failure: what another try may mend, or not. */
+static enum exitcode
+exitcode_of(int error)
+{
+	switch (error) {
+	case EACCES:
+	case EPERM:
+	case ENOENT:
+	case ENOTDIR:
+	case EISDIR:
+	case ELOOP:
+	case ENAMETOOLONG:
+		return EXITCODE_FINAL;
+	default:
+		return EXITCODE_AGAIN;
+	}
+}
+
 enum exitcode
 place_open(struct place *place, const char *path)
 {
 	pid_t holder = 0;
 	int dir_fd = open_dir(path), lock_fd = -1;
+	enum exitcode exitcode = EXITCODE_FINAL;
 
 	if (dir_fd == -1) {
+		exitcode = exitcode_of(errno);
 		log_error("%s: %m", path);
-		return errno == EIO || errno == EMFILE || io_is_full_disk(errno)
-			   ? EXITCODE_AGAIN
-			   : EXITCODE_FINAL;
+		return exitcode;
 	}
 	switch (lock_take(dir_fd, LOCK_NAME, &lock_fd, &holder)) {
 	case LOCK_TAKEN:
@@ -59,11 +76,12 @@ place_open(struct place *place, const char *path)
 		    "%s: another walproc has it, pid %d", path, (int)holder);
 		break;
 	case LOCK_ERROR:
+		exitcode = exitcode_of(errno);
 		log_error("%s/" LOCK_NAME ": %m", path);
 		break;
 	}
 	(void)close(dir_fd);
-	return EXITCODE_FINAL;
+	return exitcode;
 }
 
 void

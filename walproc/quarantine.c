@@ -1,6 +1,7 @@
 #include "walproc/quarantine.h"
 
 #include "stage/io.h"
+#include "stage/loop.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -71,14 +72,17 @@ quarantine_bytes(
 int
 quarantine_segment(int dir_fd, uint64_t first_seq)
 {
-	char name[SEGMENT_NAME_BYTES];
+	char name[SEGMENT_NAME_BYTES], moved[2 * SEGMENT_NAME_BYTES];
 	int quarantine, result = -1, saved;
 
 	quarantine = open_quarantine(dir_fd);
 	if (quarantine == -1)
 		return -1;
 	segment_name(name, first_seq);
-	if (renameat(dir_fd, name, quarantine, name) == 0 &&
+	/* Not over one that has been moved here before. */
+	(void)snprintf(
+	    moved, sizeof(moved), "%s-%" PRId64, name, loop_realtime_ns());
+	if (renameat(dir_fd, name, quarantine, moved) == 0 &&
 	    fsync(quarantine) == 0 && fsync(dir_fd) == 0)
 		result = 0;
 	saved = errno;

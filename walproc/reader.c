@@ -125,9 +125,16 @@ skip_bad_batch(struct reader *reader, const struct segment *segment,
 {
 	struct batch_header batch;
 	uint64_t at = segment->end, seq = segment->next_seq;
-	int found = segment_find_batch(segment, reader->offset + BATCH_ALIGN,
-	    reader->next_seq, &at, &batch);
+	uint64_t offset = reader->offset + BATCH_ALIGN;
+	int found;
 
+	/* The first that ends behind what is asked for: it may start before it,
+	 * where part of a batch is ended already. */
+	while ((found = segment_find_batch(segment, offset, 0, &at, &batch)) ==
+		   1 &&
+	       batch.first_seq < reader->next_seq &&
+	       batch.first_seq + batch.count <= reader->next_seq)
+		offset = at + layout_batch_bytes(&batch);
 	if (found == -1) {
 		*status = READ_ERROR;
 		return STEP_OUT;
@@ -136,7 +143,7 @@ skip_bad_batch(struct reader *reader, const struct segment *segment,
 		at = segment->end;
 		batch.first_seq = seq;
 	}
-	if (batch.first_seq == reader->next_seq) {
+	if (batch.first_seq <= reader->next_seq) {
 		/* What is damaged was before what is asked for. */
 		reader->offset = at;
 		return STEP_ON;
@@ -247,6 +254,23 @@ step_record(struct reader *reader, const struct segment *segment,
 	return STEP_OUT;
 }
 
+/* Gives up on the events from next_seq up to `last_seq`: no file has them. */
+static enum read_status
+miss(struct reader *reader, uint64_t last_seq, struct read_event *out)
+{
+	const struct segment *last = catalog_last(reader->catalog);
+	uint64_t end = last == NULL ? 0 : last->position + last->end;
+
+	*out = (struct read_event){
+	    .seq = reader->next_seq,
+	    .count = last_seq + 1 - reader->next_seq,
+	    .start = end,
+	    .end = end,
+	};
+	reader->next_seq = last_seq + 1;
+	return READ_DAMAGE;
+}
+
 enum read_status
 reader_next(struct reader *reader, uint64_t last_seq, struct read_event *out)
 {
@@ -259,7 +283,7 @@ reader_next(struct reader *reader, uint64_t last_seq, struct read_event *out)
 			return READ_NONE;
 		segment = catalog_find(reader->catalog, reader->next_seq);
 		if (segment == NULL)
-			return READ_NONE;
+			return miss(reader, last_seq, out);
 		if (segment_reopen(segment, reader->catalog->dir_fd) == -1)
 			return READ_ERROR;
 		if (segment->first_seq != reader->segment_seq)

@@ -120,6 +120,11 @@ scan_last(struct segment *segment, uint64_t *proven_seq)
 			if (batch.durable_seq > *proven_seq)
 				*proven_seq = batch.durable_seq;
 			expected = batch.first_seq + batch.count;
+			/* One write and one sync: proven in part, a batch is
+			 * proven whole. */
+			if (batch.first_seq <= *proven_seq &&
+			    *proven_seq < expected - 1)
+				*proven_seq = expected - 1;
 			offset += layout_batch_bytes(&batch);
 			segment->end = offset;
 			segment->next_seq = expected;
@@ -158,6 +163,10 @@ add_segment(struct catalog *catalog, uint64_t first_seq, uint64_t limit,
 		break;
 	case SEGMENT_BAD:
 		log_segment("damaged: no sound header", first_seq);
+		/* The numbers of its events are not used again. */
+		if (limit == UINT64_MAX)
+			found->next_seq =
+			    segment_guess_next(catalog->dir_fd, first_seq);
 		if (quarantine_segment(catalog->dir_fd, first_seq) == -1) {
 			log_error("cannot move it to quarantine: %m");
 			return RECOVER_ERROR;
@@ -189,6 +198,7 @@ recover_scan(
 	struct names names = {0};
 	enum recover_status status = RECOVER_OK;
 	struct segment *last;
+	uint64_t last_name = 1, torn_bytes;
 
 	*found = (struct recovered){.next_seq = 1, .proven_seq = acked_seq};
 	if (list_names(catalog->dir_fd, &names) == -1) {
@@ -199,21 +209,33 @@ recover_scan(
 	for (size_t i = 0; i < names.count && status == RECOVER_OK; i++)
 		status = add_segment(catalog, names.seq[i],
 		    i + 1 < names.count ? names.seq[i + 1] : UINT64_MAX, found);
+	/* A segment is made when all before it is durable: its name alone
+	 * proves that. */
+	if (names.count > 0)
+		last_name = names.seq[names.count - 1];
+	if (last_name - 1 > found->proven_seq)
+		found->proven_seq = last_name - 1;
 	free(names.seq);
 	last = catalog_last(catalog);
-	if (status != RECOVER_OK || last == NULL) {
-		found->next_seq = acked_seq + 1;
+	if (status != RECOVER_OK || last == NULL ||
+	    last->first_seq != last_name) {
+		/* There is no last segment, or it is lost. */
+		if (found->next_seq <= found->proven_seq)
+			found->next_seq = found->proven_seq + 1;
+		found->proven_seq = found->next_seq - 1;
 		return status;
 	}
 	if (segment_reopen(last, catalog->dir_fd) == -1)
 		goto fail;
 	last->next_seq = last->first_seq;
 	last->end = SEGMENT_DATA_OFFSET;
-	if (last->first_seq - 1 > found->proven_seq)
-		found->proven_seq = last->first_seq - 1;
 	if (scan_last(last, &found->proven_seq) == -1 ||
-	    segment_trim(last) == -1)
+	    segment_trim(last, &torn_bytes) == -1)
 		goto fail;
+	if (torn_bytes > 0)
+		log_warn("a torn tail of %" PRIu64
+			 " bytes is cut behind event %" PRIu64,
+		    torn_bytes, last->next_seq - 1);
 	found->next_seq = last->next_seq;
 	if (found->proven_seq >= found->next_seq)
 		found->next_seq = found->proven_seq + 1;

@@ -32,7 +32,8 @@ struct recovered {
 /*
  * Fills the empty `catalog` with the segments of its directory. `acked_seq` is
  * the cursor's, or 0. A file neither of whose headers is sound is moved to
- * quarantine/; who reads finds its events missing between its neighbours'.
+ * quarantine/; who reads finds its events missing. Where it was the last, how
+ * many it had is an estimate from what is left of it.
  */
 enum recover_status recover_scan(
     struct catalog *catalog, uint64_t acked_seq, struct recovered *found);

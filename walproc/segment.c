@@ -161,7 +161,7 @@ segment_open(struct segment *segment, int dir_fd, uint64_t first_seq,
 	if (fstat(found.fd, &st) == -1)
 		goto fail;
 	status = read_header(found.fd, 0, header);
-	if (status == SEGMENT_BAD)
+	if (status == SEGMENT_BAD || (status == SEGMENT_ERROR && errno == EIO))
 		status = read_header(found.fd, SEGMENT_COPY_OFFSET, header);
 	if (status == SEGMENT_OK && header->first_seq != first_seq)
 		status = SEGMENT_BAD;
@@ -262,6 +262,28 @@ segment_find_batch(const struct segment *segment, uint64_t offset,
 	}
 }
 
+uint64_t
+segment_guess_next(int dir_fd, uint64_t first_seq)
+{
+	struct segment segment = {.fd = -1, .first_seq = first_seq};
+	uint64_t next_seq = first_seq, offset = SEGMENT_DATA_OFFSET;
+	uint8_t raw[BATCH_HEADER_BYTES];
+
+	if (segment_reopen(&segment, dir_fd) == -1)
+		return next_seq;
+	while (io_pread_full(segment.fd, raw, sizeof(raw), offset) ==
+	       sizeof(raw)) {
+		struct batch_header batch;
+
+		offset += BATCH_ALIGN;
+		if (layout_guess_batch(raw, &batch) == LAYOUT_OK &&
+		    batch.first_seq == next_seq)
+			next_seq += batch.count;
+	}
+	segment_close(&segment);
+	return next_seq;
+}
+
 /* Sets *end behind the last byte that is not zero; `from` if there is none
  * at or behind it. */
 static int
@@ -290,12 +312,13 @@ find_zeros(const struct segment *segment, uint64_t from, uint64_t *end)
 }
 
 int
-segment_trim(struct segment *segment)
+segment_trim(struct segment *segment, uint64_t *torn_bytes)
 {
 	uint64_t end;
 
 	if (find_zeros(segment, segment->end, &end) == -1)
 		return -1;
+	*torn_bytes = end - segment->end;
 	if (end >= segment->bytes)
 		return 0;
 	if (ftruncate(segment->fd, (off_t)end) == -1)

@@ -102,9 +102,16 @@ int segment_find_batch(const struct segment *segment, uint64_t offset,
     uint64_t min_seq, uint64_t *at, struct batch_header *batch);
 
 /*
- * Cuts the zeros behind the last byte that is not zero, and behind
- * segment->end; never anything else. Returns 0, or -1 with errno set.
+ * Estimates, for a segment whose headers are lost, the number behind its last
+ * event: at least `first_seq`. What cannot be read is not counted.
  */
-int segment_trim(struct segment *segment);
+uint64_t segment_guess_next(int dir_fd, uint64_t first_seq);
+
+/*
+ * Cuts the zeros behind the last byte that is not zero, and behind
+ * segment->end; never anything else. *torn_bytes is how much stands behind the
+ * end. Returns 0, or -1 with errno set.
+ */
+int segment_trim(struct segment *segment, uint64_t *torn_bytes);
 
 #endif

@@ -169,7 +169,6 @@ start_segment(struct wal *wal, struct segment *segment, uint64_t first_seq,
 static int
 write_gathered(struct wal *wal, struct segment *segment)
 {
-	static const uint8_t zeros[BATCH_ALIGN];
 	size_t bytes = buf_bytes(&wal->batch);
 	struct batch_header batch = {
 	    .body_bytes = (uint32_t)(bytes - BATCH_HEADER_BYTES),
@@ -180,7 +179,9 @@ write_gathered(struct wal *wal, struct segment *segment)
 	};
 	uint8_t *raw;
 
-	(void)buf_append(&wal->batch, zeros, gathered_bytes(wal) - bytes);
+	/* The padding is never queued: after a failure more may be gathered. */
+	raw = buf_reserve(&wal->batch, BATCH_ALIGN);
+	memset(raw, 0, BATCH_ALIGN);
 	raw = wal->batch.data + wal->batch.start;
 	if (segment_write_batch(segment, raw, &batch) == -1)
 		return -1;

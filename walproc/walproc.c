@@ -5,10 +5,12 @@
 #include "walproc/intake.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* For the last answers and bytes on their way when told to stop. */
@@ -111,6 +113,10 @@ wait_turn(struct walproc *walproc)
 	if (walproc->is_behind ||
 	    (walproc->state != WALPROC_STOPPING && delivery_is_due(walproc)))
 		loop_until(loop, 0);
+	/* Ended without an ack, or an answer to be looked at again. */
+	if (flight_has_ended(&walproc->flight) ||
+	    (walproc->has_held && walproc->block != WALPROC_FULL_DISK))
+		loop_until(loop, 0);
 	/* Written to a socket at once: no poll will tell of it. */
 	if (walproc->options.acks_none &&
 	    walproc->flight.acked != walproc->flight.sent &&
@@ -191,16 +197,45 @@ turn(struct walproc *walproc)
 enum exitcode
 walproc_run(struct walproc *walproc)
 {
-	while (walproc->state != WALPROC_DONE) {
-		enum walproc_state before = walproc->state;
-
-		if (turn(walproc) == -1)
+	while (walproc->state != WALPROC_DONE)
+		if (turn(walproc) == -1) {
+			walproc->has_failed = true;
 			return EXITCODE_AGAIN;
-		if (before == WALPROC_STOPPING &&
-		    walproc->state == WALPROC_DONE)
-			intake_leave(walproc);
+		}
+	if (intake_leave(walproc) == -1) {
+		walproc->has_failed = true;
+		return EXITCODE_AGAIN;
 	}
 	return walproc->exitcode;
+}
+
+/*
+ * Where the output is a file that ends within a line, ends that line: an
+ * earlier run was cut off there, and what it was writing comes again. Returns
+ * 0, or -1 with errno set.
+ */
+static int
+end_half_line(const struct walproc_options *options)
+{
+	struct stat st;
+	char last = '\n';
+	int fd;
+
+	if (options->framing == FRAMING_LENGTH ||
+	    fstat(STDOUT_FILENO, &st) == -1 || !S_ISREG(st.st_mode) ||
+	    st.st_size == 0)
+		return 0;
+	/* The descriptor itself may be for writing only. */
+	fd = open("/proc/self/fd/1", O_RDONLY | O_CLOEXEC);
+	if (fd == -1 ||
+	    io_pread_full(fd, &last, 1, (uint64_t)st.st_size - 1) != 1)
+		log_debug("the output's last line cannot be read: %m");
+	if (fd != -1)
+		(void)close(fd);
+	if (last == '\n')
+		return 0;
+	log_warn("the output ends within a line: the line is ended");
+	return io_write_full(STDOUT_FILENO, "\n", 1);
 }
 
 /* Stands source and sink on fd 0 and fd 1. */
@@ -229,6 +264,11 @@ walproc_open(
 	    .options = *options,
 	    .deadline_ns = LOOP_NEVER,
 	};
+	if (loop_open(&walproc->loop, signals,
+		sizeof(signals) / sizeof(signals[0])) == -1) {
+		log_error("signals: %m");
+		return EXITCODE_AGAIN;
+	}
 	switch (wal_open(&walproc->wal, dir_fd, &options->limits)) {
 	case WAL_OPEN:
 		break;
@@ -245,16 +285,15 @@ walproc_open(
 		log_error("log: %m");
 		return EXITCODE_AGAIN;
 	}
-	if (loop_open(&walproc->loop, signals,
-		sizeof(signals) / sizeof(signals[0])) == -1) {
-		log_error("signals: %m");
-		return EXITCODE_AGAIN;
-	}
 	for (size_t i = 0; i < LOG_ID_BYTES; i++)
 		(void)snprintf(
 		    walproc->log_id + 2 * i, 3, "%02x", walproc->wal.log_id[i]);
 	buf_init(&walproc->patched, FRAME_MAX_BYTES);
 	flight_init(&walproc->flight, options->read_count);
+	if (end_half_line(options) == -1) {
+		log_error("output: %m");
+		return EXITCODE_AGAIN;
+	}
 	open_peers(walproc);
 	log_info("%" PRIu64 " events stored, next is %" PRIu64 ", log %s",
 	    wal_elements(&walproc->wal), walproc->wal.next_seq,
@@ -270,7 +309,7 @@ enum exitcode
 walproc_close(struct walproc *walproc, enum exitcode exitcode)
 {
 	/* After a failure nothing more is written: see wal.h. */
-	if (walproc->state == WALPROC_DONE && wal_close(&walproc->wal) == -1) {
+	if (!walproc->has_failed && wal_close(&walproc->wal) == -1) {
 		log_error("log: closing: %m");
 		exitcode = EXITCODE_AGAIN;
 	}

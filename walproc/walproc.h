@@ -64,6 +64,10 @@ struct walproc {
 	bool is_behind;	      /* whole events are left for the next turn */
 	bool input_is_over;   /* it has ended, and all of it is taken */
 	bool has_read;	      /* bytes came in this turn */
+	bool has_failed;      /* the log: nothing more is written to it */
+	bool has_held;	      /* `held` is to be looked at again */
+	struct msg held;      /* a reject that a full disk did not let in */
+	bool damage_waits;    /* damage ahead, and no room to quarantine it */
 	bool breaker_is_open; /* the sink's: send nothing */
 	int64_t deadline_ns;  /* of draining or stopping; or LOOP_NEVER */
 	int64_t retry_ns;     /* when to try a full disk again */

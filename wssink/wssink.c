@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -509,6 +510,14 @@ open_fifo(struct wssink *sink)
 	}
 	if (fstat(fd, &st) == -1 || !S_ISFIFO(st.st_mode)) {
 		log_error("acks %s: not a FIFO", path);
+		(void)close(fd);
+		give_up(sink, EXITCODE_FINAL);
+		return;
+	}
+	/* Acks count the events of one stream: two writers would ack what the
+	 * other has not delivered. */
+	if (flock(fd, LOCK_EX | LOCK_NB) == -1) {
+		log_error("acks %s: another wssink writes it", path);
 		(void)close(fd);
 		give_up(sink, EXITCODE_FINAL);
 		return;
