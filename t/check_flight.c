@@ -128,6 +128,25 @@ START_TEST(test_a_rejected_event_ends_when_all_before_it_has)
 }
 END_TEST
 
+START_TEST(test_an_ack_that_repeats_behind_a_reject_did_not_fall)
+{
+	struct flight flight;
+	struct flight_event event;
+	const char *why;
+
+	flight_init(&flight, 10);
+	send_events(&flight, 1, 3);
+	ck_assert_int_eq(flight_ack(&flight, 1, &why), 0);
+	flight_find(&flight, 2, &why)->state = FLIGHT_REJECTED;
+	ck_assert_int_eq(take_all(&flight, &event), 2);
+	ck_assert_int_eq(flight_ack(&flight, 1, &why), 0);
+	ck_assert(!flight_has_ended(&flight));
+	ck_assert_int_eq(flight_ack(&flight, 3, &why), 0);
+	ck_assert_int_eq(take_all(&flight, &event), 1);
+	flight_fini(&flight);
+}
+END_TEST
+
 START_TEST(test_only_an_open_event_can_be_rejected)
 {
 	struct flight flight;
@@ -207,6 +226,8 @@ main(void)
 	    tcase, test_the_window_is_a_hard_limit_of_what_is_not_answered);
 	tcase_add_test(
 	    tcase, test_a_rejected_event_ends_when_all_before_it_has);
+	tcase_add_test(
+	    tcase, test_an_ack_that_repeats_behind_a_reject_did_not_fall);
 	tcase_add_test(tcase, test_only_an_open_event_can_be_rejected);
 	tcase_add_test(
 	    tcase, test_damaged_events_end_by_themselves_and_are_not_counted);

@@ -462,6 +462,97 @@ START_TEST(test_a_damaged_batch_header_costs_its_batch_only)
 }
 END_TEST
 
+/* Flips a bit in the first batch's header, whose events are all ended, while
+ * the cursor stands within the second batch. */
+static void
+damage_behind_the_cursor(bool is_marked)
+{
+	struct wal wal;
+	char name[SEGMENT_NAME_BYTES];
+	uint64_t n;
+	int fd;
+
+	open_log(&wal, &limits);
+	append(&wal, 10);
+	ck_assert_int_eq(wal_sync(&wal), 0);
+	append(&wal, 10);
+	ck_assert_int_eq(wal_sync(&wal), 0);
+	if (is_marked)
+		ck_assert_int_eq(wal_mark(&wal), 0);
+	end(&wal, 15);
+	fd = open_last_segment(&wal, name);
+	flip(fd, SEGMENT_DATA_OFFSET + 8);
+	(void)close(fd);
+	crash(&wal);
+
+	open_log(&wal, &limits);
+	ck_assert_uint_eq(read_all(&wal, &n), 16);
+	ck_assert_uint_eq(n, 5);
+	ck_assert_uint_eq(wal.next_seq, 21);
+	ck_assert_int_eq(count_quarantined(), 0);
+	ck_assert_int_eq(wal_close(&wal), 0);
+}
+
+START_TEST(test_damage_to_ended_events_costs_none_that_are_not)
+{
+	damage_behind_the_cursor(true);
+}
+END_TEST
+
+/* The cursor within a batch proves all of it: one write, one sync. */
+START_TEST(test_a_batch_that_the_cursor_proves_is_no_torn_tail)
+{
+	damage_behind_the_cursor(false);
+}
+END_TEST
+
+START_TEST(test_a_lost_last_segment_is_counted_and_its_numbers_are_gone)
+{
+	static const uint8_t zeros[SEGMENT_DATA_OFFSET];
+	struct wal wal;
+	struct reader reader = {0};
+	struct read_event event;
+	char name[SEGMENT_NAME_BYTES];
+	uint64_t first, good = 0;
+	int fd;
+
+	open_log(&wal, &limits);
+	append(&wal, 150);
+	ck_assert_int_eq(wal_sync(&wal), 0);
+	first = catalog_last(&wal.catalog)->first_seq;
+	ck_assert_uint_gt(first, 1);
+	ck_assert_uint_lt(first, 150);
+	fd = open_last_segment(&wal, name);
+	ck_assert_int_eq(
+	    pwrite(fd, zeros, sizeof(zeros), 0), (ssize_t)sizeof(zeros));
+	(void)close(fd);
+	crash(&wal);
+
+	open_log(&wal, &limits);
+	ck_assert_uint_eq(wal.next_seq, 151);
+	ck_assert_int_eq(wal_rewind(&wal, &reader), 0);
+	while (reader_next(&reader, wal.durable_seq, &event) == READ_EVENT)
+		good++;
+	ck_assert_uint_eq(good, first - 1);
+	ck_assert_uint_eq(event.seq, first);
+	ck_assert_uint_eq(event.count, 151 - first);
+	ck_assert_int_eq(
+	    reader_next(&reader, wal.durable_seq, &event), READ_NONE);
+	ck_assert_int_eq(count_quarantined(), 1);
+	reader_fini(&reader);
+	wal_end(&wal, good, event.end, WAL_DELIVERED);
+	wal_end(&wal, 151 - first, event.end, WAL_QUARANTINED);
+	append(&wal, 1);
+	ck_assert_int_eq(wal_sync(&wal), 0);
+	ck_assert_int_eq(wal_close(&wal), 0);
+
+	open_log(&wal, &limits);
+	ck_assert_uint_eq(read_all(&wal, &good), 151);
+	ck_assert_uint_eq(good, 1);
+	ck_assert_int_eq(wal_close(&wal), 0);
+}
+END_TEST
+
 /* After a failed sync the same bytes are written anew before they count. */
 START_TEST(test_an_unproven_tail_is_written_to_a_new_segment)
 {
@@ -642,6 +733,12 @@ main(void)
 	tcase_add_test(
 	    tcase, test_a_flipped_byte_in_a_proven_event_costs_that_event);
 	tcase_add_test(tcase, test_a_damaged_batch_header_costs_its_batch_only);
+	tcase_add_test(
+	    tcase, test_damage_to_ended_events_costs_none_that_are_not);
+	tcase_add_test(
+	    tcase, test_a_batch_that_the_cursor_proves_is_no_torn_tail);
+	tcase_add_test(tcase,
+	    test_a_lost_last_segment_is_counted_and_its_numbers_are_gone);
 	tcase_add_test(
 	    tcase, test_an_unproven_tail_is_written_to_a_new_segment);
 	tcase_add_test(tcase, test_settling_can_fail_at_any_sync);

@@ -11,7 +11,7 @@ import socket
 import subprocess
 
 import pytest
-from support import (AGAIN, BIN, DONE, HERE, PYTHON, Process, Server,
+from support import (AGAIN, BIN, DONE, FINAL, HERE, PYTHON, Process, Server,
                      events_of, lines_of, program, stored_events, wait_until)
 
 PIPELINE = """\
@@ -325,6 +325,28 @@ def test_kill_in_a_shell_pipe_loses_nothing_that_is_in_the_log(
         assert pipe[1].wait() == DONE and pipe[2].wait() == DONE
         received = {e["ingest_ns"] for e in server.events()}
     assert {json.loads(e)["ingest_ns"] for e in seen.values()} <= received
+
+
+def test_a_second_pipe_on_the_same_log_does_not_disturb_the_first(tmp_path):
+    """Its walproc finds the log taken, its wssink the FIFO; the first goes on
+    and is acked only by its own sink."""
+    with Server(tmp_path) as server:
+        first = start_pipe(tmp_path, server.url)
+        try:
+            server.wait_count(5)
+            second = start_pipe(tmp_path, server.url)
+            assert second[1].wait() == FINAL
+            assert second[2].wait() == FINAL
+            assert "another wssink writes it" in second[2].text()
+            assert second[0].wait() == AGAIN
+            server.wait_count(len(server.lines()) + 30)
+            assert first[0].stop() == DONE
+            assert first[1].wait() == DONE and first[2].wait() == DONE
+        finally:
+            for process in first:
+                process.kill()
+        ids = [e["id"] for e in server.events()]
+    assert ids == list(range(len(ids)))
 
 
 # 5. The two ways to run it give the same.

@@ -650,6 +650,126 @@ def test_a_half_written_dead_letter_is_cut(tmp_path):
     assert path.read_bytes() == whole
 
 
+def start_piped(directory, *options, env=None):
+    """walproc that reads a pipe and writes a file; and the pipe's end."""
+    read_end, write_end = os.pipe()
+    with open(directory / "out", "ab") as out:
+        process = Process(
+            [program("walproc"), "-d", directory / "wal", "--acks", "none",
+             *options], directory / "log", stdin=read_end, stdout=out,
+            env=env)
+    os.close(read_end)
+    return process, write_end
+
+
+def test_sigterm_keeps_what_it_cannot_take(tmp_path):
+    """Half an event, and what there was no room for, go to the dead letters;
+    that is no failure."""
+    process, pipe = start_piped(tmp_path)
+    os.write(pipe, b'{"n":0}\n{"n":')
+    wait_until(lambda: events_of(tmp_path / "out"), "the first event")
+    assert process.stop() == DONE
+    os.close(pipe)
+    assert dead_letters(tmp_path) == [("stopped within it", b'{"n":')]
+
+
+def test_sigterm_within_a_line_that_is_too_long(tmp_path):
+    line = b"z" * (17 << 20)
+    process, pipe = start_piped(tmp_path)
+    left = memoryview(line)
+    while left:
+        left = left[os.write(pipe, left):]
+    assert process.stop() == DONE
+    os.close(pipe)
+    [(reason, kept)] = dead_letters(tmp_path)
+    # What was still in the pipe itself when it stopped is nobody's.
+    assert reason in ("longer than an event may be", "stopped within it")
+    assert line.startswith(kept) and len(kept) > len(line) - (1 << 17)
+
+
+def test_a_stop_with_the_log_full_keeps_what_was_read(tmp_path):
+    acks = tmp_path / "acks"
+    read_end, pipe = os.pipe()
+    process = Process(
+        [program("walproc"), "-d", tmp_path / "wal", "--acks", acks,
+         "--max-elements", "3"], tmp_path / "log", stdin=read_end,
+        stdout=subprocess.PIPE)
+    os.close(read_end)
+    os.write(pipe, b"".join(b'{"n":%d}\n' % n for n in range(10)))
+    process.wait_log("log full: 3 events")
+    assert process.stop() == DONE
+    os.close(pipe)
+    process.child.stdout.close()
+    assert dead_letters(tmp_path) == [
+        ("stopped before there was room for it", b'{"n":%d}' % n)
+        for n in range(3, 10)]
+
+
+def test_an_output_file_cut_off_within_a_line(tmp_path):
+    (tmp_path / "out").write_bytes(b'{"n":0}\n{"n":1,"x":"yy')
+    process, pipe = start_piped(tmp_path)
+    os.write(pipe, b'{"n":1}\n')
+    os.close(pipe)
+    assert process.wait() == DONE
+    assert (tmp_path / "out").read_bytes() == (
+        b'{"n":0}\n{"n":1,"x":"yy\n{"n":1}\n')
+
+
+def test_dead_letters_can_be_moved_away_at_any_time(tmp_path):
+    letters = tmp_path / "wal" / "dead-letters.ndjson"
+    with Wal(tmp_path) as wal:
+        for n, move in enumerate((
+                lambda: letters.rename(tmp_path / "moved"),
+                letters.unlink,
+                lambda: os.truncate(letters, 0),
+                lambda: None)):
+            wal.send(b"bad%d" % n)
+            wal.wait_acked(n + 1)
+            assert dead_letters(tmp_path) == [
+                ("value expected", b"bad%d" % n)]
+            move()
+
+
+def test_a_reject_that_finds_the_disk_full_waits(tmp_path):
+    full = tmp_path / "full"
+    with Wal(tmp_path, env=shimmed(SHIM_FULL=full)) as wal:
+        wal.send(*numbered(0, 3))
+        for n in range(3):
+            assert wal.event()["n"] == n
+        full.touch()
+        wal.sink.sendall(frame({"reject": 1, "reason": "no"}))
+        wal.ack(3)
+        wal.process.wait_log("disk full")
+        full.unlink()
+        wal.end_input()
+        assert wal.process.wait() == DONE
+    assert dead_letters(tmp_path) == [("no", b'{"n": 0}')]
+
+
+def test_damage_alone_does_not_keep_it_waiting(tmp_path):
+    """All that is left in the log is damaged: it is counted, and the run goes
+    on and ends."""
+    with Wal(tmp_path, "--max-elements", "3") as wal:
+        wal.send(*numbered(0, 3))
+        wal.wait_acked(3)
+        wal.process.signal(signal.SIGTERM)
+        assert wal.process.wait() == DONE
+    [segment] = (tmp_path / "wal").glob("*.seg")
+    data = bytearray(segment.read_bytes())
+    for n in range(3):
+        at = data.index(b'{"n": %d}' % n)
+        data[at + 1] ^= 1
+    segment.write_bytes(data)
+    with Wal(tmp_path, "--max-elements", "3") as wal:
+        wal.send({"n": 3})
+        assert wal.event() == {"n": 3}
+        wal.ack(1)
+        wal.end_input()
+        assert wal.process.wait() == DONE
+        assert "are damaged" in wal.process.text()
+    assert list((tmp_path / "wal" / "quarantine").iterdir())
+
+
 def test_sigterm_takes_in_what_the_pipe_holds(tmp_path):
     """A source behind a pipe cannot send again, so nothing that it wrote
     before the signal is left behind."""
