@@ -9,7 +9,7 @@ send_events(struct flight *flight, uint64_t seq, int count)
 {
 	for (int i = 0; i < count; i++, seq++) {
 		struct flight_event event = {
-		    .seq = seq, .count = 1, .end = 100 * seq};
+		    .seq = seq, .count = 1, .end_offset = 100 * seq};
 
 		flight_add(flight, &event);
 	}
@@ -38,7 +38,7 @@ START_TEST(test_an_ack_ends_the_events_in_front)
 	ck_assert_int_eq(flight_ack(&flight, 3, &why), 0);
 	ck_assert_int_eq(take_all(&flight, &event), 3);
 	ck_assert(event.seq == 7);
-	ck_assert(event.end == 700);
+	ck_assert(event.end_offset == 700);
 	flight_fini(&flight);
 }
 END_TEST
@@ -171,7 +171,7 @@ START_TEST(test_damaged_events_end_by_themselves_and_are_not_counted)
 	struct flight flight;
 	struct flight_event event;
 	struct flight_event damaged = {
-	    .seq = 2, .count = 5, .end = 700, .state = FLIGHT_DAMAGED};
+	    .seq = 2, .count = 5, .end_offset = 700, .state = FLIGHT_DAMAGED};
 	const char *why;
 
 	flight_init(&flight, 10);

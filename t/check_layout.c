@@ -8,14 +8,14 @@
 #define OFFSET UINT64_C(1024)
 #define SEQ UINT64_C(7)
 
-static const struct segment_header segment = {
+static const struct layout_segment segment = {
     .log_id = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16},
     .first_seq = 0x1122334455667788,
     .salt = SALT,
     .created_ns = 1700000000000000000,
 };
 
-static const struct batch_header batch = {
+static const struct layout_batch batch = {
     .body_bytes = 130,
     .count = 2,
     .first_seq = SEQ,
@@ -23,7 +23,7 @@ static const struct batch_header batch = {
     .realtime_ns = 1700000000000000001,
 };
 
-static const struct cursor_slot cursor = {
+static const struct layout_cursor cursor = {
     .log_id = {16, 15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1},
     .generation = 3,
     .acked_seq = 100,
@@ -41,13 +41,13 @@ START_TEST(test_segment_header_bytes)
 	    '\n', 0, 1, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12,
 	    13, 14, 15, 16, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88,
 	    0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef};
-	uint8_t raw[SEGMENT_HEADER_BYTES];
-	struct segment_header got;
+	uint8_t raw[LAYOUT_SEGMENT_BYTES];
+	struct layout_segment got;
 
 	layout_put_segment(raw, &segment);
 	ck_assert_mem_eq(raw, start, sizeof(start));
 	ck_assert_int_eq(layout_get_segment(raw, &got), LAYOUT_OK);
-	ck_assert_mem_eq(got.log_id, segment.log_id, LOG_ID_BYTES);
+	ck_assert_mem_eq(got.log_id, segment.log_id, LAYOUT_LOG_ID_BYTES);
 	ck_assert(got.first_seq == segment.first_seq);
 	ck_assert(got.salt == segment.salt);
 	ck_assert(got.created_ns == segment.created_ns);
@@ -56,11 +56,11 @@ END_TEST
 
 START_TEST(test_batch_header_bytes)
 {
-	static const uint8_t whole[BATCH_HEADER_BYTES] = {'W', 'P', 'B', 'H', 0,
+	static const uint8_t whole[LAYOUT_BATCH_BYTES] = {'W', 'P', 'B', 'H', 0,
 	    0, 0, 130, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0,
 	    0, 0, 0, 0, 6, 0x17, 0x97, 0x9c, 0xfe, 0x36, 0x2a, 0x00, 0x01};
-	uint8_t raw[BATCH_HEADER_BYTES];
-	struct batch_header got;
+	uint8_t raw[LAYOUT_BATCH_BYTES];
+	struct layout_batch got;
 
 	layout_put_batch(raw, &batch, SALT, OFFSET);
 	ck_assert_mem_eq(raw, whole, 40);
@@ -71,8 +71,8 @@ END_TEST
 
 START_TEST(test_cursor_keeps_all_fields)
 {
-	uint8_t raw[CURSOR_SLOT_BYTES];
-	struct cursor_slot got;
+	uint8_t raw[LAYOUT_CURSOR_BYTES];
+	struct layout_cursor got;
 
 	layout_put_cursor(raw, &cursor);
 	ck_assert_int_eq(layout_get_cursor(raw, &got), LAYOUT_OK);
@@ -82,8 +82,8 @@ END_TEST
 
 START_TEST(test_each_bit_flipped_in_a_segment_header_is_bad)
 {
-	uint8_t raw[SEGMENT_HEADER_BYTES];
-	struct segment_header got;
+	uint8_t raw[LAYOUT_SEGMENT_BYTES];
+	struct layout_segment got;
 
 	for (size_t bit = 0; bit < 8 * sizeof(raw); bit++) {
 		layout_put_segment(raw, &segment);
@@ -95,8 +95,8 @@ END_TEST
 
 START_TEST(test_each_bit_flipped_in_a_batch_header_is_bad)
 {
-	uint8_t raw[BATCH_HEADER_BYTES];
-	struct batch_header got;
+	uint8_t raw[LAYOUT_BATCH_BYTES];
+	struct layout_batch got;
 
 	for (size_t bit = 0; bit < 8 * sizeof(raw); bit++) {
 		layout_put_batch(raw, &batch, SALT, OFFSET);
@@ -109,8 +109,8 @@ END_TEST
 
 START_TEST(test_each_bit_flipped_in_a_cursor_slot_is_bad)
 {
-	uint8_t raw[CURSOR_SLOT_BYTES];
-	struct cursor_slot got;
+	uint8_t raw[LAYOUT_CURSOR_BYTES];
+	struct layout_cursor got;
 
 	for (size_t bit = 0; bit < 8 * sizeof(raw); bit++) {
 		layout_put_cursor(raw, &cursor);
@@ -123,8 +123,8 @@ END_TEST
 /* A block that lands elsewhere, or is left from another file, is no batch. */
 START_TEST(test_a_batch_is_bound_to_its_file_and_offset)
 {
-	uint8_t raw[BATCH_HEADER_BYTES];
-	struct batch_header got;
+	uint8_t raw[LAYOUT_BATCH_BYTES];
+	struct layout_batch got;
 
 	layout_put_batch(raw, &batch, SALT, OFFSET);
 	ck_assert_int_eq(
@@ -136,10 +136,10 @@ END_TEST
 
 START_TEST(test_zeros_are_nothing)
 {
-	static const uint8_t zeros[CURSOR_SLOT_BYTES];
-	struct segment_header header;
-	struct batch_header got;
-	struct cursor_slot slot;
+	static const uint8_t zeros[LAYOUT_CURSOR_BYTES];
+	struct layout_segment header;
+	struct layout_batch got;
+	struct layout_cursor slot;
 
 	ck_assert_int_eq(layout_get_segment(zeros, &header), LAYOUT_BAD);
 	ck_assert_int_eq(
@@ -152,7 +152,7 @@ START_TEST(test_a_record_is_bound_to_event_length_salt_and_number)
 {
 	static const uint8_t event[] = "{\"a\":1}";
 	const uint32_t n = sizeof(event) - 1;
-	uint8_t raw[RECORD_HEADER_BYTES], changed[sizeof(event)];
+	uint8_t raw[LAYOUT_RECORD_BYTES], changed[sizeof(event)];
 
 	layout_put_record(raw, event, n, SALT, SEQ);
 	ck_assert_uint_eq(layout_record_bytes(raw), n);
@@ -170,11 +170,11 @@ END_TEST
 
 START_TEST(test_batches_are_aligned)
 {
-	struct batch_header b = {.body_bytes = 0};
+	struct layout_batch b = {.body_bytes = 0};
 
-	ck_assert(layout_batch_bytes(&b) == BATCH_HEADER_BYTES);
+	ck_assert(layout_batch_bytes(&b) == LAYOUT_BATCH_BYTES);
 	b.body_bytes = 1;
-	ck_assert(layout_batch_bytes(&b) == BATCH_HEADER_BYTES + 8);
+	ck_assert(layout_batch_bytes(&b) == LAYOUT_BATCH_BYTES + 8);
 	b.body_bytes = UINT32_MAX;
 	ck_assert(layout_batch_bytes(&b) == UINT64_C(4294967344));
 }

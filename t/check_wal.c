@@ -132,13 +132,13 @@ static uint64_t
 read_all(struct wal *wal, uint64_t *count)
 {
 	struct reader reader = {0};
-	struct read_event event;
+	struct reader_event event;
 	char expected[512];
 	uint64_t first = 0;
 
 	*count = 0;
 	ck_assert_int_eq(wal_rewind(wal, &reader), 0);
-	while (reader_next(&reader, wal->durable_seq, &event) == READ_EVENT) {
+	while (reader_next(&reader, wal->durable_seq, &event) == READER_EVENT) {
 		if (first == 0)
 			first = event.seq;
 		ck_assert(event.seq == first + *count);
@@ -155,13 +155,13 @@ static void
 end(struct wal *wal, uint64_t count)
 {
 	struct reader reader = {0};
-	struct read_event event;
+	struct reader_event event;
 
 	ck_assert_int_eq(wal_rewind(wal, &reader), 0);
 	for (uint64_t i = 0; i < count; i++) {
-		ck_assert_int_eq(
-		    reader_next(&reader, wal->durable_seq, &event), READ_EVENT);
-		wal_end(wal, 1, event.end, WAL_DELIVERED);
+		ck_assert_int_eq(reader_next(&reader, wal->durable_seq, &event),
+		    READER_EVENT);
+		wal_end(wal, 1, event.end_offset, WAL_DELIVERED);
 	}
 	ck_assert_int_eq(wal_save(wal), 0);
 	reader_fini(&reader);
@@ -238,7 +238,7 @@ START_TEST(test_all_comes_back_after_a_clean_close)
 	ck_assert_int_eq(wal_close(&wal), 0);
 
 	open_log(&wal, &limits);
-	ck_assert(!wal.writable);
+	ck_assert(!wal.is_writable);
 	ck_assert_uint_eq(wal_elements(&wal), 380);
 	ck_assert_uint_eq(read_all(&wal, &n), 121);
 	ck_assert_uint_eq(n, 380);
@@ -354,12 +354,12 @@ START_TEST(test_a_torn_tail_is_cut_at_every_byte)
 		append(&wal, 5);
 		ck_assert_int_eq(wal_sync(&wal), 0);
 		ck_assert_int_eq(wal_mark(&wal), 0);
-		durable_end = catalog_last(&wal.catalog)->end;
+		durable_end = catalog_last(&wal.catalog)->end_offset;
 		append(&wal, 3);
 		/* The write happens, the power goes before the sync. */
 		fail_sync_in = 1;
 		ck_assert_int_eq(wal_sync(&wal), -1);
-		whole_end = catalog_last(&wal.catalog)->end;
+		whole_end = catalog_last(&wal.catalog)->end_offset;
 		fd = open_last_segment(&wal, name);
 		crash(&wal);
 		if (durable_end + cut > whole_end) {
@@ -391,7 +391,7 @@ START_TEST(test_a_flipped_byte_in_a_proven_event_costs_that_event)
 {
 	struct wal wal;
 	struct reader reader = {0};
-	struct read_event event;
+	struct reader_event event;
 	char name[SEGMENT_NAME_BYTES];
 	uint64_t good = 0;
 	int fd;
@@ -402,17 +402,17 @@ START_TEST(test_a_flipped_byte_in_a_proven_event_costs_that_event)
 	ck_assert_int_eq(wal_mark(&wal), 0);
 	fd = open_last_segment(&wal, name);
 	flip(fd,
-	    SEGMENT_DATA_OFFSET + BATCH_HEADER_BYTES + RECORD_HEADER_BYTES + 3);
+	    LAYOUT_DATA_OFFSET + LAYOUT_BATCH_BYTES + LAYOUT_RECORD_BYTES + 3);
 	(void)close(fd);
 	crash(&wal);
 
 	open_log(&wal, &limits);
 	ck_assert_int_eq(wal_rewind(&wal, &reader), 0);
 	ck_assert_int_eq(
-	    reader_next(&reader, wal.durable_seq, &event), READ_DAMAGE);
+	    reader_next(&reader, wal.durable_seq, &event), READER_DAMAGE);
 	ck_assert_uint_eq(event.seq, 1);
 	ck_assert_uint_eq(event.count, 1);
-	while (reader_next(&reader, wal.durable_seq, &event) == READ_EVENT)
+	while (reader_next(&reader, wal.durable_seq, &event) == READER_EVENT)
 		good++;
 	ck_assert_uint_eq(good, 9);
 	ck_assert_int_eq(count_quarantined(), 1);
@@ -425,7 +425,7 @@ START_TEST(test_a_damaged_batch_header_costs_its_batch_only)
 {
 	struct wal wal;
 	struct reader reader = {0};
-	struct read_event event;
+	struct reader_event event;
 	char name[SEGMENT_NAME_BYTES];
 	uint64_t second;
 	int fd;
@@ -433,7 +433,7 @@ START_TEST(test_a_damaged_batch_header_costs_its_batch_only)
 	open_log(&wal, &limits);
 	append(&wal, 4);
 	ck_assert_int_eq(wal_sync(&wal), 0);
-	second = catalog_last(&wal.catalog)->end;
+	second = catalog_last(&wal.catalog)->end_offset;
 	append(&wal, 3);
 	ck_assert_int_eq(wal_sync(&wal), 0);
 	append(&wal, 2);
@@ -447,15 +447,15 @@ START_TEST(test_a_damaged_batch_header_costs_its_batch_only)
 	ck_assert_uint_eq(wal.next_seq, 10);
 	ck_assert_int_eq(wal_rewind(&wal, &reader), 0);
 	for (int i = 0; i < 4; i++)
-		ck_assert_int_eq(
-		    reader_next(&reader, wal.durable_seq, &event), READ_EVENT);
+		ck_assert_int_eq(reader_next(&reader, wal.durable_seq, &event),
+		    READER_EVENT);
 	ck_assert_int_eq(
-	    reader_next(&reader, wal.durable_seq, &event), READ_DAMAGE);
+	    reader_next(&reader, wal.durable_seq, &event), READER_DAMAGE);
 	ck_assert_uint_eq(event.seq, 5);
 	ck_assert_uint_eq(event.count, 3);
 	for (int i = 0; i < 2; i++)
-		ck_assert_int_eq(
-		    reader_next(&reader, wal.durable_seq, &event), READ_EVENT);
+		ck_assert_int_eq(reader_next(&reader, wal.durable_seq, &event),
+		    READER_EVENT);
 	ck_assert_uint_eq(event.seq, 9);
 	reader_fini(&reader);
 	ck_assert_int_eq(wal_close(&wal), 0);
@@ -481,7 +481,7 @@ damage_behind_the_cursor(bool is_marked)
 		ck_assert_int_eq(wal_mark(&wal), 0);
 	end(&wal, 15);
 	fd = open_last_segment(&wal, name);
-	flip(fd, SEGMENT_DATA_OFFSET + 8);
+	flip(fd, LAYOUT_DATA_OFFSET + 8);
 	(void)close(fd);
 	crash(&wal);
 
@@ -508,10 +508,10 @@ END_TEST
 
 START_TEST(test_a_lost_last_segment_is_counted_and_its_numbers_are_gone)
 {
-	static const uint8_t zeros[SEGMENT_DATA_OFFSET];
+	static const uint8_t zeros[LAYOUT_DATA_OFFSET];
 	struct wal wal;
 	struct reader reader = {0};
-	struct read_event event;
+	struct reader_event event;
 	char name[SEGMENT_NAME_BYTES];
 	uint64_t first, good = 0;
 	int fd;
@@ -531,17 +531,17 @@ START_TEST(test_a_lost_last_segment_is_counted_and_its_numbers_are_gone)
 	open_log(&wal, &limits);
 	ck_assert_uint_eq(wal.next_seq, 151);
 	ck_assert_int_eq(wal_rewind(&wal, &reader), 0);
-	while (reader_next(&reader, wal.durable_seq, &event) == READ_EVENT)
+	while (reader_next(&reader, wal.durable_seq, &event) == READER_EVENT)
 		good++;
 	ck_assert_uint_eq(good, first - 1);
 	ck_assert_uint_eq(event.seq, first);
 	ck_assert_uint_eq(event.count, 151 - first);
 	ck_assert_int_eq(
-	    reader_next(&reader, wal.durable_seq, &event), READ_NONE);
+	    reader_next(&reader, wal.durable_seq, &event), READER_NONE);
 	ck_assert_int_eq(count_quarantined(), 1);
 	reader_fini(&reader);
-	wal_end(&wal, good, event.end, WAL_DELIVERED);
-	wal_end(&wal, 151 - first, event.end, WAL_QUARANTINED);
+	wal_end(&wal, good, event.end_offset, WAL_DELIVERED);
+	wal_end(&wal, 151 - first, event.end_offset, WAL_QUARANTINED);
 	append(&wal, 1);
 	ck_assert_int_eq(wal_sync(&wal), 0);
 	ck_assert_int_eq(wal_close(&wal), 0);
@@ -661,7 +661,7 @@ START_TEST(test_an_event_larger_than_a_segment_has_its_own)
 {
 	struct wal wal;
 	struct reader reader = {0};
-	struct read_event event;
+	struct reader_event event;
 	size_t bytes = 3 << 20;
 	uint8_t *big = malloc(bytes);
 
@@ -676,13 +676,13 @@ START_TEST(test_an_event_larger_than_a_segment_has_its_own)
 	open_log(&wal, &limits);
 	ck_assert_int_eq(wal_rewind(&wal, &reader), 0);
 	ck_assert_int_eq(
-	    reader_next(&reader, wal.durable_seq, &event), READ_EVENT);
+	    reader_next(&reader, wal.durable_seq, &event), READER_EVENT);
 	ck_assert_int_eq(
-	    reader_next(&reader, wal.durable_seq, &event), READ_EVENT);
+	    reader_next(&reader, wal.durable_seq, &event), READER_EVENT);
 	ck_assert_uint_eq(event.bytes, bytes);
 	ck_assert_mem_eq(event.event, big, bytes);
 	ck_assert_int_eq(
-	    reader_next(&reader, wal.durable_seq, &event), READ_EVENT);
+	    reader_next(&reader, wal.durable_seq, &event), READER_EVENT);
 	reader_fini(&reader);
 	free(big);
 	ck_assert_int_eq(wal_close(&wal), 0);
@@ -693,8 +693,8 @@ START_TEST(test_a_newer_format_is_refused_untouched)
 {
 	struct wal wal;
 	char name[SEGMENT_NAME_BYTES];
-	struct segment_header header = {.first_seq = 1};
-	uint8_t raw[SEGMENT_HEADER_BYTES];
+	struct layout_segment header = {.first_seq = 1};
+	uint8_t raw[LAYOUT_SEGMENT_BYTES];
 	int fd;
 
 	segment_name(name, 1);

@@ -29,12 +29,12 @@ catalog_add(struct catalog *catalog, const struct segment *segment)
 	uint64_t position = 0;
 
 	if (last != NULL && last->first_seq == segment->first_seq) {
-		position = last->position;
+		position = last->log_offset;
 		segment_close(last);
 		catalog->count--;
 	} else if (last != NULL) {
 		assert(last->first_seq < segment->first_seq);
-		position = last->position + last->end;
+		position = last->log_offset + last->end_offset;
 	}
 	if (catalog->count == catalog->room) {
 		catalog->room = catalog->room == 0 ? 8 : 2 * catalog->room;
@@ -43,7 +43,7 @@ catalog_add(struct catalog *catalog, const struct segment *segment)
 	}
 	added = &catalog->segments[catalog->count++];
 	*added = *segment;
-	added->position = position;
+	added->log_offset = position;
 }
 
 void

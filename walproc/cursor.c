@@ -10,11 +10,11 @@
 
 /* Reads one slot; a short file reads as a bad slot. */
 static enum cursor_status
-read_slot(int fd, unsigned int index, struct cursor_slot *slot, bool *bytes)
+read_slot(int fd, unsigned int index, struct layout_cursor *slot, bool *bytes)
 {
-	uint8_t raw[CURSOR_SLOT_BYTES] = {0};
+	uint8_t raw[LAYOUT_CURSOR_BYTES] = {0};
 	ssize_t n =
-	    io_pread_full(fd, raw, sizeof(raw), index * CURSOR_SLOT_OFFSET);
+	    io_pread_full(fd, raw, sizeof(raw), index * LAYOUT_CURSOR_OFFSET);
 
 	/* A slot that cannot be read is lost, which is no more than a hint. */
 	if (n == -1 && errno == EIO) {
@@ -43,7 +43,7 @@ read_slots(struct cursor *cursor, bool *lost)
 	bool bytes = false;
 
 	for (unsigned int i = 0; i < 2; i++) {
-		struct cursor_slot slot;
+		struct layout_cursor slot;
 		enum cursor_status status =
 		    read_slot(cursor->fd, i, &slot, &bytes);
 
@@ -88,13 +88,13 @@ cursor_open(struct cursor *cursor, int dir_fd, bool *lost)
 int
 cursor_write(struct cursor *cursor)
 {
-	uint8_t raw[CURSOR_SLOT_BYTES];
-	struct cursor_slot slot = cursor->slot;
+	uint8_t raw[LAYOUT_CURSOR_BYTES];
+	struct layout_cursor slot = cursor->slot;
 
 	slot.generation++;
 	layout_put_cursor(raw, &slot);
 	if (io_pwrite_full(cursor->fd, raw, sizeof(raw),
-		slot.generation % 2 * CURSOR_SLOT_OFFSET) == -1)
+		slot.generation % 2 * LAYOUT_CURSOR_OFFSET) == -1)
 		return -1;
 	cursor->slot.generation = slot.generation;
 	return 0;

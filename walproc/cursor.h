@@ -12,8 +12,8 @@
 #include <stdbool.h>
 
 struct cursor {
-	int fd;			 /* owned; -1 before it is opened */
-	struct cursor_slot slot; /* what was written last */
+	int fd;			   /* owned; -1 before it is opened */
+	struct layout_cursor slot; /* what was written last */
 };
 
 enum cursor_status {

@@ -39,16 +39,16 @@ delivery_give(struct walproc *walproc)
 {
 	while (delivery_is_due(walproc)) {
 		struct flight_event flight = {.count = 1};
-		struct read_event event;
+		struct reader_event event;
 		unsigned long held;
 
 		switch (reader_next(
 		    &walproc->reader, walproc->wal.durable_seq, &event)) {
-		case READ_NONE:
+		case READER_NONE:
 			return 0;
-		case READ_ERROR:
+		case READER_ERROR:
 			return read_failed(walproc);
-		case READ_DAMAGE:
+		case READER_DAMAGE:
 			flight.state = FLIGHT_DAMAGED;
 			flight.count = event.count;
 			if (log_limit_passes(&walproc->damage_limit, &held))
@@ -58,14 +58,14 @@ delivery_give(struct walproc *walproc)
 					  "quarantine held=%lu",
 				    event.count, event.seq, held);
 			break;
-		case READ_EVENT:
+		case READER_EVENT:
 			/* The queue has room: DELIVER_BYTES leaves it. */
 			(void)chan_send(
 			    &walproc->down, event.event, event.bytes);
 			break;
 		}
 		flight.seq = event.seq;
-		flight.end = event.end;
+		flight.end_offset = event.end_offset;
 		flight_add(&walproc->flight, &flight);
 	}
 	return 0;
@@ -79,7 +79,7 @@ reject(struct walproc *walproc, const struct msg *msg)
 	const char *why;
 	struct flight_event *flight =
 	    flight_find(&walproc->flight, msg->n, &why);
-	struct read_event event;
+	struct reader_event event;
 	unsigned long held;
 
 	if (flight == NULL) {
@@ -87,7 +87,8 @@ reject(struct walproc *walproc, const struct msg *msg)
 		return -1;
 	}
 	reader_init(&walproc->lookup, &walproc->wal.catalog, flight->seq);
-	if (reader_next(&walproc->lookup, flight->seq, &event) != READ_EVENT) {
+	if (reader_next(&walproc->lookup, flight->seq, &event) !=
+	    READER_EVENT) {
 		log_error("log: event %" PRIu64
 			  ", rejected by the sink, cannot be read",
 		    flight->seq);
@@ -158,7 +159,7 @@ end_events(struct walproc *walproc)
 			how = WAL_REJECTED;
 		if (event.state == FLIGHT_DAMAGED)
 			how = WAL_QUARANTINED;
-		wal_end(&walproc->wal, event.count, event.end, how);
+		wal_end(&walproc->wal, event.count, event.end_offset, how);
 	}
 	if (before != wal_acked_seq(&walproc->wal))
 		walproc->retry_ns = 0;

@@ -17,9 +17,9 @@ enum flight_state {
 };
 
 struct flight_event {
-	uint64_t seq;	/* of the first event that this entry stands for */
-	uint64_t count; /* 1, or more where damaged */
-	uint64_t end;	/* where it ends in the log's running byte count */
+	uint64_t seq;	     /* of the first event that this entry stands for */
+	uint64_t count;	     /* 1, or more where damaged */
+	uint64_t end_offset; /* where it ends in the log: wal.h */
 	enum flight_state state;
 };
 

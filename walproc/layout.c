@@ -15,25 +15,25 @@ static const uint8_t cursor_magic[8] = {
 uint64_t
 layout_align(uint64_t bytes)
 {
-	return (bytes + (BATCH_ALIGN - 1)) / BATCH_ALIGN * BATCH_ALIGN;
+	return (bytes + (LAYOUT_ALIGN - 1)) / LAYOUT_ALIGN * LAYOUT_ALIGN;
 }
 
 uint64_t
-layout_batch_bytes(const struct batch_header *batch)
+layout_batch_bytes(const struct layout_batch *batch)
 {
-	return layout_align(BATCH_HEADER_BYTES + batch->body_bytes);
+	return layout_align(LAYOUT_BATCH_BYTES + batch->body_bytes);
 }
 
 /* Writes magic, version and log id, the first 32 bytes of each file. */
 static void
-put_start(
-    uint8_t *out, const uint8_t magic[8], const uint8_t log_id[LOG_ID_BYTES])
+put_start(uint8_t *out, const uint8_t magic[8],
+    const uint8_t log_id[LAYOUT_LOG_ID_BYTES])
 {
 	memcpy(out, magic, 8);
 	put_be16(out + 8, LAYOUT_MAJOR);
 	put_be16(out + 10, LAYOUT_MINOR);
 	put_be32(out + 12, 0);
-	memcpy(out + 16, log_id, LOG_ID_BYTES);
+	memcpy(out + 16, log_id, LAYOUT_LOG_ID_BYTES);
 }
 
 /* Checks the start and the checksum, which is the last 8 of `bytes`. */
@@ -51,7 +51,7 @@ check_start(const uint8_t *in, size_t bytes, const uint8_t magic[8])
 
 void
 layout_put_segment(
-    uint8_t out[SEGMENT_HEADER_BYTES], const struct segment_header *header)
+    uint8_t out[LAYOUT_SEGMENT_BYTES], const struct layout_segment *header)
 {
 	put_start(out, segment_magic, header->log_id);
 	put_be64(out + 32, header->first_seq);
@@ -62,14 +62,14 @@ layout_put_segment(
 
 enum layout_status
 layout_get_segment(
-    const uint8_t in[SEGMENT_HEADER_BYTES], struct segment_header *header)
+    const uint8_t in[LAYOUT_SEGMENT_BYTES], struct layout_segment *header)
 {
 	enum layout_status status =
-	    check_start(in, SEGMENT_HEADER_BYTES, segment_magic);
+	    check_start(in, LAYOUT_SEGMENT_BYTES, segment_magic);
 
 	if (status != LAYOUT_OK)
 		return status;
-	memcpy(header->log_id, in + 16, LOG_ID_BYTES);
+	memcpy(header->log_id, in + 16, LAYOUT_LOG_ID_BYTES);
 	header->first_seq = get_be64(in + 32);
 	header->salt = get_be64(in + 40);
 	header->created_ns = (int64_t)get_be64(in + 48);
@@ -77,8 +77,8 @@ layout_get_segment(
 }
 
 void
-layout_put_batch(uint8_t out[BATCH_HEADER_BYTES],
-    const struct batch_header *batch, uint64_t salt, uint64_t offset)
+layout_put_batch(uint8_t out[LAYOUT_BATCH_BYTES],
+    const struct layout_batch *batch, uint64_t salt, uint64_t offset)
 {
 	memcpy(out, batch_magic, 4);
 	put_be32(out + 4, batch->body_bytes);
@@ -92,7 +92,7 @@ layout_put_batch(uint8_t out[BATCH_HEADER_BYTES],
 
 enum layout_status
 layout_guess_batch(
-    const uint8_t in[BATCH_HEADER_BYTES], struct batch_header *batch)
+    const uint8_t in[LAYOUT_BATCH_BYTES], struct layout_batch *batch)
 {
 	if (memcmp(in, batch_magic, 4) != 0 || get_be32(in + 12) != 0)
 		return LAYOUT_BAD;
@@ -105,8 +105,8 @@ layout_guess_batch(
 }
 
 enum layout_status
-layout_get_batch(const uint8_t in[BATCH_HEADER_BYTES], uint64_t salt,
-    uint64_t offset, struct batch_header *batch)
+layout_get_batch(const uint8_t in[LAYOUT_BATCH_BYTES], uint64_t salt,
+    uint64_t offset, struct layout_batch *batch)
 {
 	if (memcmp(in, batch_magic, 4) != 0)
 		return LAYOUT_BAD;
@@ -123,7 +123,7 @@ record_checksum(
 }
 
 void
-layout_put_record(uint8_t out[RECORD_HEADER_BYTES], const uint8_t *event,
+layout_put_record(uint8_t out[LAYOUT_RECORD_BYTES], const uint8_t *event,
     uint32_t bytes, uint64_t salt, uint64_t seq)
 {
 	put_be32(out, bytes);
@@ -131,13 +131,13 @@ layout_put_record(uint8_t out[RECORD_HEADER_BYTES], const uint8_t *event,
 }
 
 uint32_t
-layout_record_bytes(const uint8_t in[RECORD_HEADER_BYTES])
+layout_record_bytes(const uint8_t in[LAYOUT_RECORD_BYTES])
 {
 	return get_be32(in);
 }
 
 bool
-layout_is_record(const uint8_t in[RECORD_HEADER_BYTES], const uint8_t *event,
+layout_is_record(const uint8_t in[LAYOUT_RECORD_BYTES], const uint8_t *event,
     uint32_t bytes, uint64_t salt, uint64_t seq)
 {
 	return get_be32(in + 4) == record_checksum(event, bytes, salt, seq);
@@ -145,7 +145,7 @@ layout_is_record(const uint8_t in[RECORD_HEADER_BYTES], const uint8_t *event,
 
 void
 layout_put_cursor(
-    uint8_t out[CURSOR_SLOT_BYTES], const struct cursor_slot *slot)
+    uint8_t out[LAYOUT_CURSOR_BYTES], const struct layout_cursor *slot)
 {
 	put_start(out, cursor_magic, slot->log_id);
 	put_be64(out + 32, slot->generation);
@@ -159,14 +159,15 @@ layout_put_cursor(
 }
 
 enum layout_status
-layout_get_cursor(const uint8_t in[CURSOR_SLOT_BYTES], struct cursor_slot *slot)
+layout_get_cursor(
+    const uint8_t in[LAYOUT_CURSOR_BYTES], struct layout_cursor *slot)
 {
 	enum layout_status status =
-	    check_start(in, CURSOR_SLOT_BYTES, cursor_magic);
+	    check_start(in, LAYOUT_CURSOR_BYTES, cursor_magic);
 
 	if (status != LAYOUT_OK)
 		return status;
-	memcpy(slot->log_id, in + 16, LOG_ID_BYTES);
+	memcpy(slot->log_id, in + 16, LAYOUT_LOG_ID_BYTES);
 	slot->generation = get_be64(in + 32);
 	slot->acked_seq = get_be64(in + 40);
 	slot->delivered = get_be64(in + 48);

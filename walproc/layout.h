@@ -72,18 +72,18 @@
 #define LAYOUT_MAJOR 1
 #define LAYOUT_MINOR 0
 
-#define LOG_ID_BYTES 16
+#define LAYOUT_LOG_ID_BYTES 16
 
-#define SEGMENT_HEADER_BYTES ((size_t)64)
-#define SEGMENT_COPY_OFFSET UINT64_C(512)
-#define SEGMENT_DATA_OFFSET UINT64_C(1024)
+#define LAYOUT_SEGMENT_BYTES ((size_t)64)
+#define LAYOUT_COPY_OFFSET UINT64_C(512)
+#define LAYOUT_DATA_OFFSET UINT64_C(1024)
 
-#define BATCH_HEADER_BYTES ((size_t)48)
-#define BATCH_ALIGN 8
-#define RECORD_HEADER_BYTES ((size_t)8)
+#define LAYOUT_BATCH_BYTES ((size_t)48)
+#define LAYOUT_ALIGN 8
+#define LAYOUT_RECORD_BYTES ((size_t)8)
 
-#define CURSOR_SLOT_BYTES ((size_t)96)
-#define CURSOR_SLOT_OFFSET UINT64_C(4096)
+#define LAYOUT_CURSOR_BYTES ((size_t)96)
+#define LAYOUT_CURSOR_OFFSET UINT64_C(4096)
 
 enum layout_status {
 	LAYOUT_OK,
@@ -91,74 +91,81 @@ enum layout_status {
 	LAYOUT_NEWER, /* sound, but of a major version that is not ours */
 };
 
-struct segment_header {
-	uint8_t log_id[LOG_ID_BYTES];
-	uint64_t first_seq;
-	uint64_t salt;
-	int64_t created_ns;
+/* The header of a segment. */
+struct layout_segment {
+	uint8_t log_id[LAYOUT_LOG_ID_BYTES]; /* the log's own, random */
+	uint64_t first_seq;		     /* of its first event */
+	uint64_t salt;			     /* the file's own, random */
+	int64_t created_ns;		     /* CLOCK_REALTIME */
 };
 
-struct batch_header {
-	uint32_t body_bytes; /* records, without the padding behind them */
-	uint32_t count;	     /* 0: a commit mark */
-	uint64_t first_seq;
-	uint64_t durable_seq;
-	int64_t realtime_ns;
+/* The header of a batch. */
+struct layout_batch {
+	uint32_t body_bytes;  /* records, without the padding behind them */
+	uint32_t count;	      /* records; 0: a commit mark */
+	uint64_t first_seq;   /* of its first event; a mark: of the next */
+	uint64_t durable_seq; /* all up to here was durable before it */
+	int64_t realtime_ns;  /* CLOCK_REALTIME when it was written */
 };
 
-struct cursor_slot {
-	uint8_t log_id[LOG_ID_BYTES];
-	uint64_t generation;
-	uint64_t acked_seq;
-	uint64_t delivered;
-	uint64_t rejected;
-	uint64_t dropped;
-	uint64_t quarantined;
-	uint64_t refused;
+/* A slot of the cursor; the counts add up to acked_seq, but for `refused`. */
+struct layout_cursor {
+	uint8_t log_id[LAYOUT_LOG_ID_BYTES]; /* of the log it belongs to */
+	uint64_t generation;		     /* the higher one counts */
+	uint64_t acked_seq;		     /* all up to here is ended */
+	uint64_t delivered;		     /* acked by the sink */
+	uint64_t rejected;		     /* by the sink: dead letters */
+	uint64_t dropped;		     /* by choice, when full */
+	uint64_t quarantined;		     /* damaged */
+	uint64_t refused;		     /* at intake: dead letters */
 };
 
 /* Rounds a length or offset up to where a batch may start. */
 uint64_t layout_align(uint64_t bytes);
 
 /* Returns the bytes that a batch takes in its segment, padding included. */
-uint64_t layout_batch_bytes(const struct batch_header *batch);
+uint64_t layout_batch_bytes(const struct layout_batch *batch);
 
+/* Writes a segment header, its checksum included. */
 void layout_put_segment(
-    uint8_t out[SEGMENT_HEADER_BYTES], const struct segment_header *header);
+    uint8_t out[LAYOUT_SEGMENT_BYTES], const struct layout_segment *header);
+/* Reads one. Anything but LAYOUT_OK leaves *header as it was. */
 enum layout_status layout_get_segment(
-    const uint8_t in[SEGMENT_HEADER_BYTES], struct segment_header *header);
+    const uint8_t in[LAYOUT_SEGMENT_BYTES], struct layout_segment *header);
 
 /*
  * A batch header for, or from, `offset` in the segment with that salt. Getting
  * gives LAYOUT_OK or LAYOUT_BAD; then *batch is untouched. That the records
  * fit into the file is for the caller to check.
  */
-void layout_put_batch(uint8_t out[BATCH_HEADER_BYTES],
-    const struct batch_header *batch, uint64_t salt, uint64_t offset);
-enum layout_status layout_get_batch(const uint8_t in[BATCH_HEADER_BYTES],
-    uint64_t salt, uint64_t offset, struct batch_header *batch);
+void layout_put_batch(uint8_t out[LAYOUT_BATCH_BYTES],
+    const struct layout_batch *batch, uint64_t salt, uint64_t offset);
+enum layout_status layout_get_batch(const uint8_t in[LAYOUT_BATCH_BYTES],
+    uint64_t salt, uint64_t offset, struct layout_batch *batch);
 
 /*
  * Reads a batch header whose checksum cannot be checked, because the salt is
  * lost: LAYOUT_OK if it looks like one. Only good for an estimate.
  */
 enum layout_status layout_guess_batch(
-    const uint8_t in[BATCH_HEADER_BYTES], struct batch_header *batch);
+    const uint8_t in[LAYOUT_BATCH_BYTES], struct layout_batch *batch);
 
 /* Writes the header of the record of `event`, `bytes` long, numbered `seq`. */
-void layout_put_record(uint8_t out[RECORD_HEADER_BYTES], const uint8_t *event,
+void layout_put_record(uint8_t out[LAYOUT_RECORD_BYTES], const uint8_t *event,
     uint32_t bytes, uint64_t salt, uint64_t seq);
 
 /* Returns the event's length as the record's header has it, unchecked. */
-uint32_t layout_record_bytes(const uint8_t in[RECORD_HEADER_BYTES]);
+uint32_t layout_record_bytes(const uint8_t in[LAYOUT_RECORD_BYTES]);
 
 /* Says whether `event` is what the record's header was written for. */
-bool layout_is_record(const uint8_t in[RECORD_HEADER_BYTES],
+bool layout_is_record(const uint8_t in[LAYOUT_RECORD_BYTES],
     const uint8_t *event, uint32_t bytes, uint64_t salt, uint64_t seq);
 
+/* Writes a cursor slot, its checksum included. */
 void layout_put_cursor(
-    uint8_t out[CURSOR_SLOT_BYTES], const struct cursor_slot *slot);
+    uint8_t out[LAYOUT_CURSOR_BYTES], const struct layout_cursor *slot);
+/* Reads one. Anything but LAYOUT_OK leaves *slot as it was. */
 enum layout_status layout_get_cursor(
-    const uint8_t in[CURSOR_SLOT_BYTES], struct cursor_slot *slot);
+    const uint8_t in[LAYOUT_CURSOR_BYTES], struct layout_cursor *slot);
 
 #endif

@@ -42,7 +42,7 @@ enter_segment(struct reader *reader, const struct segment *segment)
 	if (left != NULL && left != segment && left != catalog_last(catalog))
 		segment_close(left);
 	reader->segment_seq = segment->first_seq;
-	reader->offset = SEGMENT_DATA_OFFSET;
+	reader->offset = LAYOUT_DATA_OFFSET;
 	reader->records_left = 0;
 	reader->window_bytes = 0;
 }
@@ -58,7 +58,8 @@ fetch(struct reader *reader, const struct segment *segment, uint64_t offset,
 	size_t room = bytes > WINDOW_BYTES ? bytes : WINDOW_BYTES;
 	ssize_t n;
 
-	if (offset > segment->end || segment->end - offset < bytes)
+	if (offset > segment->end_offset ||
+	    segment->end_offset - offset < bytes)
 		return 0;
 	if (offset < reader->window_offset ||
 	    offset + bytes > reader->window_offset + reader->window_bytes) {
@@ -67,8 +68,8 @@ fetch(struct reader *reader, const struct segment *segment, uint64_t offset,
 			reader->window_room = room;
 		}
 		/* Not behind the end: what is there now may be written. */
-		if (segment->end - offset < room)
-			room = (size_t)(segment->end - offset);
+		if (segment->end_offset - offset < room)
+			room = (size_t)(segment->end_offset - offset);
 		n = io_pread_full(segment->fd, reader->window, room, offset);
 		if (n == -1)
 			return -1;
@@ -94,22 +95,21 @@ quarantine(const struct reader *reader, const struct segment *segment,
  * Gives up on the bytes from..to of the segment and the events from next_seq
  * up to `seq`, and stands at `to`, a batch header or the segment's end.
  */
-static enum read_status
+static enum reader_status
 give_up(struct reader *reader, const struct segment *segment, uint64_t from,
-    uint64_t to, uint64_t seq, struct read_event *out)
+    uint64_t to, uint64_t seq, struct reader_event *out)
 {
 	if (quarantine(reader, segment, from, to) == -1)
-		return READ_ERROR;
-	*out = (struct read_event){
+		return READER_ERROR;
+	*out = (struct reader_event){
 	    .seq = reader->next_seq,
 	    .count = seq - reader->next_seq,
-	    .start = segment->position + from,
-	    .end = segment->position + to,
+	    .end_offset = segment->log_offset + to,
 	};
 	reader->next_seq = seq;
 	reader->offset = to;
 	reader->records_left = 0;
-	return READ_DAMAGE;
+	return READER_DAMAGE;
 }
 
 /* What a step found: an outcome to return, or that another step is due. */
@@ -121,11 +121,11 @@ enum step {
 /* Looks behind a bad batch header for where the segment goes on. */
 static enum step
 skip_bad_batch(struct reader *reader, const struct segment *segment,
-    struct read_event *out, enum read_status *status)
+    struct reader_event *out, enum reader_status *status)
 {
-	struct batch_header batch;
-	uint64_t at = segment->end, seq = segment->next_seq;
-	uint64_t offset = reader->offset + BATCH_ALIGN;
+	struct layout_batch batch;
+	uint64_t at = segment->end_offset, seq = segment->next_seq;
+	uint64_t offset = reader->offset + LAYOUT_ALIGN;
 	int found;
 
 	/* The first that ends behind what is asked for: it may start before it,
@@ -136,11 +136,11 @@ skip_bad_batch(struct reader *reader, const struct segment *segment,
 	       batch.first_seq + batch.count <= reader->next_seq)
 		offset = at + layout_batch_bytes(&batch);
 	if (found == -1) {
-		*status = READ_ERROR;
+		*status = READER_ERROR;
 		return STEP_OUT;
 	}
-	if (found == 0 || at >= segment->end || batch.first_seq > seq) {
-		at = segment->end;
+	if (found == 0 || at >= segment->end_offset || batch.first_seq > seq) {
+		at = segment->end_offset;
 		batch.first_seq = seq;
 	}
 	if (batch.first_seq <= reader->next_seq) {
@@ -156,21 +156,21 @@ skip_bad_batch(struct reader *reader, const struct segment *segment,
 /* Reads the batch header at reader->offset. */
 static enum step
 step_batch(struct reader *reader, const struct segment *segment,
-    struct read_event *out, enum read_status *status)
+    struct reader_event *out, enum reader_status *status)
 {
-	struct batch_header batch;
+	struct layout_batch batch;
 	const uint8_t *raw;
 	int got =
-	    fetch(reader, segment, reader->offset, BATCH_HEADER_BYTES, &raw);
+	    fetch(reader, segment, reader->offset, LAYOUT_BATCH_BYTES, &raw);
 
 	if (got == -1) {
-		*status = READ_ERROR;
+		*status = READER_ERROR;
 		return STEP_OUT;
 	}
 	if (got == 0 ||
 	    layout_get_batch(raw, segment->salt, reader->offset, &batch) !=
 		LAYOUT_OK ||
-	    layout_batch_bytes(&batch) > segment->end - reader->offset)
+	    layout_batch_bytes(&batch) > segment->end_offset - reader->offset)
 		return skip_bad_batch(reader, segment, out, status);
 	if (batch.first_seq > reader->next_seq) {
 		*status = give_up(reader, segment, reader->offset,
@@ -182,7 +182,7 @@ step_batch(struct reader *reader, const struct segment *segment,
 	reader->records_left = batch.count;
 	if (batch.first_seq + batch.count <= reader->next_seq)
 		reader->records_left = 0;
-	reader->offset += BATCH_HEADER_BYTES;
+	reader->offset += LAYOUT_BATCH_BYTES;
 	if (reader->records_left == 0)
 		reader->offset = reader->batch_end;
 	return STEP_ON;
@@ -202,7 +202,7 @@ pass_record(struct reader *reader, size_t bytes)
 /* Reads the record at reader->offset. */
 static enum step
 step_record(struct reader *reader, const struct segment *segment,
-    struct read_event *out, enum read_status *status)
+    struct reader_event *out, enum reader_status *status)
 {
 	uint64_t start = reader->offset;
 	uint64_t after = reader->record_seq + reader->records_left;
@@ -210,12 +210,12 @@ step_record(struct reader *reader, const struct segment *segment,
 	size_t bytes = 0;
 	int got;
 
-	*status = READ_ERROR;
-	got = fetch(reader, segment, start, RECORD_HEADER_BYTES, &raw);
+	*status = READER_ERROR;
+	got = fetch(reader, segment, start, LAYOUT_RECORD_BYTES, &raw);
 	if (got == -1)
 		return STEP_OUT;
 	if (got == 1) {
-		bytes = RECORD_HEADER_BYTES + layout_record_bytes(raw);
+		bytes = LAYOUT_RECORD_BYTES + layout_record_bytes(raw);
 		if (bytes > reader->batch_end - start)
 			got = 0;
 	}
@@ -232,22 +232,21 @@ step_record(struct reader *reader, const struct segment *segment,
 		pass_record(reader, bytes);
 		return STEP_ON;
 	}
-	*out = (struct read_event){
+	*out = (struct reader_event){
 	    .seq = reader->record_seq,
 	    .count = 1,
-	    .event = raw + RECORD_HEADER_BYTES,
-	    .bytes = bytes - RECORD_HEADER_BYTES,
-	    .start = segment->position + start,
-	    .end = segment->position + start + bytes,
+	    .event = raw + LAYOUT_RECORD_BYTES,
+	    .bytes = bytes - LAYOUT_RECORD_BYTES,
+	    .end_offset = segment->log_offset + start + bytes,
 	};
-	*status = READ_EVENT;
+	*status = READER_EVENT;
 	if (!layout_is_record(raw, out->event, (uint32_t)out->bytes,
 		segment->salt, out->seq)) {
 		if (quarantine(reader, segment, start, start + bytes) == -1) {
-			*status = READ_ERROR;
+			*status = READER_ERROR;
 			return STEP_OUT;
 		}
-		*status = READ_DAMAGE;
+		*status = READER_DAMAGE;
 	}
 	pass_record(reader, bytes);
 	reader->next_seq++;
@@ -255,37 +254,36 @@ step_record(struct reader *reader, const struct segment *segment,
 }
 
 /* Gives up on the events from next_seq up to `last_seq`: no file has them. */
-static enum read_status
-miss(struct reader *reader, uint64_t last_seq, struct read_event *out)
+static enum reader_status
+miss(struct reader *reader, uint64_t last_seq, struct reader_event *out)
 {
 	const struct segment *last = catalog_last(reader->catalog);
-	uint64_t end = last == NULL ? 0 : last->position + last->end;
+	uint64_t end = last == NULL ? 0 : last->log_offset + last->end_offset;
 
-	*out = (struct read_event){
+	*out = (struct reader_event){
 	    .seq = reader->next_seq,
 	    .count = last_seq + 1 - reader->next_seq,
-	    .start = end,
-	    .end = end,
+	    .end_offset = end,
 	};
 	reader->next_seq = last_seq + 1;
-	return READ_DAMAGE;
+	return READER_DAMAGE;
 }
 
-enum read_status
-reader_next(struct reader *reader, uint64_t last_seq, struct read_event *out)
+enum reader_status
+reader_next(struct reader *reader, uint64_t last_seq, struct reader_event *out)
 {
 	for (;;) {
-		enum read_status status;
+		enum reader_status status;
 		struct segment *segment;
 		enum step step;
 
 		if (reader->next_seq > last_seq)
-			return READ_NONE;
+			return READER_NONE;
 		segment = catalog_find(reader->catalog, reader->next_seq);
 		if (segment == NULL)
 			return miss(reader, last_seq, out);
 		if (segment_reopen(segment, reader->catalog->dir_fd) == -1)
-			return READ_ERROR;
+			return READER_ERROR;
 		if (segment->first_seq != reader->segment_seq)
 			enter_segment(reader, segment);
 		if (segment->first_seq > reader->next_seq)

@@ -24,20 +24,19 @@ struct reader {
 				 * not copied to the quarantine */
 };
 
-enum read_status {
-	READ_EVENT,  /* one event */
-	READ_NONE,   /* none up to the sequence number asked for */
-	READ_DAMAGE, /* some events are damaged or missing */
-	READ_ERROR,  /* errno is set; nothing has moved */
+enum reader_status {
+	READER_EVENT,  /* one event */
+	READER_NONE,   /* none up to the sequence number asked for */
+	READER_DAMAGE, /* some events are damaged or missing */
+	READER_ERROR,  /* errno is set; nothing has moved */
 };
 
-struct read_event {
+struct reader_event {
 	uint64_t seq;
-	uint64_t count;	      /* READ_DAMAGE: how many events, from seq on */
-	const uint8_t *event; /* READ_EVENT: borrowed until the next call */
+	uint64_t count;	      /* READER_DAMAGE: how many events, from seq on */
+	const uint8_t *event; /* READER_EVENT: borrowed until the next call */
 	size_t bytes;
-	uint64_t start; /* where it starts in the log's running byte count */
-	uint64_t end;	/* one behind it */
+	uint64_t end_offset; /* where it ends in the log: wal.h */
 };
 
 /* Stands before the event `seq`. The memory of `reader` is zero or of an
@@ -49,10 +48,10 @@ void reader_fini(struct reader *reader);
 
 /*
  * Gives the next event, if its sequence number is at most `last_seq`.
- * READ_DAMAGE sets seq and count, copies the damaged bytes (if there are any)
+ * READER_DAMAGE sets seq and count, copies the damaged bytes (if there are any)
  * to the quarantine, and stands behind them.
  */
-enum read_status reader_next(
-    struct reader *reader, uint64_t last_seq, struct read_event *out);
+enum reader_status reader_next(
+    struct reader *reader, uint64_t last_seq, struct reader_event *out);
 
 #endif

@@ -84,7 +84,7 @@ static int
 find_proof(
     const struct segment *segment, uint64_t offset, uint64_t seq, uint64_t *at)
 {
-	struct batch_header batch;
+	struct layout_batch batch;
 	uint64_t place, first = 0;
 	int found;
 
@@ -107,11 +107,11 @@ find_proof(
 static int
 scan_last(struct segment *segment, uint64_t *proven_seq)
 {
-	uint64_t offset = segment->end, expected = segment->first_seq;
+	uint64_t offset = segment->end_offset, expected = segment->first_seq;
 
 	for (;;) {
 		enum layout_status status;
-		struct batch_header batch;
+		struct layout_batch batch;
 		int found;
 
 		if (segment_read_batch(segment, offset, &batch, &status) == -1)
@@ -126,12 +126,12 @@ scan_last(struct segment *segment, uint64_t *proven_seq)
 			    *proven_seq < expected - 1)
 				*proven_seq = expected - 1;
 			offset += layout_batch_bytes(&batch);
-			segment->end = offset;
+			segment->end_offset = offset;
 			segment->next_seq = expected;
 			continue;
 		}
 		found = find_proof(
-		    segment, offset + BATCH_ALIGN, expected, &offset);
+		    segment, offset + LAYOUT_ALIGN, expected, &offset);
 		if (found != 1)
 			return found;
 	}
@@ -152,13 +152,13 @@ add_segment(struct catalog *catalog, uint64_t first_seq, uint64_t limit,
     struct recovered *found)
 {
 	struct segment segment;
-	struct segment_header header;
+	struct layout_segment header;
 	enum segment_status status;
 
 	status = segment_open(&segment, catalog->dir_fd, first_seq, &header);
 	switch (status) {
 	case SEGMENT_OK:
-		memcpy(found->log_id, header.log_id, LOG_ID_BYTES);
+		memcpy(found->log_id, header.log_id, LAYOUT_LOG_ID_BYTES);
 		found->has_log_id = true;
 		break;
 	case SEGMENT_BAD:
@@ -183,8 +183,8 @@ add_segment(struct catalog *catalog, uint64_t first_seq, uint64_t limit,
 		/* All of it is proven: what follows was made after its sync.
 		 * What it has from `limit` on was written again there. */
 		segment.next_seq = limit;
-		if (segment.bytes > segment.end)
-			segment.end = segment.bytes;
+		if (segment.bytes > segment.end_offset)
+			segment.end_offset = segment.bytes;
 		segment_close(&segment);
 	}
 	catalog_add(catalog, &segment);
@@ -228,7 +228,7 @@ recover_scan(
 	if (segment_reopen(last, catalog->dir_fd) == -1)
 		goto fail;
 	last->next_seq = last->first_seq;
-	last->end = SEGMENT_DATA_OFFSET;
+	last->end_offset = LAYOUT_DATA_OFFSET;
 	if (scan_last(last, &found->proven_seq) == -1 ||
 	    segment_trim(last, &torn_bytes) == -1)
 		goto fail;

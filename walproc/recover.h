@@ -23,7 +23,7 @@ enum recover_status {
 };
 
 struct recovered {
-	uint8_t log_id[LOG_ID_BYTES]; /* of the newest sound segment */
+	uint8_t log_id[LAYOUT_LOG_ID_BYTES]; /* of the newest sound segment */
 	bool has_log_id;
 	uint64_t next_seq;   /* one behind the last event in the log */
 	uint64_t proven_seq; /* highest sequence number proven durable */

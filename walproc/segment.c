@@ -78,14 +78,14 @@ fail:
 
 int
 segment_start(struct segment *segment, int spare_fd, uint64_t bytes,
-    const struct segment_header *header)
+    const struct layout_segment *header)
 {
-	uint8_t raw[SEGMENT_HEADER_BYTES];
+	uint8_t raw[LAYOUT_SEGMENT_BYTES];
 
 	layout_put_segment(raw, header);
 	if (io_pwrite_full(spare_fd, raw, sizeof(raw), 0) == -1)
 		return -1;
-	if (io_pwrite_full(spare_fd, raw, sizeof(raw), SEGMENT_COPY_OFFSET) ==
+	if (io_pwrite_full(spare_fd, raw, sizeof(raw), LAYOUT_COPY_OFFSET) ==
 	    -1)
 		return -1;
 	*segment = (struct segment){
@@ -93,7 +93,7 @@ segment_start(struct segment *segment, int spare_fd, uint64_t bytes,
 	    .salt = header->salt,
 	    .first_seq = header->first_seq,
 	    .next_seq = header->first_seq,
-	    .end = SEGMENT_DATA_OFFSET,
+	    .end_offset = LAYOUT_DATA_OFFSET,
 	    .bytes = bytes,
 	};
 	return 0;
@@ -116,23 +116,24 @@ segment_publish(const struct segment *segment, int dir_fd)
 
 int
 segment_write_batch(
-    struct segment *segment, uint8_t *raw, const struct batch_header *batch)
+    struct segment *segment, uint8_t *raw, const struct layout_batch *batch)
 {
 	uint64_t bytes = layout_batch_bytes(batch);
 
-	layout_put_batch(raw, batch, segment->salt, segment->end);
-	if (io_pwrite_full(segment->fd, raw, (size_t)bytes, segment->end) == -1)
+	layout_put_batch(raw, batch, segment->salt, segment->end_offset);
+	if (io_pwrite_full(
+		segment->fd, raw, (size_t)bytes, segment->end_offset) == -1)
 		return -1;
-	segment->end += bytes;
+	segment->end_offset += bytes;
 	segment->next_seq = batch->first_seq + batch->count;
 	return 0;
 }
 
 /* Reads the copy of the header at `offset`. */
 static enum segment_status
-read_header(int fd, uint64_t offset, struct segment_header *header)
+read_header(int fd, uint64_t offset, struct layout_segment *header)
 {
-	uint8_t raw[SEGMENT_HEADER_BYTES] = {0};
+	uint8_t raw[LAYOUT_SEGMENT_BYTES] = {0};
 
 	if (io_pread_full(fd, raw, sizeof(raw), offset) == -1)
 		return SEGMENT_ERROR;
@@ -149,7 +150,7 @@ read_header(int fd, uint64_t offset, struct segment_header *header)
 
 enum segment_status
 segment_open(struct segment *segment, int dir_fd, uint64_t first_seq,
-    struct segment_header *header)
+    struct layout_segment *header)
 {
 	struct segment found = {.fd = -1, .first_seq = first_seq};
 	enum segment_status status = SEGMENT_ERROR;
@@ -162,14 +163,14 @@ segment_open(struct segment *segment, int dir_fd, uint64_t first_seq,
 		goto fail;
 	status = read_header(found.fd, 0, header);
 	if (status == SEGMENT_BAD || (status == SEGMENT_ERROR && errno == EIO))
-		status = read_header(found.fd, SEGMENT_COPY_OFFSET, header);
+		status = read_header(found.fd, LAYOUT_COPY_OFFSET, header);
 	if (status == SEGMENT_OK && header->first_seq != first_seq)
 		status = SEGMENT_BAD;
 	if (status != SEGMENT_OK)
 		goto fail;
 	found.salt = header->salt;
 	found.next_seq = first_seq;
-	found.end = SEGMENT_DATA_OFFSET;
+	found.end_offset = LAYOUT_DATA_OFFSET;
 	found.bytes = (uint64_t)st.st_size;
 	*segment = found;
 	return SEGMENT_OK;
@@ -204,9 +205,9 @@ segment_close(struct segment *segment)
 /* A sound header whose records would not lie within the file is none. */
 static enum layout_status
 get_batch(const struct segment *segment, const uint8_t *raw, uint64_t offset,
-    struct batch_header *batch)
+    struct layout_batch *batch)
 {
-	struct batch_header found;
+	struct layout_batch found;
 
 	if (layout_get_batch(raw, segment->salt, offset, &found) != LAYOUT_OK)
 		return LAYOUT_BAD;
@@ -218,9 +219,9 @@ get_batch(const struct segment *segment, const uint8_t *raw, uint64_t offset,
 
 int
 segment_read_batch(const struct segment *segment, uint64_t offset,
-    struct batch_header *batch, enum layout_status *status)
+    struct layout_batch *batch, enum layout_status *status)
 {
-	uint8_t raw[BATCH_HEADER_BYTES];
+	uint8_t raw[LAYOUT_BATCH_BYTES];
 	ssize_t n = io_pread_full(segment->fd, raw, sizeof(raw), offset);
 
 	if (n == -1)
@@ -233,7 +234,7 @@ segment_read_batch(const struct segment *segment, uint64_t offset,
 
 int
 segment_find_batch(const struct segment *segment, uint64_t offset,
-    uint64_t min_seq, uint64_t *at, struct batch_header *batch)
+    uint64_t min_seq, uint64_t *at, struct layout_batch *batch)
 {
 	uint8_t piece[8192];
 
@@ -245,8 +246,8 @@ segment_find_batch(const struct segment *segment, uint64_t offset,
 
 		if (n == -1)
 			return -1;
-		for (; i + BATCH_HEADER_BYTES <= (size_t)n; i += BATCH_ALIGN) {
-			struct batch_header found;
+		for (; i + LAYOUT_BATCH_BYTES <= (size_t)n; i += LAYOUT_ALIGN) {
+			struct layout_batch found;
 
 			if (get_batch(segment, piece + i, offset + i, &found) !=
 				LAYOUT_OK ||
@@ -266,16 +267,16 @@ uint64_t
 segment_guess_next(int dir_fd, uint64_t first_seq)
 {
 	struct segment segment = {.fd = -1, .first_seq = first_seq};
-	uint64_t next_seq = first_seq, offset = SEGMENT_DATA_OFFSET;
-	uint8_t raw[BATCH_HEADER_BYTES];
+	uint64_t next_seq = first_seq, offset = LAYOUT_DATA_OFFSET;
+	uint8_t raw[LAYOUT_BATCH_BYTES];
 
 	if (segment_reopen(&segment, dir_fd) == -1)
 		return next_seq;
 	while (io_pread_full(segment.fd, raw, sizeof(raw), offset) ==
 	       sizeof(raw)) {
-		struct batch_header batch;
+		struct layout_batch batch;
 
-		offset += BATCH_ALIGN;
+		offset += LAYOUT_ALIGN;
 		if (layout_guess_batch(raw, &batch) == LAYOUT_OK &&
 		    batch.first_seq == next_seq)
 			next_seq += batch.count;
@@ -316,9 +317,9 @@ segment_trim(struct segment *segment, uint64_t *torn_bytes)
 {
 	uint64_t end;
 
-	if (find_zeros(segment, segment->end, &end) == -1)
+	if (find_zeros(segment, segment->end_offset, &end) == -1)
 		return -1;
-	*torn_bytes = end - segment->end;
+	*torn_bytes = end - segment->end_offset;
 	if (end >= segment->bytes)
 		return 0;
 	if (ftruncate(segment->fd, (off_t)end) == -1)

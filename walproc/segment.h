@@ -15,10 +15,10 @@ struct segment {
 	int fd; /* owned; -1 while closed */
 	uint64_t salt;
 	uint64_t first_seq;
-	uint64_t next_seq; /* one behind the last event that counts */
-	uint64_t end;	   /* offset behind the last batch */
-	uint64_t bytes;	   /* size of the file */
-	uint64_t position; /* of offset 0, in the log's running byte count */
+	uint64_t next_seq;   /* one behind the last event that counts */
+	uint64_t end_offset; /* in the file, behind the last batch */
+	uint64_t bytes;	     /* size of the file */
+	uint64_t log_offset; /* of the file's first byte in the log: wal.h */
 };
 
 enum segment_status {
@@ -53,7 +53,7 @@ int segment_make_spare(int dir_fd, uint64_t bytes);
  * owns spare_fd), or -1 with errno set (it is the caller's still).
  */
 int segment_start(struct segment *segment, int spare_fd, uint64_t bytes,
-    const struct segment_header *header);
+    const struct layout_segment *header);
 
 /*
  * Syncs the file and gives it its name, durably; a file of that name is
@@ -63,13 +63,13 @@ int segment_start(struct segment *segment, int spare_fd, uint64_t bytes,
 int segment_publish(const struct segment *segment, int dir_fd);
 
 /*
- * Writes one batch at the end: `raw` is BATCH_HEADER_BYTES to be filled in
+ * Writes one batch at the end: `raw` is LAYOUT_BATCH_BYTES to be filled in
  * here, then batch->body_bytes of records, then zeros up to the alignment.
  * Not synced. Returns 0, or -1 with errno set; the end is then as it was, what
  * the file holds behind it unknown.
  */
 int segment_write_batch(
-    struct segment *segment, uint8_t *raw, const struct batch_header *batch);
+    struct segment *segment, uint8_t *raw, const struct layout_batch *batch);
 
 /*
  * Opens the segment file that starts with `first_seq` and reads its header.
@@ -77,7 +77,7 @@ int segment_write_batch(
  * *header. Anything else leaves nothing open.
  */
 enum segment_status segment_open(struct segment *segment, int dir_fd,
-    uint64_t first_seq, struct segment_header *header);
+    uint64_t first_seq, struct layout_segment *header);
 
 /* Opens the file again if it is closed. 0, or -1 with errno set. */
 int segment_reopen(struct segment *segment, int dir_fd);
@@ -91,7 +91,7 @@ void segment_close(struct segment *segment);
  * -1 with errno set.
  */
 int segment_read_batch(const struct segment *segment, uint64_t offset,
-    struct batch_header *batch, enum layout_status *status);
+    struct layout_batch *batch, enum layout_status *status);
 
 /*
  * Searches for the first sound batch header at `offset` or behind it whose
@@ -99,7 +99,7 @@ int segment_read_batch(const struct segment *segment, uint64_t offset,
  * set, 0 if there is none, or -1 with errno set.
  */
 int segment_find_batch(const struct segment *segment, uint64_t offset,
-    uint64_t min_seq, uint64_t *at, struct batch_header *batch);
+    uint64_t min_seq, uint64_t *at, struct layout_batch *batch);
 
 /*
  * Estimates, for a segment whose headers are lost, the number behind its last
@@ -109,8 +109,8 @@ uint64_t segment_guess_next(int dir_fd, uint64_t first_seq);
 
 /*
  * Cuts the zeros behind the last byte that is not zero, and behind
- * segment->end; never anything else. *torn_bytes is how much stands behind the
- * end. Returns 0, or -1 with errno set.
+ * segment->end_offset; never anything else. *torn_bytes is how much stands
+ * behind the end. Returns 0, or -1 with errno set.
  */
 int segment_trim(struct segment *segment, uint64_t *torn_bytes);
 

@@ -20,7 +20,7 @@
 /* What one event costs at most beside its own bytes: the header and padding
  * of a batch, its record's header, and the commit mark behind it. */
 #define EVENT_OVERHEAD \
-	(2 * BATCH_HEADER_BYTES + BATCH_ALIGN + RECORD_HEADER_BYTES)
+	(2 * LAYOUT_BATCH_BYTES + LAYOUT_ALIGN + LAYOUT_RECORD_BYTES)
 
 void
 wal_default_segment(struct wal_limits *limits)
@@ -62,7 +62,8 @@ wal_bytes(const struct wal *wal)
 
 	if (wal_elements(wal) == 0 || last == NULL)
 		return 0;
-	return last->position + last->end + gathered_bytes(wal) - wal->ended;
+	return last->log_offset + last->end_offset + gathered_bytes(wal) -
+	       wal->ended_offset;
 }
 
 /* Says whether the last segment has room for what is gathered and an event of
@@ -72,9 +73,9 @@ fits_last(const struct wal *wal, size_t bytes)
 {
 	const struct segment *last = catalog_last(&wal->catalog);
 
-	return wal->writable && last->bytes - last->end >= gathered_bytes(wal) +
-							       EVENT_OVERHEAD +
-							       bytes;
+	return wal->is_writable &&
+	       last->bytes - last->end_offset >=
+		   gathered_bytes(wal) + EVENT_OVERHEAD + bytes;
 }
 
 enum wal_room
@@ -82,14 +83,14 @@ wal_room(const struct wal *wal, size_t bytes)
 {
 	uint64_t cost = EVENT_OVERHEAD + bytes;
 
-	if (SEGMENT_DATA_OFFSET + cost > wal->limits.max_bytes)
+	if (LAYOUT_DATA_OFFSET + cost > wal->limits.max_bytes)
 		return WAL_NEVER_FITS;
 	if (wal_elements(wal) == 0)
 		return WAL_ROOM;
 	if (wal_elements(wal) >= wal->limits.max_elements)
 		return WAL_FULL;
 	if (!fits_last(wal, bytes))
-		cost += SEGMENT_DATA_OFFSET;
+		cost += LAYOUT_DATA_OFFSET;
 	if (wal_bytes(wal) + cost > wal->limits.max_bytes)
 		return WAL_FULL;
 	return WAL_ROOM;
@@ -138,14 +139,14 @@ static int
 start_segment(struct wal *wal, struct segment *segment, uint64_t first_seq,
     uint64_t bytes)
 {
-	struct segment_header header = {
+	struct layout_segment header = {
 	    .first_seq = first_seq,
 	    .created_ns = loop_realtime_ns(),
 	};
 
 	if (bytes < wal->limits.segment_bytes)
 		bytes = wal->limits.segment_bytes;
-	memcpy(header.log_id, wal->log_id, LOG_ID_BYTES);
+	memcpy(header.log_id, wal->log_id, LAYOUT_LOG_ID_BYTES);
 	if (random_bytes(&header.salt, sizeof(header.salt)) == -1)
 		return -1;
 	if (wal->spare_fd != -1 && wal->spare_bytes < bytes)
@@ -170,8 +171,8 @@ static int
 write_gathered(struct wal *wal, struct segment *segment)
 {
 	size_t bytes = buf_bytes(&wal->batch);
-	struct batch_header batch = {
-	    .body_bytes = (uint32_t)(bytes - BATCH_HEADER_BYTES),
+	struct layout_batch batch = {
+	    .body_bytes = (uint32_t)(bytes - LAYOUT_BATCH_BYTES),
 	    .count = wal->batch_count,
 	    .first_seq = segment->next_seq,
 	    .durable_seq = wal->durable_seq,
@@ -180,8 +181,8 @@ write_gathered(struct wal *wal, struct segment *segment)
 	uint8_t *raw;
 
 	/* The padding is never queued: after a failure more may be gathered. */
-	raw = buf_reserve(&wal->batch, BATCH_ALIGN);
-	memset(raw, 0, BATCH_ALIGN);
+	raw = buf_reserve(&wal->batch, LAYOUT_ALIGN);
+	memset(raw, 0, LAYOUT_ALIGN);
 	raw = wal->batch.data + wal->batch.start;
 	if (segment_write_batch(segment, raw, &batch) == -1)
 		return -1;
@@ -198,14 +199,14 @@ gather(struct wal *wal, const struct segment *segment, uint64_t seq,
 	uint8_t *to;
 
 	if (wal->batch_count == 0) {
-		to = buf_reserve(&wal->batch, BATCH_HEADER_BYTES);
-		memset(to, 0, BATCH_HEADER_BYTES);
-		buf_commit(&wal->batch, BATCH_HEADER_BYTES);
+		to = buf_reserve(&wal->batch, LAYOUT_BATCH_BYTES);
+		memset(to, 0, LAYOUT_BATCH_BYTES);
+		buf_commit(&wal->batch, LAYOUT_BATCH_BYTES);
 	}
-	to = buf_reserve(&wal->batch, RECORD_HEADER_BYTES + bytes);
+	to = buf_reserve(&wal->batch, LAYOUT_RECORD_BYTES + bytes);
 	layout_put_record(to, event, (uint32_t)bytes, segment->salt, seq);
-	memcpy(to + RECORD_HEADER_BYTES, event, bytes);
-	buf_commit(&wal->batch, RECORD_HEADER_BYTES + bytes);
+	memcpy(to + LAYOUT_RECORD_BYTES, event, bytes);
+	buf_commit(&wal->batch, LAYOUT_RECORD_BYTES + bytes);
 	wal->batch_count++;
 }
 
@@ -218,21 +219,21 @@ static int
 copy_tail(struct wal *wal, struct segment *segment)
 {
 	struct reader reader = {0};
-	struct read_event event;
-	enum read_status status;
+	struct reader_event event;
+	enum reader_status status;
 	uint64_t seq = wal->durable_seq;
 	int result = -1;
 
 	reader_init(&reader, &wal->catalog, seq + 1);
 	reader.trusting_nothing = true;
 	while ((status = reader_next(&reader, wal->tail_seq, &event)) ==
-	       READ_EVENT) {
+	       READER_EVENT) {
 		gather(wal, segment, ++seq, event.event, event.bytes);
 		if (buf_bytes(&wal->batch) >= BATCH_BYTES &&
 		    write_gathered(wal, segment) == -1)
 			goto out;
 	}
-	if (status == READ_ERROR)
+	if (status == READER_ERROR)
 		goto out;
 	if (wal->batch_count > 0 && write_gathered(wal, segment) == -1)
 		goto out;
@@ -244,21 +245,21 @@ out:
 
 /*
  * Finds where the first event that is not ended starts, to the batch, and sets
- * wal->ended. A part that cannot be followed counts as not ended.
+ * wal->ended_offset. A part that cannot be followed counts as not ended.
  */
 static int
 find_ended(struct wal *wal)
 {
 	uint64_t seq = wal_acked_seq(wal) + 1;
 	struct segment *segment = catalog_find(&wal->catalog, seq);
-	uint64_t offset = SEGMENT_DATA_OFFSET;
+	uint64_t offset = LAYOUT_DATA_OFFSET;
 
 	if (segment == NULL)
 		return 0;
 	if (segment_reopen(segment, wal->catalog.dir_fd) == -1)
 		return -1;
 	for (;;) {
-		struct batch_header batch;
+		struct layout_batch batch;
 		enum layout_status status;
 
 		if (segment_read_batch(segment, offset, &batch, &status) == -1)
@@ -267,7 +268,7 @@ find_ended(struct wal *wal)
 			break;
 		offset += layout_batch_bytes(&batch);
 	}
-	wal->ended = segment->position + offset;
+	wal->ended_offset = segment->log_offset + offset;
 	return 0;
 }
 
@@ -287,7 +288,7 @@ wal_settle(struct wal *wal)
 	if (wal->tail_seq == 0)
 		return 0;
 	if (start_segment(wal, &segment, wal->durable_seq + 1,
-		last->bytes + SEGMENT_DATA_OFFSET + EVENT_OVERHEAD) == -1)
+		last->bytes + LAYOUT_DATA_OFFSET + EVENT_OVERHEAD) == -1)
 		return -1;
 	if (copy_tail(wal, &segment) == -1)
 		goto fail;
@@ -297,10 +298,10 @@ wal_settle(struct wal *wal)
 	    segment.next_seq - segment.first_seq);
 	last->next_seq = segment.first_seq;
 	catalog_add(&wal->catalog, &segment);
-	wal->writable = true;
+	wal->is_writable = true;
 	wal->next_seq = segment.next_seq;
 	wal->durable_seq = segment.next_seq - 1;
-	wal->marked = false;
+	wal->is_marked = false;
 	wal->tail_seq = 0;
 	return find_ended(wal);
 
@@ -320,7 +321,7 @@ roll(struct wal *wal, size_t bytes)
 {
 	struct segment *last = catalog_last(&wal->catalog);
 	struct segment segment;
-	uint64_t need = SEGMENT_DATA_OFFSET + EVENT_OVERHEAD + bytes;
+	uint64_t need = LAYOUT_DATA_OFFSET + EVENT_OVERHEAD + bytes;
 	int saved;
 
 	if (start_segment(wal, &segment, wal->next_seq, need) == -1)
@@ -332,14 +333,14 @@ roll(struct wal *wal, size_t bytes)
 		errno = saved;
 		return -1;
 	}
-	if (wal->writable) {
+	if (wal->is_writable) {
 		/* Only zeros: they would count against the disk. */
-		if (ftruncate(last->fd, (off_t)last->end) == 0)
-			last->bytes = last->end;
+		if (ftruncate(last->fd, (off_t)last->end_offset) == 0)
+			last->bytes = last->end_offset;
 		segment_close(last);
 	}
 	catalog_add(&wal->catalog, &segment);
-	wal->writable = true;
+	wal->is_writable = true;
 	log_debug("rolled to segment %" PRIu64, segment.first_seq);
 	return 0;
 }
@@ -359,7 +360,7 @@ wal_append(struct wal *wal, const uint8_t *event, size_t bytes)
 	}
 	last = catalog_last(&wal->catalog);
 	if (wal_elements(wal) == 0)
-		wal->ended = last->position + last->end;
+		wal->ended_offset = last->log_offset + last->end_offset;
 	gather(wal, last, wal->next_seq, event, bytes);
 	wal->next_seq++;
 	return 0;
@@ -383,7 +384,7 @@ wal_sync(struct wal *wal)
 		return -1;
 	}
 	wal->durable_seq = wal->next_seq - 1;
-	wal->marked = false;
+	wal->is_marked = false;
 	return 0;
 }
 
@@ -391,17 +392,17 @@ int
 wal_mark(struct wal *wal)
 {
 	struct segment *last = catalog_last(&wal->catalog);
-	uint8_t raw[BATCH_HEADER_BYTES];
-	struct batch_header mark = {
+	uint8_t raw[LAYOUT_BATCH_BYTES];
+	struct layout_batch mark = {
 	    .first_seq = wal->next_seq,
 	    .durable_seq = wal->durable_seq,
 	    .realtime_ns = loop_realtime_ns(),
 	};
 
-	if (wal->marked || !wal->writable || wal->batch_count > 0)
+	if (wal->is_marked || !wal->is_writable || wal->batch_count > 0)
 		return 0;
-	wal->marked = true;
-	if (last->bytes - last->end < sizeof(raw))
+	wal->is_marked = true;
+	if (last->bytes - last->end_offset < sizeof(raw))
 		return 0;
 	return segment_write_batch(last, raw, &mark);
 }
@@ -424,8 +425,8 @@ wal_prepare(struct wal *wal)
 	uint64_t bytes = wal->limits.segment_bytes;
 	uint64_t most;
 
-	if (wal->spare_fd != -1 || !wal->writable ||
-	    last->end < last->bytes / 2)
+	if (wal->spare_fd != -1 || !wal->is_writable ||
+	    last->end_offset < last->bytes / 2)
 		return 0;
 	/* The promise on disk use holds with the spare in it. */
 	if (__builtin_add_overflow(wal->limits.max_bytes, 2 * bytes, &most))
@@ -446,11 +447,11 @@ wal_probe(struct wal *wal)
 void
 wal_end(struct wal *wal, uint64_t count, uint64_t position, enum wal_end how)
 {
-	struct cursor_slot *slot = &wal->cursor.slot;
+	struct layout_cursor *slot = &wal->cursor.slot;
 
 	assert(slot->acked_seq + count <= wal->durable_seq);
 	slot->acked_seq += count;
-	wal->ended = position;
+	wal->ended_offset = position;
 	switch (how) {
 	case WAL_DELIVERED:
 		slot->delivered += count;
@@ -522,9 +523,9 @@ wal_rewind(struct wal *wal, struct reader *reader)
 static void
 guess_cursor(struct wal *wal)
 {
-	struct cursor_slot *slot = &wal->cursor.slot;
+	struct layout_cursor *slot = &wal->cursor.slot;
 
-	*slot = (struct cursor_slot){0};
+	*slot = (struct layout_cursor){0};
 	if (wal->catalog.count > 0)
 		slot->acked_seq = wal->catalog.segments[0].first_seq - 1;
 	slot->delivered = slot->acked_seq;
@@ -551,7 +552,8 @@ open_files(struct wal *wal, struct recovered *found)
 	recover =
 	    recover_scan(&wal->catalog, wal->cursor.slot.acked_seq, found);
 	if (recover == RECOVER_OK && cursor == CURSOR_OK && found->has_log_id &&
-	    memcmp(found->log_id, wal->cursor.slot.log_id, LOG_ID_BYTES) != 0) {
+	    memcmp(found->log_id, wal->cursor.slot.log_id,
+		LAYOUT_LOG_ID_BYTES) != 0) {
 		log_warn("cursor: of another log: what is stored is sent "
 			 "again");
 		cursor = CURSOR_NONE;
@@ -563,9 +565,10 @@ open_files(struct wal *wal, struct recovered *found)
 	if (cursor == CURSOR_NONE)
 		guess_cursor(wal);
 	else if (!found->has_log_id)
-		memcpy(found->log_id, wal->cursor.slot.log_id, LOG_ID_BYTES);
+		memcpy(found->log_id, wal->cursor.slot.log_id,
+		    LAYOUT_LOG_ID_BYTES);
 	if (cursor == CURSOR_NONE && !found->has_log_id &&
-	    random_bytes(found->log_id, LOG_ID_BYTES) == -1)
+	    random_bytes(found->log_id, LAYOUT_LOG_ID_BYTES) == -1)
 		return WAL_ERROR;
 	return WAL_OPEN;
 }
@@ -574,8 +577,8 @@ open_files(struct wal *wal, struct recovered *found)
 static int
 take_over(struct wal *wal, const struct recovered *found)
 {
-	memcpy(wal->log_id, found->log_id, LOG_ID_BYTES);
-	memcpy(wal->cursor.slot.log_id, found->log_id, LOG_ID_BYTES);
+	memcpy(wal->log_id, found->log_id, LAYOUT_LOG_ID_BYTES);
+	memcpy(wal->cursor.slot.log_id, found->log_id, LAYOUT_LOG_ID_BYTES);
 	wal->next_seq = found->next_seq;
 	wal->durable_seq = found->proven_seq;
 	if (wal->durable_seq >= wal->next_seq)
@@ -612,7 +615,7 @@ wal_open(struct wal *wal, int dir_fd, const struct wal_limits *limits)
 	    .limits = *limits,
 	    .spare_fd = -1,
 	    .cursor = {.fd = -1},
-	    .marked = true,
+	    .is_marked = true,
 	};
 	wal_default_segment(&wal->limits);
 	catalog_init(&wal->catalog, dir_fd);
@@ -640,8 +643,8 @@ wal_close(struct wal *wal)
 	    wal_mark(wal) == -1)
 		result = -1;
 	/* With the mark durable the next start finds all of it proven. */
-	if (wal->writable && result == 0 &&
-	    (ftruncate(last->fd, (off_t)last->end) == -1 ||
+	if (wal->is_writable && result == 0 &&
+	    (ftruncate(last->fd, (off_t)last->end_offset) == -1 ||
 		fdatasync(last->fd) == -1))
 		result = -1;
 	drop_spare(wal);

@@ -4,6 +4,10 @@
  * neither peers nor JSON. One process has a log open at a time; that is for
  * the caller to see to (stage/lock.h).
  *
+ * A log offset, which events and segments have, counts the bytes of all segment
+ * files one behind the other, since the log was opened, whether they are still
+ * there or not: what is stored is the difference of two.
+ *
  * Order of work: wal_append any number of times, then wal_sync; only then may
  * the events be acked to where they came from, or be given to the sink.
  *
@@ -29,24 +33,23 @@ struct wal_limits {
 };
 
 struct wal {
-	struct wal_limits limits;
-	struct catalog catalog;
-	struct cursor cursor;
-	uint8_t log_id[LOG_ID_BYTES];
-	bool writable;	       /* the last segment is ours to append to */
+	struct wal_limits limits;	     /* as given, segment_bytes set */
+	struct catalog catalog;		     /* the segments */
+	struct cursor cursor;		     /* what is ended, and how */
+	uint8_t log_id[LAYOUT_LOG_ID_BYTES]; /* random, for ever */
+	bool is_writable;      /* the last segment is ours to append to */
 	uint64_t next_seq;     /* of the next event appended */
 	uint64_t durable_seq;  /* all up to here is durable */
 	uint64_t tail_seq;     /* last event found at the start that was not
 				* proven durable and is not settled yet; 0 if
 				* there is none */
-	uint64_t ended;	       /* where what is not ended starts, in the running
-				* byte count */
+	uint64_t ended_offset; /* in the log: where what is not ended starts */
 	uint64_t cursor_saved; /* acked_seq in the cursor file */
-	bool marked;	       /* the last sync is on record in the file */
+	bool is_marked;	       /* the last sync is on record in the file */
 	int spare_fd;	       /* zeros for the next segment, or -1 */
-	uint64_t spare_bytes;
-	struct buf batch; /* header and records not yet written */
-	uint32_t batch_count;
+	uint64_t spare_bytes;  /* its size */
+	struct buf batch;      /* header and records not yet written */
+	uint32_t batch_count;  /* records in it */
 };
 
 enum wal_status {
@@ -138,7 +141,7 @@ int wal_prepare(struct wal *wal);
 
 /*
  * Ends `count` events that follow the last ended one, up to `position` in the
- * running byte count (struct read_event).
+ * running byte count (struct reader_event).
  */
 void wal_end(
     struct wal *wal, uint64_t count, uint64_t position, enum wal_end how);

@@ -123,7 +123,7 @@ wait_turn(struct walproc *walproc)
 	    chan_is_flushed(&walproc->down))
 		loop_until(loop, 0);
 	/* Quiet work is left: look whether it is quiet. */
-	if (!walproc->wal.marked)
+	if (!walproc->wal.is_marked)
 		loop_until(loop, 0);
 	return loop_wait(loop);
 }
@@ -147,7 +147,7 @@ do_quiet_work(struct walproc *walproc)
 {
 	if (walproc->has_read || walproc->taken != walproc->taken_acked)
 		return 0;
-	if (walproc->wal.marked)
+	if (walproc->wal.is_marked)
 		return 0;
 	if (wal_mark(&walproc->wal) == -1 || wal_prepare(&walproc->wal) == -1) {
 		log_error("log: %m");
@@ -285,7 +285,7 @@ walproc_open(
 		log_error("log: %m");
 		return EXITCODE_AGAIN;
 	}
-	for (size_t i = 0; i < LOG_ID_BYTES; i++)
+	for (size_t i = 0; i < LAYOUT_LOG_ID_BYTES; i++)
 		(void)snprintf(
 		    walproc->log_id + 2 * i, 3, "%02x", walproc->wal.log_id[i]);
 	buf_init(&walproc->patched, FRAME_MAX_BYTES);

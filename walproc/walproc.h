@@ -54,7 +54,7 @@ struct walproc {
 	struct flight flight;		/* given to the sink, not ended */
 	struct dead dead;		/* the dead letters */
 	struct buf patched;		/* the event at hand, patched */
-	char log_id[2 * LOG_ID_BYTES + 1]; /* in hexadecimal */
+	char log_id[2 * LAYOUT_LOG_ID_BYTES + 1]; /* in hexadecimal */
 
 	uint64_t taken;	      /* events of the input stream that are in the log
 			       * or the dead letters */
