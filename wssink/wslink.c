@@ -9,6 +9,7 @@
 #include "wssink/window.h"
 #include "wssink/wsframe.h"
 #include "wssink/wshandshake.h"
+#include "wssink/wsping.h"
 
 #include <openssl/rand.h>
 
@@ -27,14 +28,8 @@
 /* The queue never holds more: one message on top, and control frames. */
 #define QUEUE_MAX_BYTES \
 	(QUEUE_BYTES + FRAME_MAX_BYTES + 64 * (size_t)WSFRAME_CONTROL_BYTES)
-/* Pings on their way at once: the next batch need not wait for a pong. */
-#define PINGS 4
 /* The payload of our pings, a number. */
 #define PING_BYTES 8
-/* A server has a second more for each MiB in front of a ping, as far as these
- * bytes may still be on their way. */
-#define NS_PER_BYTE (LOOP_NS_PER_S >> 20)
-#define UNREAD_BYTES ((uint64_t)16 << 20)
 /* For our answer to a Close, and for the server to hang up after it. */
 #define CLOSE_WAIT_MS 1000
 /* For the text of a refusal to follow its header. */
@@ -43,13 +38,6 @@
 #define EXCERPT_BYTES 200
 #define WHY_BYTES 640
 #define MASKS_BYTES 1024
-
-/* A ping that was not answered yet. */
-struct ping {
-	uint64_t messages;  /* those that stand in front of it */
-	uint64_t end_bytes; /* of the connection, up to its end */
-	int64_t written_ns; /* when the system had taken it; 0: not yet */
-};
 
 struct wslink {
 	const struct wslink_options *options; /* borrowed */
@@ -72,13 +60,7 @@ struct wslink {
 	uint64_t *ends;		/* owned; queued_bytes behind a message, by
 				 * number modulo WINDOW_EVENTS */
 
-	struct ping pings[PINGS]; /* by number modulo PINGS */
-	uint64_t pinged;	  /* pings 1..pinged were queued */
-	uint64_t ponged;	  /* pings 1..ponged are answered */
-	uint64_t pinged_messages; /* those in front of the last ping */
-	uint64_t ponged_bytes;	  /* end_bytes of the last ping answered */
-	int64_t pinged_ns;	  /* the last ping was queued */
-	int64_t heard_ns;	  /* the last answer or app ack came */
+	struct wsping pings; /* of this connection */
 
 	bool owes_pong;
 	uint8_t pong[WSFRAME_CONTROL_BYTES];
@@ -305,10 +287,7 @@ reset(struct wslink *link)
 	link->confirmed = 0;
 	link->queued_bytes = 0;
 	link->written_bytes = 0;
-	link->pinged = 0;
-	link->ponged = 0;
-	link->pinged_messages = 0;
-	link->ponged_bytes = 0;
+	wsping_init(&link->pings, loop_now_ns());
 	link->owes_pong = false;
 }
 
@@ -363,7 +342,7 @@ open_up(struct wslink *link, const struct wshandshake_reply *reply)
 	else if (link->options->protocols != NULL)
 		log_warn("the server chose none of the subprotocols %s",
 		    link->options->protocols);
-	link->pinged_ns = loop_now_ns();
+	wsping_init(&link->pings, loop_now_ns());
 	enter(link, WSLINK_OPEN);
 }
 
@@ -425,20 +404,14 @@ take_response(struct wslink *link, bool is_last)
 static void
 take_pong(struct wslink *link, const struct wsframe_message *message)
 {
-	const struct ping *ping;
-	uint64_t number;
+	uint64_t messages;
 
-	if (message->bytes != PING_BYTES)
+	if (message->bytes != PING_BYTES ||
+	    !wsping_answer(&link->pings, get_be64(message->payload),
+		loop_now_ns(), &messages))
 		return;
-	number = get_be64(message->payload);
-	if (number <= link->ponged || number > link->pinged)
-		return;
-	ping = &link->pings[number % PINGS];
-	link->ponged = number;
-	link->ponged_bytes = ping->end_bytes;
-	link->heard_ns = loop_now_ns();
 	if (link->options->ack == WSLINK_ACK_PONG)
-		link->confirmed = ping->messages;
+		link->confirmed = messages;
 }
 
 /* A text in ack level app: an ack, or something that is not for us. */
@@ -461,7 +434,7 @@ take_app_ack(struct wslink *link, const struct wsframe_message *message)
 		return;
 	}
 	link->confirmed = msg.n;
-	link->heard_ns = loop_now_ns();
+	wsping_heard(&link->pings, loop_now_ns());
 }
 
 static void
@@ -577,13 +550,7 @@ count_written(struct wslink *link, size_t bytes)
 {
 	link->written_bytes += bytes;
 	link->written_ns = loop_now_ns();
-	for (uint64_t i = link->ponged + 1; i <= link->pinged; i++) {
-		struct ping *ping = &link->pings[i % PINGS];
-
-		if (ping->written_ns == 0 &&
-		    ping->end_bytes <= link->written_bytes)
-			ping->written_ns = link->written_ns;
-	}
+	wsping_written(&link->pings, link->written_bytes, link->written_ns);
 	if (link->options->ack != WSLINK_ACK_WRITE)
 		return;
 	while (link->confirmed < link->messages &&
@@ -623,35 +590,33 @@ wslink_send(struct wslink *link, const uint8_t *payload, size_t bytes)
 	link->ends[link->messages % WINDOW_EVENTS] = link->queued_bytes;
 }
 
-/* When the next ping is due that is sent to see whether the server lives. */
 static int64_t
-keepalive_ns(const struct wslink *link)
+interval_ns(const struct wslink *link)
 {
-	return link->pinged_ns +
-	       (int64_t)link->options->ping_interval_ms * LOOP_NS_PER_MS;
+	return (int64_t)link->options->ping_interval_ms * LOOP_NS_PER_MS;
 }
 
+static int64_t
+timeout_ns(const struct wslink *link)
+{
+	return (int64_t)link->options->ping_timeout_ms * LOOP_NS_PER_MS;
+}
+
+/* Queues a ping, if one is due. */
 static void
 put_ping(struct wslink *link)
 {
-	bool is_wanted = link->options->ack == WSLINK_ACK_PONG &&
-			 link->messages > link->pinged_messages;
+	bool confirms = link->options->ack == WSLINK_ACK_PONG;
+	int64_t now = loop_now_ns();
 	uint8_t payload[PING_BYTES];
 
-	if (link->pinged == link->ponged && loop_now_ns() >= keepalive_ns(link))
-		is_wanted = true;
-	if (!is_wanted || link->pinged - link->ponged == PINGS)
+	if (!wsping_is_due(
+		&link->pings, link->messages, confirms, interval_ns(link), now))
 		return;
-	put_be64(payload, link->pinged + 1);
-	if (!put_frame(link, WSFRAME_PING, payload, sizeof(payload)))
-		return;
-	link->pinged++;
-	link->pinged_messages = link->messages;
-	link->pinged_ns = loop_now_ns();
-	link->pings[link->pinged % PINGS] = (struct ping){
-	    .messages = link->messages,
-	    .end_bytes = link->queued_bytes,
-	};
+	put_be64(payload, wsping_next_number(&link->pings));
+	if (put_frame(link, WSFRAME_PING, payload, sizeof(payload)))
+		(void)wsping_queue(
+		    &link->pings, link->messages, link->queued_bytes, now);
 }
 
 bool
@@ -668,34 +633,13 @@ wslink_flush(struct wslink *link)
 	return buf_bytes(&link->out) == 0;
 }
 
-/* When the oldest ping must have been answered; see wslink.h. */
-static int64_t
-pong_deadline_ns(const struct wslink *link)
-{
-	const struct ping *ping = &link->pings[(link->ponged + 1) % PINGS];
-	int64_t from_ns = ping->written_ns;
-	uint64_t unread;
-
-	if (link->ponged == link->pinged || ping->written_ns == 0)
-		return LOOP_NEVER;
-	if (link->heard_ns > from_ns)
-		from_ns = link->heard_ns;
-	unread = ping->end_bytes - link->ponged_bytes;
-	if (unread > UNREAD_BYTES)
-		unread = UNREAD_BYTES;
-	return from_ns +
-	       (int64_t)link->options->ping_timeout_ms * LOOP_NS_PER_MS +
-	       (int64_t)unread * NS_PER_BYTE;
-}
-
 /* When some of what waits must have been written. */
 static int64_t
 write_deadline_ns(const struct wslink *link)
 {
 	if (buf_bytes(&link->out) == 0)
 		return LOOP_NEVER;
-	return link->written_ns +
-	       (int64_t)link->options->ping_timeout_ms * LOOP_NS_PER_MS;
+	return link->written_ns + timeout_ns(link);
 }
 
 void
@@ -708,10 +652,9 @@ wslink_watch(struct wslink *link, struct loop *loop)
 		loop_until(loop, link->until_ns);
 		return;
 	}
-	loop_until(loop, pong_deadline_ns(link));
+	loop_until(loop, wsping_deadline_ns(&link->pings, timeout_ns(link)));
 	loop_until(loop, write_deadline_ns(link));
-	if (link->pinged == link->ponged)
-		loop_until(loop, keepalive_ns(link));
+	loop_until(loop, wsping_keepalive_ns(&link->pings, interval_ns(link)));
 }
 
 /* Ends a connection that is overdue in what it should do. */
@@ -720,7 +663,8 @@ check_deadlines(struct wslink *link)
 {
 	int64_t now = loop_now_ns();
 
-	if (link->state == WSLINK_OPEN && now >= pong_deadline_ns(link)) {
+	if (link->state == WSLINK_OPEN &&
+	    now >= wsping_deadline_ns(&link->pings, timeout_ns(link))) {
 		set_why(link, "no pong within the ping timeout");
 		go_down(link);
 	} else if (link->state == WSLINK_OPEN &&

@@ -5,12 +5,8 @@
  * connection is over and why. When to connect again, and what to send, is the
  * caller's; it keeps no message longer than it takes to write it.
  *
- * When is a server taken for dead? A ping must be answered within the ping
- * timeout from when the system took it, or from the last answer to an earlier
- * ping, plus a second for each MiB, up to 16, that stands between that answer
- * and the ping: so a slow reader that gets ahead is left alone, while one that
- * died is found in the ping timeout where little was sent. And while bytes wait
- * to be written, some must go within the ping timeout.
+ * A server is taken for dead when a ping is not answered in time (wsping.h), or
+ * when bytes wait to be written and none goes within the ping timeout.
  */
 #ifndef WSSINK_WSLINK_H
 #define WSSINK_WSLINK_H

@@ -1,0 +1,105 @@
+#include "wssink/wsping.h"
+
+#include <assert.h>
+
+/* A second more for each MiB in front of a ping, as far as these bytes may
+ * still be on their way. */
+#define NS_PER_BYTE (INT64_C(1000000000) >> 20)
+#define UNREAD_BYTES ((uint64_t)16 << 20)
+
+void
+wsping_init(struct wsping *pings, int64_t now_ns)
+{
+	*pings = (struct wsping){.pinged_ns = now_ns};
+}
+
+bool
+wsping_is_due(const struct wsping *pings, uint64_t messages, bool confirms,
+    int64_t interval_ns, int64_t now_ns)
+{
+	if (pings->pinged - pings->ponged == WSPING_MAX)
+		return false;
+	if (confirms && messages > pings->behind)
+		return true;
+	return now_ns >= wsping_keepalive_ns(pings, interval_ns);
+}
+
+uint64_t
+wsping_next_number(const struct wsping *pings)
+{
+	return pings->pinged + 1;
+}
+
+uint64_t
+wsping_queue(
+    struct wsping *pings, uint64_t messages, uint64_t end_bytes, int64_t now_ns)
+{
+	assert(pings->pinged - pings->ponged < WSPING_MAX);
+	pings->pinged++;
+	pings->behind = messages;
+	pings->pinged_ns = now_ns;
+	pings->entries[pings->pinged % WSPING_MAX] = (struct wsping_entry){
+	    .messages = messages,
+	    .end_bytes = end_bytes,
+	};
+	return pings->pinged;
+}
+
+void
+wsping_written(struct wsping *pings, uint64_t bytes, int64_t now_ns)
+{
+	for (uint64_t i = pings->ponged + 1; i <= pings->pinged; i++) {
+		struct wsping_entry *entry = &pings->entries[i % WSPING_MAX];
+
+		if (entry->written_ns == 0 && entry->end_bytes <= bytes)
+			entry->written_ns = now_ns;
+	}
+}
+
+bool
+wsping_answer(
+    struct wsping *pings, uint64_t number, int64_t now_ns, uint64_t *messages)
+{
+	const struct wsping_entry *entry;
+
+	if (number <= pings->ponged || number > pings->pinged)
+		return false;
+	entry = &pings->entries[number % WSPING_MAX];
+	pings->ponged = number;
+	pings->answered_bytes = entry->end_bytes;
+	pings->heard_ns = now_ns;
+	*messages = entry->messages;
+	return true;
+}
+
+void
+wsping_heard(struct wsping *pings, int64_t now_ns)
+{
+	pings->heard_ns = now_ns;
+}
+
+int64_t
+wsping_deadline_ns(const struct wsping *pings, int64_t timeout_ns)
+{
+	const struct wsping_entry *oldest =
+	    &pings->entries[(pings->ponged + 1) % WSPING_MAX];
+	int64_t from_ns = oldest->written_ns;
+	uint64_t unread;
+
+	if (pings->ponged == pings->pinged || oldest->written_ns == 0)
+		return INT64_MAX;
+	if (pings->heard_ns > from_ns)
+		from_ns = pings->heard_ns;
+	unread = oldest->end_bytes - pings->answered_bytes;
+	if (unread > UNREAD_BYTES)
+		unread = UNREAD_BYTES;
+	return from_ns + timeout_ns + (int64_t)unread * NS_PER_BYTE;
+}
+
+int64_t
+wsping_keepalive_ns(const struct wsping *pings, int64_t interval_ns)
+{
+	if (pings->pinged != pings->ponged)
+		return INT64_MAX;
+	return pings->pinged_ns + interval_ns;
+}
