@@ -3,6 +3,7 @@ supervised, against a real websocket server. What is promised is proven here by
 killing what can be killed.
 """
 
+import base64
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ import subprocess
 import pytest
 from support import (AGAIN, BIN, DONE, FINAL, HERE, PYTHON, Process, Server,
                      events_of, lines_of, program, stored_events, wait_until)
+from test_walproc import BAD_INPUT
 
 PIPELINE = """\
 state_dir: state
@@ -305,10 +307,10 @@ def test_kill_in_a_shell_pipe_loses_nothing_that_is_in_the_log(
         tmp_path, victim):
     seen = {}
     with Server(tmp_path) as server:
-        for round_ in range(8):
+        for round_ in range(25):
             pipe = start_pipe(tmp_path, server.url)
             try:
-                server.wait_count(len(server.lines()) + 5 + round_ * 7)
+                server.wait_count(len(server.lines()) + 5 + round_ * 7 % 40)
                 index = ["metronome", "walproc", "wssink"].index(victim)
                 pipe[index].kill()
                 # The death goes through the pipe; nothing hangs.
@@ -376,6 +378,29 @@ def test_shell_and_supervisor_give_the_same_messages(tmp_path):
     assert len(shell) == 300
     assert shell[7] == (b'{"n":7 , "x":"\\u00e4\xc3\xa4","f":1.50e0,'
                         b'"hostname":"%s"}' % socket.gethostname().encode())
+
+
+# 6. Bad input, end to end; each kind alone is in test_walproc.py.
+
+def test_bad_input_between_good_events(tmp_path):
+    bad = [kind for kind, _ in BAD_INPUT.values()]
+    bad.append(b'{"a":"' + b"x" * (16 << 20) + b'"}')
+    lines = []
+    for n, line in enumerate(bad):
+        lines += [b'{"n":%d}' % n, line]
+    (tmp_path / "events").write_bytes(b"\n".join(lines) + b"\n")
+    acks = tmp_path / "wal" / "acks"
+    with Server(tmp_path) as server:
+        done = shell(
+            f"{program('walproc')} -d {tmp_path}/wal --acks {acks} "
+            f"--insert 'hostname=${{hostname}}' < {tmp_path}/events | "
+            f"{program('wssink')} --acks {acks} -u {server.url}")
+        assert done.returncode == DONE
+        assert [e["n"] for e in server.events()] == list(range(len(bad)))
+    letters = events_of(tmp_path / "wal" / "dead-letters.ndjson")
+    assert [base64.b64decode(e["bytes"]) for e in letters] == bad
+    assert [e["reason"] for e in letters[:-1]] == [
+        reason for _, reason in BAD_INPUT.values()]
 
 
 # Each stage alone in a pipe.
