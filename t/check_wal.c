@@ -421,6 +421,64 @@ START_TEST(test_a_flipped_byte_in_a_proven_event_costs_that_event)
 }
 END_TEST
 
+/* Whatever byte of a batch's records is hit, lengths and checksums too, that
+ * event is lost and no other; `ended` of them were ended before. */
+static void
+flip_each_byte(uint64_t ended)
+{
+	uint64_t end_offset = LAYOUT_DATA_OFFSET + 1;
+
+	for (uint64_t at = LAYOUT_DATA_OFFSET + LAYOUT_BATCH_BYTES;
+	     at < end_offset; at++) {
+		struct wal wal;
+		struct reader reader = {0};
+		struct reader_event event;
+		char name[SEGMENT_NAME_BYTES];
+		uint64_t good = 0, lost = 0;
+		enum reader_status status;
+		int fd;
+
+		open_log(&wal, &limits);
+		append(&wal, 6);
+		ck_assert_int_eq(wal_sync(&wal), 0);
+		end_offset = catalog_last(&wal.catalog)->end_offset;
+		ck_assert_int_eq(wal_mark(&wal), 0);
+		if (ended > 0)
+			end(&wal, ended);
+		fd = open_last_segment(&wal, name);
+		flip(fd, at);
+		(void)close(fd);
+		crash(&wal);
+
+		open_log(&wal, &limits);
+		ck_assert_int_eq(wal_rewind(&wal, &reader), 0);
+		while ((status = reader_next(
+			    &reader, wal.durable_seq, &event)) != READER_NONE) {
+			ck_assert_int_ne(status, READER_ERROR);
+			good += status == READER_EVENT;
+			lost += status == READER_DAMAGE ? event.count : 0;
+		}
+		ck_assert_uint_le(lost, 1);
+		ck_assert_uint_eq(good + lost, 6 - ended);
+		reader_fini(&reader);
+		crash(&wal);
+		teardown();
+		setup();
+	}
+}
+
+START_TEST(test_a_flipped_byte_in_a_batch_costs_at_most_its_event)
+{
+	flip_each_byte(0);
+}
+END_TEST
+
+START_TEST(test_a_flipped_byte_in_an_ended_event_costs_nothing_more)
+{
+	flip_each_byte(3);
+}
+END_TEST
+
 START_TEST(test_a_damaged_batch_header_costs_its_batch_only)
 {
 	struct wal wal;
@@ -732,6 +790,10 @@ main(void)
 	tcase_add_test(tcase, test_a_torn_tail_is_cut_at_every_byte);
 	tcase_add_test(
 	    tcase, test_a_flipped_byte_in_a_proven_event_costs_that_event);
+	tcase_add_test(
+	    tcase, test_a_flipped_byte_in_a_batch_costs_at_most_its_event);
+	tcase_add_test(
+	    tcase, test_a_flipped_byte_in_an_ended_event_costs_nothing_more);
 	tcase_add_test(tcase, test_a_damaged_batch_header_costs_its_batch_only);
 	tcase_add_test(
 	    tcase, test_damage_to_ended_events_costs_none_that_are_not);

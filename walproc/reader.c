@@ -199,57 +199,104 @@ pass_record(struct reader *reader, size_t bytes)
 		reader->offset = reader->batch_end;
 }
 
+/*
+ * Gives the record at `offset`, if it is sound and has one of the numbers from
+ * `seq` to `last_seq`. Returns 1 with *raw and *bytes (header included) and
+ * *found set, 0 if it is none of them, or -1 with errno set.
+ */
+static int
+fetch_record(struct reader *reader, const struct segment *segment,
+    uint64_t offset, uint64_t seq, uint64_t last_seq, const uint8_t **raw,
+    size_t *bytes, uint64_t *found)
+{
+	uint32_t event_bytes;
+	int got;
+
+	if (reader->batch_end - offset < LAYOUT_RECORD_BYTES)
+		return 0;
+	got = fetch(reader, segment, offset, LAYOUT_RECORD_BYTES, raw);
+	if (got != 1)
+		return got;
+	event_bytes = layout_record_bytes(*raw);
+	if (event_bytes > reader->batch_end - offset - LAYOUT_RECORD_BYTES)
+		return 0;
+	*bytes = LAYOUT_RECORD_BYTES + event_bytes;
+	got = fetch(reader, segment, offset, *bytes, raw);
+	if (got != 1)
+		return got;
+	for (*found = seq; *found <= last_seq; (*found)++)
+		if (layout_is_record(*raw, *raw + LAYOUT_RECORD_BYTES,
+			event_bytes, segment->salt, *found))
+			return 1;
+	return 0;
+}
+
+/*
+ * The record at reader->offset is bad, maybe in its length: looks in the rest
+ * of the batch for the next that is sound, byte by byte.
+ */
+static enum step
+skip_bad_record(struct reader *reader, const struct segment *segment,
+    struct reader_event *out, enum reader_status *status)
+{
+	uint64_t start = reader->offset, at = start + 1;
+	uint64_t after = reader->record_seq + reader->records_left;
+	uint64_t seq = after;
+	const uint8_t *raw;
+	size_t bytes;
+	int got = 0;
+
+	while (got == 0 && at < reader->batch_end) {
+		got = fetch_record(reader, segment, at, reader->record_seq + 1,
+		    after - 1, &raw, &bytes, &seq);
+		if (got == 0)
+			at++;
+	}
+	*status = READER_ERROR;
+	if (got == -1)
+		return STEP_OUT;
+	if (got == 0)
+		seq = after;
+	if (seq > reader->next_seq) {
+		*status = give_up(reader, segment, start, at, seq, out);
+		if (*status == READER_ERROR)
+			return STEP_OUT;
+	}
+	reader->offset = at;
+	reader->record_seq = seq;
+	reader->records_left = (uint32_t)(after - seq);
+	return *status == READER_DAMAGE ? STEP_OUT : STEP_ON;
+}
+
 /* Reads the record at reader->offset. */
 static enum step
 step_record(struct reader *reader, const struct segment *segment,
     struct reader_event *out, enum reader_status *status)
 {
-	uint64_t start = reader->offset;
-	uint64_t after = reader->record_seq + reader->records_left;
+	uint64_t start = reader->offset, seq = reader->record_seq;
 	const uint8_t *raw;
-	size_t bytes = 0;
-	int got;
+	size_t bytes;
+	int got =
+	    fetch_record(reader, segment, start, seq, seq, &raw, &bytes, &seq);
 
-	*status = READER_ERROR;
-	got = fetch(reader, segment, start, LAYOUT_RECORD_BYTES, &raw);
-	if (got == -1)
-		return STEP_OUT;
-	if (got == 1) {
-		bytes = LAYOUT_RECORD_BYTES + layout_record_bytes(raw);
-		if (bytes > reader->batch_end - start)
-			got = 0;
-	}
-	if (got == 1)
-		got = fetch(reader, segment, start, bytes, &raw);
-	if (got == -1)
-		return STEP_OUT;
-	if (got == 0) {
-		*status = give_up(
-		    reader, segment, start, reader->batch_end, after, out);
+	if (got == -1) {
+		*status = READER_ERROR;
 		return STEP_OUT;
 	}
-	if (reader->record_seq < reader->next_seq) {
-		pass_record(reader, bytes);
+	if (got == 0)
+		return skip_bad_record(reader, segment, out, status);
+	pass_record(reader, bytes);
+	if (seq < reader->next_seq)
 		return STEP_ON;
-	}
 	*out = (struct reader_event){
-	    .seq = reader->record_seq,
+	    .seq = seq,
 	    .count = 1,
 	    .event = raw + LAYOUT_RECORD_BYTES,
 	    .bytes = bytes - LAYOUT_RECORD_BYTES,
 	    .end_offset = segment->log_offset + start + bytes,
 	};
-	*status = READER_EVENT;
-	if (!layout_is_record(raw, out->event, (uint32_t)out->bytes,
-		segment->salt, out->seq)) {
-		if (quarantine(reader, segment, start, start + bytes) == -1) {
-			*status = READER_ERROR;
-			return STEP_OUT;
-		}
-		*status = READER_DAMAGE;
-	}
-	pass_record(reader, bytes);
 	reader->next_seq++;
+	*status = READER_EVENT;
 	return STEP_OUT;
 }
 
