@@ -1,4 +1,5 @@
 #include "stage/buf.h"
+#include "t/suite.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -144,8 +145,6 @@ main(void)
 {
 	Suite *suite = suite_create("buf");
 	TCase *tests = tcase_create("buf");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	suite_add_tcase(suite, tests);
 	tcase_add_checked_fixture(tests, set_up, tear_down);
@@ -157,8 +156,5 @@ main(void)
 	tcase_add_loop_test(tests, test_any_sequence_keeps_the_bytes, 0, 4);
 	tcase_add_test(tests, test_memory_is_bounded_and_kept);
 	tcase_add_test(tests, test_queue_can_be_used_after_fini);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed > 0;
+	return suite_run(suite);
 }

@@ -4,6 +4,7 @@
 #include "supervisor/logline.h"
 #include "supervisor/relay.h"
 #include "supervisor/state_dir.h"
+#include "t/suite.h"
 
 #include <check.h>
 #include <cjson/cJSON.h>
@@ -298,8 +299,6 @@ main(void)
 {
 	Suite *suite = suite_create("chain");
 	TCase *tests = tcase_create("chain");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	suite_add_tcase(suite, tests);
 	tcase_add_test(tests, test_delays);
@@ -312,8 +311,5 @@ main(void)
 	tcase_add_test(tests, test_relay_cuts);
 	tcase_add_test(tests, test_state_dir_default);
 	tcase_add_test(tests, test_links);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed > 0;
+	return suite_run(suite);
 }

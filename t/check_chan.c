@@ -1,4 +1,5 @@
 #include "stage/chan.h"
+#include "t/suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -671,8 +672,6 @@ main(void)
 {
 	Suite *suite = suite_create("chan");
 	TCase *tests = tcase_create("chan");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	suite_add_tcase(suite, tests);
 	tcase_set_timeout(tests, 60);
@@ -710,8 +709,5 @@ main(void)
 	tcase_add_test(tests, test_longest_message_is_waited_for);
 	tcase_add_test(tests, test_unread_messages_are_bounded);
 	tcase_add_loop_test(tests, test_events_cut_at_random, 0, 8);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed > 0;
+	return suite_run(suite);
 }

@@ -3,6 +3,7 @@
 #include "supervisor/keys.h"
 #include "supervisor/patch_list.h"
 #include "supervisor/tree.h"
+#include "t/suite.h"
 
 #include <check.h>
 #include <stdio.h>
@@ -383,8 +384,6 @@ main(void)
 {
 	Suite *suite = suite_create("config");
 	TCase *tests = tcase_create("config");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	suite_add_tcase(suite, tests);
 	tcase_add_test(tests, test_whole);
@@ -400,8 +399,5 @@ main(void)
 	tcase_add_test(tests, test_defaults);
 	tcase_add_test(tests, test_tree);
 	tcase_set_timeout(tests, 60);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed > 0;
+	return suite_run(suite);
 }

@@ -1,3 +1,4 @@
+#include "t/suite.h"
 #include "walproc/flight.h"
 
 #include <check.h>
@@ -214,8 +215,6 @@ main(void)
 {
 	Suite *suite = suite_create("flight");
 	TCase *tcase = tcase_create("flight");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_test(tcase, test_an_ack_ends_the_events_in_front);
 	tcase_add_test(tcase, test_acks_are_cumulative_and_may_repeat);
@@ -233,9 +232,5 @@ main(void)
 	    tcase, test_damaged_events_end_by_themselves_and_are_not_counted);
 	tcase_add_test(tcase, test_a_long_stream_through_a_ring_that_grows);
 	suite_add_tcase(suite, tcase);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite_run(suite);
 }

@@ -1,4 +1,5 @@
 #include "stage/frame.h"
+#include "t/suite.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -312,8 +313,6 @@ main(void)
 {
 	Suite *suite = suite_create("frame");
 	TCase *tests = tcase_create("frame");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	suite_add_tcase(suite, tests);
 	tcase_add_test(tests, test_framing_has_a_name);
@@ -332,8 +331,5 @@ main(void)
 	tcase_add_test(tests, test_line_at_the_cap);
 	tcase_add_test(tests, test_line_over_the_cap);
 	tcase_add_test(tests, test_line_put_keeps_one_event_on_one_line);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed > 0;
+	return suite_run(suite);
 }

@@ -1,4 +1,5 @@
 #include "stage/io.h"
+#include "t/suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -286,8 +287,6 @@ main(void)
 {
 	Suite *suite = suite_create("io");
 	TCase *tests = tcase_create("io");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	suite_add_tcase(suite, tests);
 	tcase_add_checked_fixture(tests, set_up, NULL);
@@ -304,8 +303,5 @@ main(void)
 	tcase_add_test(tests, test_read_file_that_cannot_be_read);
 	tcase_add_test(tests, test_what_is_a_socket);
 	tcase_add_test(tests, test_standard_descriptors_are_claimed);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed > 0;
+	return suite_run(suite);
 }

@@ -1,4 +1,5 @@
 #include "stage/json.h"
+#include "t/suite.h"
 
 #include <check.h>
 #include <stdio.h>
@@ -765,8 +766,6 @@ main(void)
 {
 	Suite *suite = suite_create("json");
 	TCase *tests = tcase_create("json");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	suite_add_tcase(suite, tests);
 	tcase_set_timeout(tests, 60);
@@ -790,8 +789,5 @@ main(void)
 	tcase_add_test(tests, test_key_is);
 	tcase_add_test(tests, test_escape);
 	tcase_add_test(tests, test_escape_of_every_ascii_character);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed > 0;
+	return suite_run(suite);
 }

@@ -1,3 +1,4 @@
+#include "t/suite.h"
 #include "walproc/layout.h"
 
 #include <check.h>
@@ -185,8 +186,6 @@ main(void)
 {
 	Suite *suite = suite_create("layout");
 	TCase *tcase = tcase_create("layout");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_test(tcase, test_segment_header_bytes);
 	tcase_add_test(tcase, test_batch_header_bytes);
@@ -200,9 +199,5 @@ main(void)
 	    tcase, test_a_record_is_bound_to_event_length_salt_and_number);
 	tcase_add_test(tcase, test_batches_are_aligned);
 	suite_add_tcase(suite, tcase);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite_run(suite);
 }

@@ -1,4 +1,5 @@
 #include "stage/log.h"
+#include "t/suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -223,8 +224,6 @@ main(void)
 {
 	Suite *suite = suite_create("log");
 	TCase *tests = tcase_create("log");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	suite_add_tcase(suite, tests);
 	tcase_add_checked_fixture(tests, set_up, NULL);
@@ -239,8 +238,5 @@ main(void)
 	tcase_add_test(tests, test_escape_cuts_between_characters);
 	tcase_add_test(
 	    tests, test_limit_passes_one_a_second_and_counts_the_rest);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed > 0;
+	return suite_run(suite);
 }

@@ -1,4 +1,5 @@
 #include "stage/loop.h"
+#include "t/suite.h"
 
 #include <check.h>
 #include <signal.h>
@@ -187,8 +188,6 @@ main(void)
 {
 	Suite *suite = suite_create("loop");
 	TCase *tests = tcase_create("loop");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	suite_add_tcase(suite, tests);
 	tcase_add_checked_fixture(tests, set_up, tear_down);
@@ -203,8 +202,5 @@ main(void)
 	tcase_add_test(tests, test_signals_arrive_in_the_loop);
 	tcase_add_test(tests, test_no_signal_without_a_wait);
 	tcase_add_test(tests, test_interrupted_wait_finds_nothing_ready);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed > 0;
+	return suite_run(suite);
 }

@@ -1,4 +1,5 @@
 #include "stage/msg.h"
+#include "t/suite.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -292,8 +293,6 @@ main(void)
 {
 	Suite *suite = suite_create("msg");
 	TCase *tests = tcase_create("msg");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	suite_add_tcase(suite, tests);
 	tcase_add_test(tests, test_messages);
@@ -307,8 +306,5 @@ main(void)
 	tcase_add_test(tests, test_bytes_written);
 	tcase_add_test(tests, test_longest_message_fits);
 	tcase_add_test(tests, test_reason_cut_inside_a_character);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed > 0;
+	return suite_run(suite);
 }

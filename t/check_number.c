@@ -1,4 +1,5 @@
 #include "stage/number.h"
+#include "t/suite.h"
 
 #include <check.h>
 
@@ -96,8 +97,6 @@ main(void)
 {
 	Suite *suite = suite_create("number");
 	TCase *tests = tcase_create("number");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	suite_add_tcase(suite, tests);
 	tcase_add_test(tests, test_whole_numbers);
@@ -105,8 +104,5 @@ main(void)
 	tcase_add_test(tests, test_whole_number_out_of_range);
 	tcase_add_test(tests, test_seconds);
 	tcase_add_test(tests, test_what_is_no_number_of_seconds);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed > 0;
+	return suite_run(suite);
 }

@@ -2,6 +2,7 @@
 
 #include "stage/frame.h"
 #include "stage/json.h"
+#include "t/suite.h"
 
 #include <check.h>
 #include <stdio.h>
@@ -176,8 +177,6 @@ main(void)
 {
 	Suite *suite = suite_create("patch");
 	TCase *tcase = tcase_create("patch");
-	SRunner *runner;
-	int failed;
 
 	(void)setenv("WALPIPE_TEST", "a\\b", 1);
 	tcase_add_loop_test(
@@ -186,9 +185,5 @@ main(void)
 	    (int)(sizeof(bad) / sizeof(bad[0])));
 	tcase_add_test(tcase, test_a_result_over_the_cap_is_refused);
 	suite_add_tcase(suite, tcase);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite_run(suite);
 }

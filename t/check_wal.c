@@ -7,6 +7,7 @@
 
 #include "stage/bytes.h"
 #include "stage/log.h"
+#include "t/suite.h"
 
 #include <check.h>
 #include <xxhash.h>
@@ -773,8 +774,6 @@ main(void)
 {
 	Suite *suite = suite_create("wal");
 	TCase *tcase = tcase_create("wal");
-	SRunner *runner;
-	int failed;
 
 	log_init("check_wal", LOG_ERROR);
 	tcase_add_checked_fixture(tcase, setup, teardown);
@@ -809,9 +808,5 @@ main(void)
 	tcase_add_test(tcase, test_an_event_larger_than_a_segment_has_its_own);
 	tcase_add_test(tcase, test_a_newer_format_is_refused_untouched);
 	suite_add_tcase(suite, tcase);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite_run(suite);
 }

@@ -1,4 +1,5 @@
 #include "stage/frame.h"
+#include "t/suite.h"
 #include "wssink/window.h"
 
 #include <check.h>
@@ -137,8 +138,6 @@ main(void)
 {
 	Suite *suite = suite_create("window");
 	TCase *tests = tcase_create("window");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	suite_add_tcase(suite, tests);
 	tcase_add_test(tests, test_events_come_out_in_order_and_once);
@@ -146,8 +145,5 @@ main(void)
 	tcase_add_test(tests, test_refused_events_keep_the_count_exact);
 	tcase_add_test(tests, test_events_are_counted_against_the_cap);
 	tcase_add_test(tests, test_bytes_are_counted_against_the_cap);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite_run(suite);
 }

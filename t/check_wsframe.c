@@ -1,3 +1,4 @@
+#include "t/suite.h"
 #include "wssink/wsframe.h"
 
 #include <check.h>
@@ -411,8 +412,6 @@ main(void)
 {
 	Suite *suite = suite_create("wsframe");
 	TCase *tests = tcase_create("wsframe");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	suite_add_tcase(suite, tests);
 	tcase_add_test(tests, test_put_masks_as_the_rfc_shows);
@@ -427,8 +426,5 @@ main(void)
 	tcase_add_test(tests, test_read_holds_messages_to_the_cap);
 	tcase_add_test(tests, test_read_gives_code_and_reason_of_a_close);
 	tcase_add_test(tests, test_reset_forgets_a_half_read_message);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite_run(suite);
 }

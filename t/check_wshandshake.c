@@ -1,3 +1,4 @@
+#include "t/suite.h"
 #include "wssink/wshandshake.h"
 
 #include <check.h>
@@ -319,8 +320,6 @@ main(void)
 {
 	Suite *suite = suite_create("wshandshake");
 	TCase *tests = tcase_create("wshandshake");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	suite_add_tcase(suite, tests);
 	tcase_add_test(tests, test_key_and_accept_are_those_of_the_rfc);
@@ -335,8 +334,5 @@ main(void)
 	tcase_add_test(tests, test_refusal_tells_status_reason_and_body);
 	tcase_add_test(tests, test_subprotocol_is_one_of_those_asked_for);
 	tcase_add_test(tests, test_header_is_held_to_the_cap);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite_run(suite);
 }

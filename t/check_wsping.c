@@ -1,4 +1,5 @@
 /* The bookkeeping of pings; times are small numbers of ns. */
+#include "t/suite.h"
 #include "wssink/wsping.h"
 
 #include <check.h>
@@ -127,8 +128,6 @@ main(void)
 {
 	Suite *suite = suite_create("wsping");
 	TCase *tcase = tcase_create("wsping");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_test(tcase, test_messages_are_due_a_ping_at_once);
 	tcase_add_test(tcase, test_silence_is_due_a_ping_after_the_interval);
@@ -140,9 +139,5 @@ main(void)
 	tcase_add_test(tcase, test_an_answer_moves_the_deadline_of_the_next);
 	tcase_add_test(tcase, test_bytes_move_the_deadline_by_16_s_at_most);
 	suite_add_tcase(suite, tcase);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return suite_run(suite);
 }
