@@ -6,6 +6,7 @@ comes again, and nothing is missing. Ctrl-C stops it; where standard output is
 no terminal it stops by itself after a few events.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -26,6 +27,23 @@ AWAY_S = 3
 def say(text):
     print(f"\033[1m-- {text}\033[0m" if sys.stdout.isatty() else f"-- {text}",
           flush=True)
+
+
+@contextlib.contextmanager
+def foreground():
+    """Takes the terminal's Ctrl-C for ourselves: make, which runs us, would
+    else call it an error."""
+    if not sys.stdin.isatty() or os.tcgetpgrp(0) != os.getpgrp():
+        yield
+        return
+    before = os.getpgrp()
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+    os.setpgid(0, 0)
+    os.tcsetpgrp(0, os.getpgrp())
+    try:
+        yield
+    finally:
+        os.tcsetpgrp(0, before)
 
 
 class Listener(Server):
@@ -106,4 +124,6 @@ def main():
     return 0 if good and code == 0 else 1
 
 
-sys.exit(main())
+with foreground():
+    code = main()
+sys.exit(code)
