@@ -335,12 +335,15 @@ run(struct command *command)
 	if (command->acks != NULL && !command->options.acks_none) {
 		command->options.acks_fd = place_make_fifo(command->acks);
 		if (command->options.acks_fd == -1)
-			return EXITCODE_FINAL;
+			exitcode = EXITCODE_FINAL;
 	}
-	exitcode = walproc_open(&walproc, place.dir_fd, &command->options);
-	if (exitcode != EXITCODE_DONE)
-		return exitcode;
-	exitcode = walproc_close(&walproc, walproc_run(&walproc));
+	if (exitcode == EXITCODE_DONE)
+		exitcode =
+		    walproc_open(&walproc, place.dir_fd, &command->options);
+	if (exitcode == EXITCODE_DONE)
+		exitcode = walproc_close(&walproc, walproc_run(&walproc));
+	if (command->options.acks_fd != -1)
+		(void)close(command->options.acks_fd);
 	place_close(&place);
 	return exitcode;
 }

@@ -605,6 +605,17 @@ take_over(struct wal *wal, const struct recovered *found)
 	return 0;
 }
 
+void
+wal_abandon(struct wal *wal)
+{
+	if (wal->spare_fd != -1)
+		(void)close(wal->spare_fd);
+	wal->spare_fd = -1;
+	cursor_close(&wal->cursor);
+	catalog_fini(&wal->catalog);
+	buf_fini(&wal->batch);
+}
+
 enum wal_status
 wal_open(struct wal *wal, int dir_fd, const struct wal_limits *limits)
 {
@@ -625,11 +636,8 @@ wal_open(struct wal *wal, int dir_fd, const struct wal_limits *limits)
 		log_error("log: %m");
 		status = WAL_ERROR;
 	}
-	if (status != WAL_OPEN) {
-		cursor_close(&wal->cursor);
-		catalog_fini(&wal->catalog);
-		buf_fini(&wal->batch);
-	}
+	if (status != WAL_OPEN)
+		wal_abandon(wal);
 	return status;
 }
 
@@ -648,8 +656,6 @@ wal_close(struct wal *wal)
 		fdatasync(last->fd) == -1))
 		result = -1;
 	drop_spare(wal);
-	cursor_close(&wal->cursor);
-	catalog_fini(&wal->catalog);
-	buf_fini(&wal->batch);
+	wal_abandon(wal);
 	return result;
 }

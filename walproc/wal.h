@@ -90,6 +90,9 @@ enum wal_status wal_open(
  * since the last sync is written. Returns 0, or -1 with errno set. */
 int wal_close(struct wal *wal);
 
+/* Closes without writing anything more: for after a failure. */
+void wal_abandon(struct wal *wal);
+
 /* Events not ended, and what they take on disk with all that is around them.
  * Gathered ones are counted. */
 uint64_t wal_elements(const struct wal *wal);

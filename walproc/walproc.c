@@ -254,11 +254,49 @@ open_peers(struct walproc *walproc)
 	    options->framing);
 }
 
+/* Opens the log and what is beside it, and finds where the delivery stands.
+ * Returns EXITCODE_DONE, or what to exit with, with nothing open; logged. */
+static enum exitcode
+open_log(struct walproc *walproc, int dir_fd)
+{
+	switch (wal_open(&walproc->wal, dir_fd, &walproc->options.limits)) {
+	case WAL_OPEN:
+		break;
+	case WAL_NEWER:
+		return EXITCODE_FINAL;
+	case WAL_ERROR:
+		return EXITCODE_AGAIN;
+	}
+	if (dead_open(&walproc->dead, dir_fd) == -1) {
+		log_error("dead-letters.ndjson: %m");
+		goto fail;
+	}
+	if (wal_rewind(&walproc->wal, &walproc->reader) == -1) {
+		log_error("log: %m");
+		goto fail;
+	}
+	if (end_half_line(&walproc->options) == -1) {
+		log_error("output: %m");
+		goto fail;
+	}
+	for (size_t i = 0; i < LAYOUT_LOG_ID_BYTES; i++)
+		(void)snprintf(
+		    walproc->log_id + 2 * i, 3, "%02x", walproc->wal.log_id[i]);
+	return EXITCODE_DONE;
+
+fail:
+	dead_close(&walproc->dead);
+	reader_fini(&walproc->reader);
+	wal_abandon(&walproc->wal);
+	return EXITCODE_AGAIN;
+}
+
 enum exitcode
 walproc_open(
     struct walproc *walproc, int dir_fd, const struct walproc_options *options)
 {
 	static const int signals[] = {SIGTERM, SIGINT};
+	enum exitcode exitcode;
 
 	*walproc = (struct walproc){
 	    .options = *options,
@@ -269,31 +307,13 @@ walproc_open(
 		log_error("signals: %m");
 		return EXITCODE_AGAIN;
 	}
-	switch (wal_open(&walproc->wal, dir_fd, &options->limits)) {
-	case WAL_OPEN:
-		break;
-	case WAL_NEWER:
-		return EXITCODE_FINAL;
-	case WAL_ERROR:
-		return EXITCODE_AGAIN;
+	exitcode = open_log(walproc, dir_fd);
+	if (exitcode != EXITCODE_DONE) {
+		loop_close(&walproc->loop);
+		return exitcode;
 	}
-	if (dead_open(&walproc->dead, dir_fd) == -1) {
-		log_error("dead-letters.ndjson: %m");
-		return EXITCODE_AGAIN;
-	}
-	if (wal_rewind(&walproc->wal, &walproc->reader) == -1) {
-		log_error("log: %m");
-		return EXITCODE_AGAIN;
-	}
-	for (size_t i = 0; i < LAYOUT_LOG_ID_BYTES; i++)
-		(void)snprintf(
-		    walproc->log_id + 2 * i, 3, "%02x", walproc->wal.log_id[i]);
 	buf_init(&walproc->patched, FRAME_MAX_BYTES);
 	flight_init(&walproc->flight, options->read_count);
-	if (end_half_line(options) == -1) {
-		log_error("output: %m");
-		return EXITCODE_AGAIN;
-	}
 	open_peers(walproc);
 	log_info("%" PRIu64 " events stored, next is %" PRIu64 ", log %s",
 	    wal_elements(&walproc->wal), walproc->wal.next_seq,
@@ -309,7 +329,9 @@ enum exitcode
 walproc_close(struct walproc *walproc, enum exitcode exitcode)
 {
 	/* After a failure nothing more is written: see wal.h. */
-	if (!walproc->has_failed && wal_close(&walproc->wal) == -1) {
+	if (walproc->has_failed) {
+		wal_abandon(&walproc->wal);
+	} else if (wal_close(&walproc->wal) == -1) {
 		log_error("log: closing: %m");
 		exitcode = EXITCODE_AGAIN;
 	}

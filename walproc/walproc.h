@@ -81,8 +81,8 @@ struct walproc {
 
 /*
  * Opens the log in the directory `dir_fd`, borrowed, and takes fd 0 and fd 1 as
- * source and sink. Returns EXITCODE_DONE, or what to exit with; that is logged,
- * and only the end of the process frees what is open then.
+ * source and sink. Returns EXITCODE_DONE, or what to exit with and nothing
+ * open; that is logged.
  */
 enum exitcode walproc_open(
     struct walproc *walproc, int dir_fd, const struct walproc_options *options);
