@@ -29,6 +29,7 @@ ssize_t pwrite64(int fd, const void *data, size_t bytes, off_t offset);
 int fdatasync(int fd);
 int fsync(int fd);
 int renameat(int from_fd, const char *from, int to_fd, const char *to);
+int unlinkat(int dir_fd, const char *path, int flags);
 ssize_t send(int fd, const void *data, size_t bytes, int flags);
 
 /* Returns the number in an environment variable, 0 if it is not set. */
@@ -167,6 +168,16 @@ renameat(int from_fd, const char *from, int to_fd, const char *to)
 	trace("rename %s %s\n", from, to);
 	REAL(real, "renameat");
 	return real(from_fd, from, to_fd, to);
+}
+
+int
+unlinkat(int dir_fd, const char *path, int flags)
+{
+	int (*real)(int, const char *, int);
+
+	trace("unlink %s\n", path);
+	REAL(real, "unlinkat");
+	return real(dir_fd, path, flags);
 }
 
 ssize_t

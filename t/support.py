@@ -27,6 +27,14 @@ def program(name):
     return str(BIN / name)
 
 
+def acked_seq(directory):
+    """Up to which number the events of a log are ended, from its cursor file
+    as walseg(5) describes it."""
+    data = (Path(directory) / "cursor").read_bytes()
+    slots = [struct.unpack_from(">QQ", data, at + 32) for at in (0, 4096)]
+    return max(slots)[1]
+
+
 def shimmed(**settings):
     """An environment in which t/shim.c stands before the system calls."""
     asan = os.environ.get("ASAN_OPTIONS", "")

@@ -216,15 +216,21 @@ def test_the_negative_control_a_log_that_acks_what_it_has_not(
 
 def early(trace):
     """Where in a trace (t/shim.c) an ack or an event left before what it
-    stands for was durable, or a segment got its name before its header was:
-    its line numbers and what was still missing."""
+    stands for was durable, a segment got its name before its header was, or
+    was unlinked before the cursor was: line numbers and what was missing."""
     pending = {}
+    cursor_is_synced = False
     found = []
     for number, line in enumerate(trace, 1):
         call, *words = line.split()
         if call == "pwrite" and (words[1] == "batch" or words[0] in (
                 "dead-letters.ndjson", "spare.tmp")):
             pending[words[0]] = "fdatasync"
+        if words and words[0] == "cursor":
+            cursor_is_synced = call == "fdatasync"
+        if call == "unlink" and words[0].endswith(".seg") and \
+                not cursor_is_synced:
+            found.append((number, call, "cursor"))
         if call == "fdatasync":
             pending.pop(words[0], None)
         if call == "rename" and words[1].endswith(".seg"):
@@ -252,8 +258,12 @@ def test_no_ack_and_no_event_leaves_before_its_sync(tmp_path):
     lines = trace.read_text().splitlines()
     assert early(lines) == []
     kinds = {line.split()[0] for line in lines}
-    assert kinds == {"pwrite", "fdatasync", "fsync", "rename", "ack", "event"}
-    for gone in ("fsync", "fdatasync dead-letters", "fdatasync 0"):
+    assert kinds == {"pwrite", "fdatasync", "fsync", "rename", "unlink", "ack",
+                     "event"}
+    # The directory's own name was made durable, before the first ack.
+    assert f"fsync {tmp_path.name}" in lines[:lines.index("ack")]
+    for gone in ("fsync", "fdatasync dead-letters", "fdatasync 0",
+                 "fdatasync cursor", "fdatasync spare"):
         assert early([x for x in lines if not x.startswith(gone)]), gone
 
 

@@ -181,28 +181,29 @@ take_event(struct walproc *walproc, const uint8_t *event, size_t bytes)
 
 /* Takes the next piece of a line that is too long for an event. */
 static enum taking
-take_long_line(struct walproc *walproc, bool *is_end)
+take_long_line(struct walproc *walproc)
 {
 	static const char why[] = "longer than an event may be";
 	const uint8_t *piece;
 	size_t bytes;
+	bool is_last = chan_next_piece(&walproc->up, &piece, &bytes) ||
+		       walproc->up.in_ended;
 
-	*is_end = chan_next_piece(&walproc->up, &piece, &bytes);
-	*is_end = *is_end || walproc->up.in_ended;
 	if (!dead_is_open(&walproc->dead) &&
 	    dead_begin(&walproc->dead, why) == -1)
 		return write_failed(walproc, "dead letters");
 	if (dead_add(&walproc->dead, piece, bytes) == -1)
 		return write_failed(walproc, "dead letters");
-	/* What was added must not be added again when the end is retried. */
 	walproc->is_skipping = true;
-	if (*is_end && dead_end(&walproc->dead) == -1) {
+	if (is_last && dead_end(&walproc->dead) == -1) {
+		/* What was added must not be added again when the end is
+		 * retried: only the line's end is left. */
 		walproc->up.in_frame_bytes = bytes;
 		chan_drop(&walproc->up);
 		return write_failed(walproc, "dead letters");
 	}
 	chan_drop(&walproc->up);
-	if (*is_end) {
+	if (is_last) {
 		walproc->is_skipping = false;
 		count_refused(walproc, why);
 	}
@@ -240,15 +241,13 @@ take_next(struct walproc *walproc, size_t *bytes, bool *is_end)
 {
 	const uint8_t *event;
 	enum taking taking;
-	bool line_end;
 
 	*bytes = 0;
 	*is_end = false;
 	if (walproc->is_skipping) {
 		*is_end =
 		    buf_bytes(&walproc->up.in) == 0 && !walproc->up.in_ended;
-		return *is_end ? TAKING_DONE
-			       : take_long_line(walproc, &line_end);
+		return *is_end ? TAKING_DONE : take_long_line(walproc);
 	}
 	switch (chan_next(&walproc->up, &event, bytes)) {
 	case FRAME_READY:
@@ -259,7 +258,7 @@ take_next(struct walproc *walproc, size_t *bytes, bool *is_end)
 	case FRAME_TOO_LONG:
 		if (walproc->up.in_framing == FRAMING_LENGTH)
 			return take_broken(walproc, "not a length prefix");
-		return take_long_line(walproc, &line_end);
+		return take_long_line(walproc);
 	case FRAME_PARTIAL:
 		break;
 	}
@@ -324,11 +323,10 @@ take_leftover(struct walproc *walproc)
 	const uint8_t *event;
 	enum taking taking = TAKING_DONE;
 	size_t bytes;
-	bool line_end;
 
 	if (walproc->is_skipping) {
 		walproc->up.in_ended = true;
-		return take_long_line(walproc, &line_end);
+		return take_long_line(walproc);
 	}
 	while (taking == TAKING_DONE &&
 	       chan_next(&walproc->up, &event, &bytes) == FRAME_READY) {

@@ -459,9 +459,6 @@ wal_end(struct wal *wal, uint64_t count, uint64_t position, enum wal_end how)
 	case WAL_REJECTED:
 		slot->rejected += count;
 		break;
-	case WAL_DROPPED:
-		slot->dropped += count;
-		break;
 	case WAL_QUARANTINED:
 		slot->quarantined += count;
 		break;

@@ -62,7 +62,6 @@ enum wal_status {
 enum wal_end {
 	WAL_DELIVERED,
 	WAL_REJECTED,
-	WAL_DROPPED,
 	WAL_QUARANTINED,
 };
 
