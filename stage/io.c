@@ -133,6 +133,13 @@ io_is_full_disk(int error)
 }
 
 bool
+io_is_unreadable(int error)
+{
+	return error == EIO || error == ENODATA || error == EBADMSG ||
+	       error == EUCLEAN;
+}
+
+bool
 io_is_socket(int fd)
 {
 	struct stat st;

@@ -35,6 +35,13 @@ char *io_read_file(const char *path, size_t max_bytes, size_t *bytes);
 /* Says whether `error` is one of a full disk, which passes: ENOSPC, EDQUOT. */
 bool io_is_full_disk(int error);
 
+/*
+ * Says whether `error`, of a read, is one of a place on the medium that cannot
+ * be read, while others may be: EIO, and what drivers and file systems with
+ * checksums of their own say instead (ENODATA, EBADMSG, EUCLEAN).
+ */
+bool io_is_unreadable(int error);
+
 /* Says whether `fd` is an open socket. */
 bool io_is_socket(int fd);
 

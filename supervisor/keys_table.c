@@ -12,7 +12,7 @@
 #define MAX_COUNT ((UINT64_C(1) << 53) - 1)
 
 /* What walproc takes at least. */
-#define MIN_LOG_BYTES 4096
+#define MIN_LOG_BYTES 16384
 
 #define IN(type, field) offsetof(struct type, field)
 

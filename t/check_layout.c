@@ -33,13 +33,15 @@ static const struct layout_cursor cursor = {
     .dropped = 3,
     .quarantined = 2,
     .refused = 11,
+    .dropped_newest = 12,
+    .durable_seq = 101,
 };
 
 /* What is on users' disks must stay readable: the bytes are frozen here. */
 START_TEST(test_segment_header_bytes)
 {
 	static const uint8_t start[48] = {0x89, 'W', 'P', 'S', 'E', 'G', '\r',
-	    '\n', 0, 1, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12,
+	    '\n', 0, 2, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12,
 	    13, 14, 15, 16, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88,
 	    0x01, 0x23, 0x45, 0x67, 0x89, 0xab, 0xcd, 0xef};
 	uint8_t raw[LAYOUT_SEGMENT_BYTES];
@@ -61,12 +63,26 @@ START_TEST(test_batch_header_bytes)
 	    0, 0, 130, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7, 0, 0, 0,
 	    0, 0, 0, 0, 6, 0x17, 0x97, 0x9c, 0xfe, 0x36, 0x2a, 0x00, 0x01};
 	uint8_t raw[LAYOUT_BATCH_BYTES];
-	struct layout_batch got;
+	struct layout_batch got = {0};
 
 	layout_put_batch(raw, &batch, SALT, OFFSET);
 	ck_assert_mem_eq(raw, whole, 40);
 	ck_assert_int_eq(layout_get_batch(raw, SALT, OFFSET, &got), LAYOUT_OK);
 	ck_assert_mem_eq(&got, &batch, sizeof(batch));
+}
+END_TEST
+
+/* The only flag that there is. */
+START_TEST(test_a_known_gap_is_a_flag)
+{
+	uint8_t raw[LAYOUT_BATCH_BYTES];
+	struct layout_batch with = batch, got = {0};
+
+	with.is_gap_known = true;
+	layout_put_batch(raw, &with, SALT, OFFSET);
+	ck_assert_uint_eq(raw[15], 1);
+	ck_assert_int_eq(layout_get_batch(raw, SALT, OFFSET, &got), LAYOUT_OK);
+	ck_assert(got.is_gap_known);
 }
 END_TEST
 
@@ -189,6 +205,7 @@ main(void)
 
 	tcase_add_test(tcase, test_segment_header_bytes);
 	tcase_add_test(tcase, test_batch_header_bytes);
+	tcase_add_test(tcase, test_a_known_gap_is_a_flag);
 	tcase_add_test(tcase, test_cursor_keeps_all_fields);
 	tcase_add_test(tcase, test_each_bit_flipped_in_a_segment_header_is_bad);
 	tcase_add_test(tcase, test_each_bit_flipped_in_a_batch_header_is_bad);

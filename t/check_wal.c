@@ -42,7 +42,7 @@ __wrap_fdatasync(int fd)
 static const struct wal_limits limits = {
     .max_elements = 1000000,
     .max_bytes = 1 << 30,
-    .segment_bytes = 8192,
+    .segment_bytes = 12288,
 };
 
 static void
@@ -708,7 +708,7 @@ START_TEST(test_max_bytes_is_hard)
 			    small.max_bytes + 2 * small.segment_bytes);
 		}
 		ck_assert_uint_gt(
-		    wal_bytes(&wal), small.max_bytes - 1024 - 2048);
+		    wal_bytes(&wal), small.max_bytes - LAYOUT_DATA_OFFSET - 2048);
 		end(&wal, 25);
 	}
 	ck_assert_int_eq(wal_room(&wal, 50000), WAL_NEVER_FITS);

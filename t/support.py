@@ -181,7 +181,7 @@ def stored_events(directory):
     events = {}
     for path in sorted(Path(directory).glob("*.seg")):
         data = path.read_bytes()
-        at = 1024
+        at = 4608
         while data[at:at + 4] == b"WPBH":
             body, count, _, seq = struct.unpack_from(">IIIQ", data, at + 4)
             record = at + 48

@@ -67,7 +67,7 @@ def wal(config):
 
 
 def insert(config):
-    return pipeline(f"wal: {{max_bytes: 5000}}\n    insert: {config}")
+    return pipeline(f"wal: {{max_bytes: 20000}}\n    insert: {config}")
 
 
 def ws(config):
@@ -121,7 +121,7 @@ BAD = [
     ("unknown key", onramp("{intervall: 5}"), "4:14", '"intervall"'),
     ("codec", "onramp: [{id: m, type: metronome, codec: json}]\n", "1:35",
      '"codec" is unknown'),
-    ("unknown key of wal", wal("{max_bytes: 5000, dir: x}"), "3:28", '"dir"'),
+    ("unknown key of wal", wal("{max_bytes: 20000, dir: x}"), "3:29", '"dir"'),
     ("unknown key of ws", ws('{url: "ws://h/", headers: {}}'), "4:30",
      '"headers"'),
     ("repeated key", PARTS + "state_dir: a\nstate_dir: b\n", "5:1",
@@ -148,14 +148,14 @@ BAD = [
     ("over the range", onramp("{interval: 86400001}"), "4:24",
      "from 0 to 86400000"),
     ("over 64 bits", wal("{max_bytes: 99999999999999999999}"), "3:22",
-     "bytes from 4096"),
+     "bytes from 16384"),
     ("octal", wal("{max_elements: 010}"), "3:25", "whole number"),
     ("hexadecimal", wal("{max_elements: 0x10}"), "3:25", "whole number"),
-    ("read_count 0", wal("{max_bytes: 5000, read_count: 0}"), "3:40",
+    ("read_count 0", wal("{max_bytes: 20000, read_count: 0}"), "3:41",
      "from 1 to 1000000"),
     ("count 0", onramp("{count: 0}"), "4:21", "from 1"),
-    ("max_event_bytes", wal("{max_bytes: 5000, max_event_bytes: 16777216}"),
-     "3:45", "from 1 to 16777215"),
+    ("max_event_bytes", wal("{max_bytes: 20000, max_event_bytes: 16777216}"),
+     "3:46", "from 1 to 16777215"),
     ("yes for true", ws('{url: "ws://h/", binary: yes}'), "4:38",
      "true or false"),
     ("number for true", ws('{url: "ws://h/", insecure: 1}'), "4:40",
@@ -192,9 +192,9 @@ BAD = [
      "known: metronome"),
     ("unknown offramp", "offramp: [{id: m, type: rest, config: {}}]\n",
      "1:25", "known: ws"),
-    ("drop_oldest", wal("{max_bytes: 5000, on_full: drop_oldest}"), "3:37",
+    ("drop_oldest", wal("{max_bytes: 20000, on_full: drop_oldest}"), "3:38",
      "not built yet"),
-    ("on_full", wal("{max_bytes: 5000, on_full: crash}"), "3:37",
+    ("on_full", wal("{max_bytes: 20000, on_full: crash}"), "3:38",
      "known: pause"),
     ("ack", ws('{url: "ws://h/", ack: yes}'), "4:35", "pong, write, app"),
     # urls and secrets
@@ -521,7 +521,7 @@ def test_every_option(tmp_path):
         (tmp_path / name).write_text("")
     (tmp_path / "c.yaml").write_text(
         onramp("{interval: 0, count: 7}").split("pipeline")[0]
-        + wal("{read_count: 3, max_elements: 4, max_bytes: 5000,"
+        + wal("{read_count: 3, max_elements: 4, max_bytes: 20000,"
               " max_event_bytes: 6, on_full: pause}").split("onramp")[0]
         + "    upsert: {u: true}\n"
         + ws('{url: "wss://[::1]:1/x?y=z", ack: app, binary: true,'
@@ -535,7 +535,7 @@ def test_every_option(tmp_path):
     assert commands["metronome"] == [
         "--interval", "0", "--count", "7", "--id", "m", "-v"]
     assert commands["walproc"][4:] == [
-        "--read-count", "3", "--max-elements", "4", "--max-bytes", "5000",
+        "--read-count", "3", "--max-elements", "4", "--max-bytes", "20000",
         "--max-event-bytes", "6", "--upsert", "u=true", "-v"]
     assert commands["wssink"] == [
         "-u", "wss://[::1]:1/x?y=z", "--ack", "app", "--binary",

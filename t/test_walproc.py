@@ -77,7 +77,7 @@ def marks_of(directory):
     count = 0
     for path in (directory / "wal").glob("*.seg"):
         data = path.read_bytes()
-        at = 1024
+        at = 4608
         while data[at:at + 4] == b"WPBH":
             body, records = struct.unpack_from(">II", data, at + 4)
             count += records == 0
@@ -267,7 +267,7 @@ def test_no_ack_and_no_event_leaves_before_its_sync(tmp_path):
     """In the order of the system calls, over rolls and dead letters. And with
     any kind of sync left out of the trace the same check finds it missing."""
     trace = tmp_path / "trace"
-    with Wal(tmp_path, "--segment-bytes", "4096",
+    with Wal(tmp_path, "--segment-bytes", "16384",
              env=shimmed(SHIM_TRACE=trace)) as wal:
         for n in range(0, 60, 2):
             wal.send({"n": n, "x": "y" * 300}, b"bad")
@@ -290,7 +290,7 @@ def test_a_full_disk_pauses_the_intake_only(tmp_path):
     """What is there is delivered, nothing is acked that is not on disk, no
     half written letter stays, and all goes on when there is room again."""
     full = tmp_path / "full"
-    with Wal(tmp_path, "--segment-bytes", "4096",
+    with Wal(tmp_path, "--segment-bytes", "16384",
              env=shimmed(SHIM_FULL=full)) as wal:
         wal.send(*({"n": n, "x": "y" * 300} for n in range(5)))
         wal.wait_acked(5)
@@ -402,8 +402,8 @@ def test_max_bytes_is_hard_on_disk(tmp_path):
 
 
 def test_an_event_that_can_never_fit_is_a_dead_letter(tmp_path):
-    with Wal(tmp_path, "--max-bytes", "8192") as wal:
-        wal.send({"x": "y" * 9000}, {"n": 1})
+    with Wal(tmp_path, "--max-bytes", "16384") as wal:
+        wal.send({"x": "y" * 20000}, {"n": 1})
         wal.wait_acked(2)
         assert wal.event() == {"n": 1}
     assert dead_letters(tmp_path)[0][0] == "does not fit into --max-bytes"

@@ -17,7 +17,7 @@ read_slot(int fd, unsigned int index, struct layout_cursor *slot, bool *bytes)
 	    io_pread_full(fd, raw, sizeof(raw), index * LAYOUT_CURSOR_OFFSET);
 
 	/* A slot that cannot be read is lost, which is no more than a hint. */
-	if (n == -1 && errno == EIO) {
+	if (n == -1 && io_is_unreadable(errno)) {
 		*bytes = true;
 		return CURSOR_NONE;
 	}
@@ -52,8 +52,10 @@ read_slots(struct cursor *cursor, bool *lost)
 		if (status == CURSOR_NONE)
 			continue;
 		if (best == CURSOR_NONE ||
-		    slot.generation > cursor->slot.generation)
+		    slot.generation > cursor->slot.generation) {
 			cursor->slot = slot;
+			cursor->place = i;
+		}
 		best = CURSOR_OK;
 	}
 	*lost = best == CURSOR_NONE && bytes;
@@ -94,16 +96,38 @@ cursor_write(struct cursor *cursor)
 	slot.generation++;
 	layout_put_cursor(raw, &slot);
 	if (io_pwrite_full(cursor->fd, raw, sizeof(raw),
-		slot.generation % 2 * LAYOUT_CURSOR_OFFSET) == -1)
+		cursor->place * LAYOUT_CURSOR_OFFSET) == -1)
 		return -1;
 	cursor->slot.generation = slot.generation;
+	cursor->is_synced = false;
 	return 0;
 }
 
 int
 cursor_sync(struct cursor *cursor)
 {
-	return fdatasync(cursor->fd);
+	if (cursor->is_synced)
+		return 0;
+	if (fdatasync(cursor->fd) == -1) {
+		if (io_is_full_disk(errno))
+			errno = EIO;
+		return -1;
+	}
+	cursor->is_synced = true;
+	cursor->place = 1 - cursor->place;
+	return 0;
+}
+
+int
+cursor_claim(struct cursor *cursor)
+{
+	/* What an earlier process wrote last may not be durable yet. */
+	if (cursor_sync(cursor) == -1)
+		return -1;
+	for (int i = 0; i < 2; i++)
+		if (cursor_write(cursor) == -1 || cursor_sync(cursor) == -1)
+			return -1;
+	return 0;
 }
 
 void

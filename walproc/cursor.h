@@ -2,7 +2,8 @@
  * The cursor: how far the events of a log are ended, in the file "cursor" of
  * its directory (bytes: layout.h). It is a hint. Losing it costs duplicates,
  * never events, so it is written often and synced only before a segment is
- * unlinked. It never runs ahead of what the log has durable.
+ * unlinked, or where what it counts is on record nowhere else. What was synced
+ * last is never written over before the next is synced too.
  */
 #ifndef WALPROC_CURSOR_H
 #define WALPROC_CURSOR_H
@@ -14,6 +15,9 @@
 struct cursor {
 	int fd;			   /* owned; -1 before it is opened */
 	struct layout_cursor slot; /* what was written last */
+	unsigned int place;	   /* of the slot to write, 0 or 1; while not
+				    * synced, of the one written last */
+	bool is_synced;		   /* what was written last is durable */
 };
 
 enum cursor_status {
@@ -33,13 +37,22 @@ enum cursor_status {
 enum cursor_status cursor_open(struct cursor *cursor, int dir_fd, bool *lost);
 
 /*
- * Writes cursor->slot, with the next generation, over the older slot; not
- * synced. Returns 0, or -1 with errno set and the other slot as it was.
+ * Writes cursor->slot, with the next generation, over the slot in the file that
+ * is not the one synced last; not synced. Returns 0, or -1 with errno set and
+ * the other slot as it was.
  */
 int cursor_write(struct cursor *cursor);
 
-/* Makes durable what was written. 0, or -1 with errno set. */
+/* Makes durable what was written. Returns 0, or -1 with errno set, which is
+ * never that of a full disk: a failed sync is not to be tried again. */
 int cursor_sync(struct cursor *cursor);
+
+/*
+ * Writes both slots and makes them durable, so that no later write of one has
+ * to find room on a disk. Returns 0, or -1 with errno set; after a full disk it
+ * can be tried again.
+ */
+int cursor_claim(struct cursor *cursor);
 
 /* Closes the file. */
 void cursor_close(struct cursor *cursor);

@@ -17,7 +17,7 @@ delivery_is_due(const struct walproc *walproc)
 	return flight_has_room(&walproc->flight) && !walproc->breaker_is_open &&
 	       !walproc->down.out_broken &&
 	       buf_bytes(&walproc->down.out) < DELIVER_BYTES &&
-	       walproc->reader.next_seq <= walproc->wal.durable_seq;
+	       walproc->reader.next_seq <= wal_ready_seq(&walproc->wal);
 }
 
 /* The log could not be read; or what is damaged could not be quarantined for
@@ -43,7 +43,7 @@ delivery_give(struct walproc *walproc)
 		unsigned long held;
 
 		switch (reader_next(
-		    &walproc->reader, walproc->wal.durable_seq, &event)) {
+		    &walproc->reader, wal_ready_seq(&walproc->wal), &event)) {
 		case READER_NONE:
 			return 0;
 		case READER_ERROR:

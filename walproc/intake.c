@@ -299,11 +299,14 @@ intake_commit(struct walproc *walproc)
 		log_error("dead letters: fdatasync: %m");
 		return -1;
 	}
-	if (wal_sync(&walproc->wal) == -1) {
-		log_error("log: fdatasync: %m");
+	if (wal_commit(&walproc->wal) == -1) {
+		if (io_is_full_disk(errno)) {
+			intake_block(walproc, WALPROC_FULL_DISK);
+			return 0;
+		}
+		log_error("log: write or sync: %m");
 		return -1;
 	}
-	/* The count of dead letters, before what it counts is acked. */
 	if (wal_save(&walproc->wal) == -1) {
 		log_error("cursor: %m");
 		return -1;

@@ -12,6 +12,8 @@ static const uint8_t batch_magic[4] = {'W', 'P', 'B', 'H'};
 static const uint8_t cursor_magic[8] = {
     0x89, 'W', 'P', 'C', 'U', 'R', '\r', '\n'};
 
+#define FLAG_GAP_KNOWN UINT32_C(1)
+
 uint64_t
 layout_align(uint64_t bytes)
 {
@@ -83,7 +85,7 @@ layout_put_batch(uint8_t out[LAYOUT_BATCH_BYTES],
 	memcpy(out, batch_magic, 4);
 	put_be32(out + 4, batch->body_bytes);
 	put_be32(out + 8, batch->count);
-	put_be32(out + 12, 0);
+	put_be32(out + 12, batch->is_gap_known ? FLAG_GAP_KNOWN : 0);
 	put_be64(out + 16, batch->first_seq);
 	put_be64(out + 24, batch->durable_seq);
 	put_be64(out + 32, (uint64_t)batch->realtime_ns);
@@ -94,10 +96,12 @@ enum layout_status
 layout_guess_batch(
     const uint8_t in[LAYOUT_BATCH_BYTES], struct layout_batch *batch)
 {
-	if (memcmp(in, batch_magic, 4) != 0 || get_be32(in + 12) != 0)
+	if (memcmp(in, batch_magic, 4) != 0 ||
+	    get_be32(in + 12) > FLAG_GAP_KNOWN)
 		return LAYOUT_BAD;
 	batch->body_bytes = get_be32(in + 4);
 	batch->count = get_be32(in + 8);
+	batch->is_gap_known = get_be32(in + 12) == FLAG_GAP_KNOWN;
 	batch->first_seq = get_be64(in + 16);
 	batch->durable_seq = get_be64(in + 24);
 	batch->realtime_ns = (int64_t)get_be64(in + 32);
@@ -155,7 +159,9 @@ layout_put_cursor(
 	put_be64(out + 64, slot->dropped);
 	put_be64(out + 72, slot->quarantined);
 	put_be64(out + 80, slot->refused);
-	put_be64(out + 88, XXH3_64bits(out, 88));
+	put_be64(out + 88, slot->dropped_newest);
+	put_be64(out + 96, slot->durable_seq);
+	put_be64(out + 104, XXH3_64bits(out, 104));
 }
 
 enum layout_status
@@ -175,5 +181,7 @@ layout_get_cursor(
 	slot->dropped = get_be64(in + 64);
 	slot->quarantined = get_be64(in + 72);
 	slot->refused = get_be64(in + 80);
+	slot->dropped_newest = get_be64(in + 88);
+	slot->durable_seq = get_be64(in + 96);
 	return LAYOUT_OK;
 }

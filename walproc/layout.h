@@ -7,14 +7,14 @@
  *
  *   offset  size  what
  *        0    64  segment header
- *      512    64  the same again: one bad sector does not cost the file
- *     1024     -  batches, each starting at a multiple of 8
+ *     4096    64  the same again: one bad block does not cost the file
+ *     4608     -  batches, each starting at a multiple of 8
  *        -     -  zeros up to the end of the file
  *
  * Segment header:
  *
  *        0     8  magic 89 57 50 53 45 47 0d 0a
- *        8     2  major version, 1; another is refused
+ *        8     2  major version, 2; another is refused
  *       10     2  minor version, 0; another is read
  *       12     4  zero
  *       16    16  log id, random, the same in all files of a log
@@ -30,7 +30,8 @@
  *        0     4  magic 57 50 42 48
  *        4     4  bytes of its records
  *        8     4  number of its records
- *       12     4  zero
+ *       12     4  flags; 1: the events before its first that are not here
+ *                 are known to be missing, and are in the quarantine
  *       16     8  sequence number of its first record (a mark: of the next)
  *       24     8  durable_seq: the highest sequence number whose sync had
  *                 returned when this was built
@@ -48,7 +49,7 @@
  * higher generation counts.
  *
  *        0     8  magic 89 57 50 43 55 52 0d 0a
- *        8     2  major version, 1
+ *        8     2  major version, 2
  *       10     2  minor version, 0
  *       12     4  zero
  *       16    16  log id
@@ -60,7 +61,11 @@
  *       72     8  of these: quarantined as damaged
  *       80     8  events refused at intake, in the dead letters, which never
  *                 had a sequence number
- *       88     8  checksum of 0..87
+ *       88     8  events dropped by choice at intake, which never had a
+ *                 sequence number either
+ *       96     8  durable_seq: the highest sequence number whose sync had
+ *                 returned when this was written
+ *      104     8  checksum of 0..103
  */
 #ifndef WALPROC_LAYOUT_H
 #define WALPROC_LAYOUT_H
@@ -69,20 +74,20 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LAYOUT_MAJOR 1
+#define LAYOUT_MAJOR 2
 #define LAYOUT_MINOR 0
 
 #define LAYOUT_LOG_ID_BYTES 16
 
 #define LAYOUT_SEGMENT_BYTES ((size_t)64)
-#define LAYOUT_COPY_OFFSET UINT64_C(512)
-#define LAYOUT_DATA_OFFSET UINT64_C(1024)
+#define LAYOUT_COPY_OFFSET UINT64_C(4096)
+#define LAYOUT_DATA_OFFSET UINT64_C(4608)
 
 #define LAYOUT_BATCH_BYTES ((size_t)48)
 #define LAYOUT_ALIGN 8
 #define LAYOUT_RECORD_BYTES ((size_t)8)
 
-#define LAYOUT_CURSOR_BYTES ((size_t)96)
+#define LAYOUT_CURSOR_BYTES ((size_t)112)
 #define LAYOUT_CURSOR_OFFSET UINT64_C(4096)
 
 enum layout_status {
@@ -103,12 +108,13 @@ struct layout_segment {
 struct layout_batch {
 	uint32_t body_bytes;  /* records, without the padding behind them */
 	uint32_t count;	      /* records; 0: a commit mark */
+	bool is_gap_known;    /* what is missing before it is in quarantine */
 	uint64_t first_seq;   /* of its first event; a mark: of the next */
 	uint64_t durable_seq; /* all up to here was durable before it */
 	int64_t realtime_ns;  /* CLOCK_REALTIME when it was written */
 };
 
-/* A slot of the cursor; the counts add up to acked_seq, but for `refused`. */
+/* A slot of the cursor; the counts of ended events add up to acked_seq. */
 struct layout_cursor {
 	uint8_t log_id[LAYOUT_LOG_ID_BYTES]; /* of the log it belongs to */
 	uint64_t generation;		     /* the higher one counts */
@@ -117,7 +123,10 @@ struct layout_cursor {
 	uint64_t rejected;		     /* by the sink: dead letters */
 	uint64_t dropped;		     /* by choice, when full */
 	uint64_t quarantined;		     /* damaged */
-	uint64_t refused;		     /* at intake: dead letters */
+	/* Of events that never had a number: */
+	uint64_t refused;	 /* at intake: dead letters */
+	uint64_t dropped_newest; /* at intake by choice, when full */
+	uint64_t durable_seq;	 /* synced when this was written */
 };
 
 /* Rounds a length or offset up to where a batch may start. */

@@ -18,8 +18,8 @@
 #define MAX_ELEMENTS 1000
 #define MAX_BYTES UINT64_C(10485760)
 /* The smallest that hold one small event. */
-#define MAX_BYTES_MIN 4096
-#define SEGMENT_BYTES_MIN 4096
+#define MAX_BYTES_MIN 16384
+#define SEGMENT_BYTES_MIN 16384
 #define SEGMENT_BYTES_MAX (UINT64_C(1) << 30)
 #define DRAIN_MAX_MS (UINT64_C(365) * 86400 * 1000)
 

@@ -33,15 +33,53 @@ copy_bytes(int to_fd, const struct segment *segment, uint64_t from, uint64_t to)
 	for (uint64_t at = from; at < to;) {
 		uint64_t left = to - at;
 		size_t want = left < PIECE_BYTES ? (size_t)left : PIECE_BYTES;
-		ssize_t n = io_pread_full(segment->fd, piece, want, at);
+		ssize_t n = segment_read(segment, piece, want, at);
 
-		/* A part that cannot be read stays a hole of zeros. */
+		if (n == -1)
+			return -1;
 		if (n > 0 &&
 		    io_pwrite_full(to_fd, piece, (size_t)n, at - from) == -1)
 			return -1;
 		at += want;
 	}
 	return fdatasync(to_fd);
+}
+
+/* The name of the empty file that says that a segment is to be kept. */
+static void
+keep_name(char name[2 * SEGMENT_NAME_BYTES], uint64_t first_seq)
+{
+	(void)snprintf(name, 2 * SEGMENT_NAME_BYTES,
+	    QUARANTINE_NAME "/%020" PRIu64 ".keep", first_seq);
+}
+
+bool
+quarantine_keeps(int dir_fd, uint64_t first_seq)
+{
+	char name[2 * SEGMENT_NAME_BYTES];
+
+	keep_name(name, first_seq);
+	return faccessat(dir_fd, name, F_OK, 0) == 0;
+}
+
+int
+quarantine_keep(int dir_fd, uint64_t first_seq)
+{
+	char name[2 * SEGMENT_NAME_BYTES];
+	int quarantine = open_quarantine(dir_fd), fd, result = -1, saved;
+
+	if (quarantine == -1)
+		return -1;
+	keep_name(name, first_seq);
+	fd = openat(dir_fd, name, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	if (fd != -1 && fsync(quarantine) == 0)
+		result = 0;
+	saved = errno;
+	if (fd != -1)
+		(void)close(fd);
+	(void)close(quarantine);
+	errno = saved;
+	return result;
 }
 
 int
@@ -58,9 +96,20 @@ quarantine_bytes(
 	    segment->first_seq, from);
 	fd = openat(
 	    quarantine, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (fd != -1 && copy_bytes(fd, segment, from, to) == 0 &&
-	    fsync(quarantine) == 0)
+	if (fd == -1 || copy_bytes(fd, segment, from, to) == -1 ||
+	    fsync(quarantine) == -1)
+		goto out;
+	switch (segment_is_readable(segment, from, to)) {
+	case 1:
 		result = 0;
+		break;
+	case 0:
+		result = quarantine_keep(dir_fd, segment->first_seq);
+		break;
+	default:
+		break;
+	}
+out:
 	saved = errno;
 	if (fd != -1)
 		(void)close(fd);
@@ -85,6 +134,10 @@ quarantine_segment(int dir_fd, uint64_t first_seq)
 	if (renameat(dir_fd, name, quarantine, moved) == 0 &&
 	    fsync(quarantine) == 0 && fsync(dir_fd) == 0)
 		result = 0;
+	if (result == 0) {
+		keep_name(moved, first_seq);
+		(void)unlinkat(dir_fd, moved, 0);
+	}
 	saved = errno;
 	(void)close(quarantine);
 	errno = saved;

@@ -10,13 +10,20 @@
 
 /*
  * Copies the bytes from..to-1 of a segment, durably, to a file whose name says
- * segment and offset. Bytes that cannot be read are left out. Returns 0, or -1
- * with errno set.
+ * segment and offset. Bytes that cannot be read are left out; another time
+ * they may be read, so the segment itself is then to be kept (quarantine_keeps)
+ * when the log needs it no more. Returns 0, or -1 with errno set.
  */
 int quarantine_bytes(
     int dir_fd, const struct segment *segment, uint64_t from, uint64_t to);
 
-/* Moves a whole segment file, durably. Returns 0, or -1 with errno set. */
+/* Has a segment kept, durably. Returns 0, or -1 with errno set. */
+int quarantine_keep(int dir_fd, uint64_t first_seq);
+
+/* Says whether the segment is to be moved, not unlinked: see above. */
+bool quarantine_keeps(int dir_fd, uint64_t first_seq);
+
+/* Moves the segment file of that name, durably. 0, or -1 with errno set. */
 int quarantine_segment(int dir_fd, uint64_t first_seq);
 
 #endif

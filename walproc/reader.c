@@ -1,10 +1,8 @@
 #include "walproc/reader.h"
 
-#include "stage/io.h"
 #include "stage/mem.h"
 #include "walproc/quarantine.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -70,7 +68,7 @@ fetch(struct reader *reader, const struct segment *segment, uint64_t offset,
 		/* Not behind the end: what is there now may be written. */
 		if (segment->end_offset - offset < room)
 			room = (size_t)(segment->end_offset - offset);
-		n = io_pread_full(segment->fd, reader->window, room, offset);
+		n = segment_read(segment, reader->window, room, offset);
 		if (n == -1)
 			return -1;
 		reader->window_offset = offset;
@@ -86,7 +84,7 @@ static int
 quarantine(const struct reader *reader, const struct segment *segment,
     uint64_t from, uint64_t to)
 {
-	if (from == to || reader->trusting_nothing)
+	if (from == to || reader->is_looking)
 		return 0;
 	return quarantine_bytes(reader->catalog->dir_fd, segment, from, to);
 }
@@ -105,6 +103,9 @@ give_up(struct reader *reader, const struct segment *segment, uint64_t from,
 	    .seq = reader->next_seq,
 	    .count = seq - reader->next_seq,
 	    .end_offset = segment->log_offset + to,
+	    .segment = segment,
+	    .from = from,
+	    .to = to,
 	};
 	reader->next_seq = seq;
 	reader->offset = to;
@@ -175,8 +176,10 @@ step_batch(struct reader *reader, const struct segment *segment,
 	if (batch.first_seq > reader->next_seq) {
 		*status = give_up(reader, segment, reader->offset,
 		    reader->offset, batch.first_seq, out);
+		out->is_known = batch.is_gap_known;
 		return STEP_OUT;
 	}
+	reader->batch_ns = batch.realtime_ns;
 	reader->batch_end = reader->offset + layout_batch_bytes(&batch);
 	reader->record_seq = batch.first_seq;
 	reader->records_left = batch.count;
@@ -218,7 +221,8 @@ fetch_record(struct reader *reader, const struct segment *segment,
 	if (got != 1)
 		return got;
 	event_bytes = layout_record_bytes(*raw);
-	if (event_bytes > reader->batch_end - offset - LAYOUT_RECORD_BYTES)
+	if (event_bytes == 0 ||
+	    event_bytes > reader->batch_end - offset - LAYOUT_RECORD_BYTES)
 		return 0;
 	*bytes = LAYOUT_RECORD_BYTES + event_bytes;
 	got = fetch(reader, segment, offset, *bytes, raw);
@@ -247,8 +251,14 @@ skip_bad_record(struct reader *reader, const struct segment *segment,
 	int got = 0;
 
 	while (got == 0 && at < reader->batch_end) {
+		/* No more are missing than had room in between. */
+		uint64_t last =
+		    reader->record_seq + 1 + (at - start) / LAYOUT_RECORD_BYTES;
+
+		if (last > after - 1)
+			last = after - 1;
 		got = fetch_record(reader, segment, at, reader->record_seq + 1,
-		    after - 1, &raw, &bytes, &seq);
+		    last, &raw, &bytes, &seq);
 		if (got == 0)
 			at++;
 	}
@@ -293,6 +303,7 @@ step_record(struct reader *reader, const struct segment *segment,
 	    .count = 1,
 	    .event = raw + LAYOUT_RECORD_BYTES,
 	    .bytes = bytes - LAYOUT_RECORD_BYTES,
+	    .realtime_ns = reader->batch_ns,
 	    .end_offset = segment->log_offset + start + bytes,
 	};
 	reader->next_seq++;

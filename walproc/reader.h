@@ -20,8 +20,9 @@ struct reader {
 	size_t window_room;
 	size_t window_bytes;
 	uint64_t window_offset; /* in the segment, of the first of them */
-	bool trusting_nothing;	/* damage is expected (a tail not proven) and
-				 * not copied to the quarantine */
+	int64_t batch_ns;	/* when this batch was written */
+	bool is_looking;	/* damage is told, and not copied to the
+				 * quarantine */
 };
 
 enum reader_status {
@@ -33,14 +34,20 @@ enum reader_status {
 
 struct reader_event {
 	uint64_t seq;
-	uint64_t count;	      /* READER_DAMAGE: how many events, from seq on */
+	uint64_t count;	      /* 1; READER_DAMAGE: as many, from seq on */
 	const uint8_t *event; /* READER_EVENT: borrowed until the next call */
 	size_t bytes;
+	int64_t realtime_ns; /* READER_EVENT: when it was written */
 	uint64_t end_offset; /* where it ends in the log: wal.h */
+	/* READER_DAMAGE: the damaged bytes, from == to where there are none */
+	const struct segment *segment; /* borrowed; NULL: in no file */
+	uint64_t from;
+	uint64_t to;
+	bool is_known; /* missing, and in the quarantine already */
 };
 
-/* Stands before the event `seq`. The memory of `reader` is zero or of an
- * earlier reader_init. */
+/* Stands before the event `seq`, not looking only. The memory of `reader` is
+ * zero or of an earlier reader_init. */
 void reader_init(struct reader *reader, struct catalog *catalog, uint64_t seq);
 
 /* Frees the memory. */

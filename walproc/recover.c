@@ -1,106 +1,41 @@
 #include "walproc/recover.h"
 
 #include "stage/log.h"
-#include "stage/mem.h"
+#include "walproc/files.h"
 #include "walproc/quarantine.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
-
-/* The first sequence numbers that the directory's segment names carry. */
-struct names {
-	uint64_t *seq; /* owned */
-	size_t count;
-	size_t room;
-};
-
-static void
-names_add(struct names *names, uint64_t seq)
-{
-	if (names->count == names->room) {
-		names->room = names->room == 0 ? 64 : 2 * names->room;
-		names->seq =
-		    mem_realloc(names->seq, names->room, sizeof(*names->seq));
-	}
-	names->seq[names->count++] = seq;
-}
-
-static int
-compare_seq(const void *a, const void *b)
-{
-	const uint64_t *x = a, *y = b;
-
-	return (*x > *y) - (*x < *y);
-}
-
-/* Lists the segments by name, in order. 0, or -1 with errno set. */
-static int
-list_names(int dir_fd, struct names *names)
-{
-	int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	struct dirent *entry;
-	uint64_t seq;
-	DIR *dir;
-
-	if (fd == -1)
-		return -1;
-	dir = fdopendir(fd);
-	if (dir == NULL) {
-		int saved = errno;
-
-		(void)close(fd);
-		errno = saved;
-		return -1;
-	}
-	errno = 0;
-	while ((entry = readdir(dir)) != NULL)
-		if (segment_is_name(entry->d_name, &seq))
-			names_add(names, seq);
-	if (errno != 0) {
-		int saved = errno;
-
-		(void)closedir(dir);
-		errno = saved;
-		return -1;
-	}
-	(void)closedir(dir);
-	if (names->count > 0)
-		qsort(
-		    names->seq, names->count, sizeof(*names->seq), compare_seq);
-	return 0;
-}
 
 /*
- * Says whether a sound header at `offset` or behind it proves that the event
- * `seq` had been durable; if so *at is where reading goes on: the first sound
- * batch that holds no event before `seq`. 1, 0, or -1 with errno set.
+ * At `offset` of the last segment no batch is sound, though the event `seq` is
+ * expected there. Looks for the first sound one behind it that holds none
+ * before `seq`. Returns 1 with *at set to it if going on there is right: one of
+ * them proves that `seq` had been durable, or `is_proven` says so, or what is
+ * in between cannot be read. Else 0, or -1 with errno set.
  */
 static int
-find_proof(
-    const struct segment *segment, uint64_t offset, uint64_t seq, uint64_t *at)
+find_next(const struct segment *segment, uint64_t offset, uint64_t seq,
+    bool is_proven, uint64_t *at)
 {
 	struct layout_batch batch;
-	uint64_t place, first = 0;
+	uint64_t place, first = 0, from = offset;
 	int found;
 
-	for (;;) {
-		found =
-		    segment_find_batch(segment, offset, seq, &place, &batch);
-		if (found != 1)
-			return found;
+	while ((found = segment_find_batch(
+		    segment, from, seq, &place, &batch)) == 1) {
 		if (first == 0)
 			first = place;
-		if (batch.durable_seq >= seq) {
-			*at = first;
+		*at = first;
+		if (is_proven || batch.durable_seq >= seq)
 			return 1;
-		}
-		offset = place + layout_batch_bytes(&batch);
+		from = place + layout_batch_bytes(&batch);
 	}
+	if (found == -1 || first == 0)
+		return found;
+	found = segment_is_readable(segment, offset, first);
+	return found == -1 ? -1 : found == 0;
 }
 
 /* Follows the batches of the last segment and sets its end and next_seq. */
@@ -130,8 +65,8 @@ scan_last(struct segment *segment, uint64_t *proven_seq)
 			segment->next_seq = expected;
 			continue;
 		}
-		found = find_proof(
-		    segment, offset + LAYOUT_ALIGN, expected, &offset);
+		found = find_next(segment, offset, expected,
+		    *proven_seq >= expected, &offset);
 		if (found != 1)
 			return found;
 	}
@@ -146,102 +81,175 @@ log_segment(const char *what, uint64_t first_seq)
 	log_error("segment %s: %s", name, what);
 }
 
-/* Opens one segment and adds it, or moves it away if its header is lost. */
-static enum recover_status
-add_segment(struct catalog *catalog, uint64_t first_seq, uint64_t limit,
+/*
+ * Looks at what stands behind the end of the last segment, and cuts the zeros
+ * there. Returns 0, or -1 with errno set.
+ */
+static int
+end_last(int dir_fd, struct segment *segment, bool is_looking,
     struct recovered *found)
 {
-	struct segment segment;
-	struct layout_segment header;
-	enum segment_status status;
+	bool is_damaged = found->proven_seq >= segment->next_seq;
+	uint64_t end;
+	int is_readable;
 
-	status = segment_open(&segment, catalog->dir_fd, first_seq, &header);
-	switch (status) {
-	case SEGMENT_OK:
-		memcpy(found->log_id, header.log_id, LAYOUT_LOG_ID_BYTES);
-		found->has_log_id = true;
-		break;
-	case SEGMENT_BAD:
-		log_segment("damaged: no sound header", first_seq);
-		/* The numbers of its events are not used again. */
-		if (limit == UINT64_MAX)
-			found->next_seq =
-			    segment_guess_next(catalog->dir_fd, first_seq);
-		if (quarantine_segment(catalog->dir_fd, first_seq) == -1) {
-			log_error("cannot move it to quarantine: %m");
-			return RECOVER_ERROR;
-		}
-		return RECOVER_OK;
-	case SEGMENT_NEWER:
-		log_segment("made by a newer version", first_seq);
-		return RECOVER_NEWER;
-	case SEGMENT_ERROR:
-		log_segment(strerror(errno), first_seq);
-		return RECOVER_ERROR;
+	if (segment_find_zeros(segment, &end) == -1)
+		return -1;
+	is_readable =
+	    segment_is_readable(segment, segment->end_offset, segment->bytes);
+	if (is_readable == -1)
+		return -1;
+	if (is_readable == 0)
+		end = segment->bytes;
+	if (!is_looking && segment_cut(segment, end) == -1)
+		return -1;
+	if (is_damaged) {
+		/* Not torn. Who reads on takes it to the quarantine. */
+		segment->next_seq = found->proven_seq + 1;
+		segment->end_offset = end;
+		return 0;
 	}
+	if (is_readable == 0) {
+		log_segment("its end cannot be read: what may stand there is "
+			    "not known",
+		    segment->first_seq);
+		return is_looking ? 0
+				  : quarantine_keep(dir_fd, segment->first_seq);
+	}
+	found->torn_bytes = end - segment->end_offset;
+	return 0;
+}
+
+/* Moves a file without a sound header away, or tells of it. */
+static enum recover_status
+leave_bad(int dir_fd, const struct files_entry *entry, bool is_last,
+    const struct recover_listener *listener, struct recovered *found)
+{
+	static const char what[] = "damaged: no sound header";
+
+	/* The numbers of its events are not used again. */
+	if (is_last)
+		found->next_seq = segment_guess_next(dir_fd, entry->name_seq);
+	if (listener != NULL) {
+		listener->tell(listener->context, entry->name_seq, what);
+		return RECOVER_OK;
+	}
+	log_segment(what, entry->name_seq);
+	if (quarantine_segment(dir_fd, entry->name_seq) == 0)
+		return RECOVER_OK;
+	log_error("cannot move it to quarantine: %m");
+	return RECOVER_ERROR;
+}
+
+/* Adds a segment to the catalog; all from `limit` on is in the next one. */
+static void
+add_segment(
+    struct catalog *catalog, const struct files_entry *entry, uint64_t limit)
+{
+	struct segment segment = {
+	    .fd = -1,
+	    .salt = entry->header.salt,
+	    .first_seq = entry->name_seq,
+	    .next_seq = entry->name_seq,
+	    .end_offset = LAYOUT_DATA_OFFSET,
+	    .bytes = entry->bytes,
+	};
+
 	if (limit != UINT64_MAX) {
 		/* All of it is proven: what follows was made after its sync.
 		 * What it has from `limit` on was written again there. */
 		segment.next_seq = limit;
 		if (segment.bytes > segment.end_offset)
 			segment.end_offset = segment.bytes;
-		segment_close(&segment);
 	}
 	catalog_add(catalog, &segment);
-	return RECOVER_OK;
 }
 
-enum recover_status
-recover_scan(
-    struct catalog *catalog, uint64_t acked_seq, struct recovered *found)
+/* Puts the files into the catalog. *last_name is the name of the last one. */
+static enum recover_status
+fill_catalog(struct catalog *catalog, const struct files *files,
+    const struct recover_listener *listener, uint64_t *last_name,
+    struct recovered *found)
 {
-	struct names names = {0};
 	enum recover_status status = RECOVER_OK;
-	struct segment *last;
-	uint64_t last_name = 1, torn_bytes;
 
-	*found = (struct recovered){.next_seq = 1, .proven_seq = acked_seq};
-	if (list_names(catalog->dir_fd, &names) == -1) {
-		log_error("cannot list the log's directory: %m");
-		free(names.seq);
-		return RECOVER_ERROR;
+	for (size_t i = 0; i < files->count && status == RECOVER_OK; i++) {
+		const struct files_entry *entry = &files->entries[i];
+		bool is_last = i + 1 == files->count;
+
+		if (entry->status == SEGMENT_OK)
+			add_segment(catalog, entry,
+			    is_last ? UINT64_MAX : entry[1].name_seq);
+		else
+			status = leave_bad(
+			    catalog->dir_fd, entry, is_last, listener, found);
+		*last_name = entry->name_seq;
 	}
-	for (size_t i = 0; i < names.count && status == RECOVER_OK; i++)
-		status = add_segment(catalog, names.seq[i],
-		    i + 1 < names.count ? names.seq[i + 1] : UINT64_MAX, found);
-	/* A segment is made when all before it is durable: its name alone
-	 * proves that. */
-	if (names.count > 0)
-		last_name = names.seq[names.count - 1];
-	if (last_name - 1 > found->proven_seq)
-		found->proven_seq = last_name - 1;
-	free(names.seq);
-	last = catalog_last(catalog);
-	if (status != RECOVER_OK || last == NULL ||
-	    last->first_seq != last_name) {
+	return status;
+}
+
+/* Finds the end of the log in its last segment. */
+static enum recover_status
+find_end(struct catalog *catalog, uint64_t last_name, bool is_looking,
+    struct recovered *found)
+{
+	struct segment *last = catalog_last(catalog);
+
+	if (last == NULL || last->first_seq != last_name) {
 		/* There is no last segment, or it is lost. */
 		if (found->next_seq <= found->proven_seq)
 			found->next_seq = found->proven_seq + 1;
 		found->proven_seq = found->next_seq - 1;
-		return status;
+		return RECOVER_OK;
 	}
-	if (segment_reopen(last, catalog->dir_fd) == -1)
-		goto fail;
-	last->next_seq = last->first_seq;
-	last->end_offset = LAYOUT_DATA_OFFSET;
-	if (scan_last(last, &found->proven_seq) == -1 ||
-	    segment_trim(last, &torn_bytes) == -1)
-		goto fail;
-	if (torn_bytes > 0)
+	if (segment_reopen(last, catalog->dir_fd) == -1 ||
+	    scan_last(last, &found->proven_seq) == -1 ||
+	    end_last(catalog->dir_fd, last, is_looking, found) == -1) {
+		log_segment(strerror(errno), last->first_seq);
+		return RECOVER_ERROR;
+	}
+	if (found->torn_bytes > 0 && !is_looking)
 		log_warn("a torn tail of %" PRIu64
 			 " bytes is cut behind event %" PRIu64,
-		    torn_bytes, last->next_seq - 1);
+		    found->torn_bytes, last->next_seq - 1);
 	found->next_seq = last->next_seq;
-	if (found->proven_seq >= found->next_seq)
-		found->next_seq = found->proven_seq + 1;
 	return RECOVER_OK;
+}
 
-fail:
-	log_segment(strerror(errno), last->first_seq);
-	return RECOVER_ERROR;
+enum recover_status
+recover_scan(struct catalog *catalog, const struct layout_cursor *cursor,
+    const struct recover_listener *listener, struct recovered *found)
+{
+	enum recover_status status = RECOVER_ERROR;
+	uint64_t last_name = 1;
+	struct files files;
+
+	*found = (struct recovered){.first_seq = 1, .next_seq = 1};
+	if (files_list(&files, catalog->dir_fd) == -1)
+		goto out;
+	status = RECOVER_NEWER;
+	if (files_have_newer(&files))
+		goto out;
+	files_find_log(&files, cursor, found);
+	status = RECOVER_ERROR;
+	if (files_put_right(&files, found->log_id, listener) == -1)
+		goto out;
+	if (files.count > 0)
+		found->first_seq = files.entries[0].name_seq;
+	status = fill_catalog(catalog, &files, listener, &last_name, found);
+	if (status != RECOVER_OK)
+		goto out;
+	/* A segment is made when all before it is durable: its name alone
+	 * proves that. */
+	found->proven_seq = last_name - 1;
+	if (cursor != NULL && !found->is_foreign) {
+		if (cursor->acked_seq > found->proven_seq)
+			found->proven_seq = cursor->acked_seq;
+		if (cursor->durable_seq > found->proven_seq)
+			found->proven_seq = cursor->durable_seq;
+	}
+	status = find_end(catalog, last_name, listener != NULL, found);
+out:
+	files_fini(&files);
+	return status;
 }

@@ -1,15 +1,22 @@
 /*
  * The start-up scan: which segments a directory has, and how far the last of
- * them can be trusted. It reads, and changes nothing but zeros behind the end.
+ * them can be trusted.
  *
  * A segment is made only after all before it was synced, so only the last one
- * can have a torn tail; of the others no byte is read here, which bounds the
- * time of a start. In the last one batches are followed from header to header.
- * At the first bad one, with all up to L before it, a sound header further on
- * whose durable_seq is above L proves that L+1 had been durable: then it is
- * damage, the scan goes on behind it, and who reads the events quarantines
- * what is missing. Without such proof it is what was being written when the
- * power went: the log ends at L.
+ * can have a torn tail; of the others nothing but the header is read here,
+ * which bounds the time of a start. In the last one batches are followed from
+ * header to header. At the first bad one, with all up to L before it, L+1 had
+ * been durable if the cursor says so or a sound header further on does, whose
+ * durable_seq is above L: then it is damage, the scan goes on behind it, and
+ * who reads the events quarantines what is missing. Without such proof it is
+ * what was being written when the power went: the log ends at L. Sectors that
+ * cannot be read are no torn tail either: what is sound behind them counts.
+ *
+ * A file that bears another's name gets its own back. One that is not of this
+ * log, or is there a second time, goes to the quarantine; so does one neither
+ * of whose headers is sound, and who reads finds its events missing. Where that
+ * was the last, how many it had is at least what the cursor knows, else an
+ * estimate from what is left of it.
  */
 #ifndef WALPROC_RECOVER_H
 #define WALPROC_RECOVER_H
@@ -18,24 +25,35 @@
 
 enum recover_status {
 	RECOVER_OK,
-	RECOVER_NEWER, /* a segment of a major version that is not ours */
+	RECOVER_NEWER, /* a segment of a major version that is not ours;
+			* nothing was touched */
 	RECOVER_ERROR, /* errno is set; already logged */
 };
 
+/* Hears of each segment file that is not where or what it should be. */
+struct recover_listener {
+	void (*tell)(void *context, uint64_t name_seq, const char *what);
+	void *context; /* borrowed */
+};
+
 struct recovered {
-	uint8_t log_id[LAYOUT_LOG_ID_BYTES]; /* of the newest sound segment */
+	uint8_t log_id[LAYOUT_LOG_ID_BYTES]; /* of the segments */
 	bool has_log_id;
+	bool is_foreign;     /* the cursor given is of another log */
+	uint64_t first_seq;  /* of the oldest segment, lost or not; or 1 */
 	uint64_t next_seq;   /* one behind the last event in the log */
 	uint64_t proven_seq; /* highest sequence number proven durable */
+	uint64_t torn_bytes; /* behind the end of the last segment */
 };
 
 /*
- * Fills the empty `catalog` with the segments of its directory. `acked_seq` is
- * the cursor's, or 0. A file neither of whose headers is sound is moved to
- * quarantine/; who reads finds its events missing. Where it was the last, how
- * many it had is an estimate from what is left of it.
+ * Fills the empty `catalog` with the segments of its directory. `cursor` is the
+ * log's, NULL if it is lost. With a `listener` it only looks: it changes
+ * nothing, and tells instead; files that it would move are left out. Without
+ * one it acts and logs.
  */
-enum recover_status recover_scan(
-    struct catalog *catalog, uint64_t acked_seq, struct recovered *found);
+enum recover_status recover_scan(struct catalog *catalog,
+    const struct layout_cursor *cursor, const struct recover_listener *listener,
+    struct recovered *found);
 
 #endif

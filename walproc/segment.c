@@ -14,6 +14,8 @@
 #define NAME_END ".seg"
 /* Written or searched at a time. */
 #define PIECE_BYTES ((size_t)64 << 10)
+/* What a disk can lose by itself. */
+#define SECTOR_BYTES ((size_t)512)
 
 void
 segment_name(char name[SEGMENT_NAME_BYTES], uint64_t first_seq)
@@ -29,6 +31,9 @@ segment_is_name(const char *name, uint64_t *first_seq)
 	uint64_t seq;
 
 	if (sscanf(name, "%20" SCNu64, &seq) != 1)
+		return false;
+	/* So far no log comes, and sums with it do not overflow. */
+	if (seq == 0 || seq > INT64_MAX)
 		return false;
 	segment_name(again, seq);
 	if (strcmp(name, again) != 0)
@@ -136,7 +141,7 @@ read_header(int fd, uint64_t offset, struct layout_segment *header)
 	uint8_t raw[LAYOUT_SEGMENT_BYTES] = {0};
 
 	if (io_pread_full(fd, raw, sizeof(raw), offset) == -1)
-		return SEGMENT_ERROR;
+		return io_is_unreadable(errno) ? SEGMENT_BAD : SEGMENT_ERROR;
 	switch (layout_get_segment(raw, header)) {
 	case LAYOUT_OK:
 		return SEGMENT_OK;
@@ -162,10 +167,8 @@ segment_open(struct segment *segment, int dir_fd, uint64_t first_seq,
 	if (fstat(found.fd, &st) == -1)
 		goto fail;
 	status = read_header(found.fd, 0, header);
-	if (status == SEGMENT_BAD || (status == SEGMENT_ERROR && errno == EIO))
+	if (status == SEGMENT_BAD)
 		status = read_header(found.fd, LAYOUT_COPY_OFFSET, header);
-	if (status == SEGMENT_OK && header->first_seq != first_seq)
-		status = SEGMENT_BAD;
 	if (status != SEGMENT_OK)
 		goto fail;
 	found.salt = header->salt;
@@ -202,6 +205,59 @@ segment_close(struct segment *segment)
 	segment->fd = -1;
 }
 
+/* Reads sector by sector, those that cannot be read as zeros. */
+static ssize_t
+read_sectors(int fd, uint8_t *data, size_t bytes, uint64_t offset)
+{
+	size_t done = 0;
+
+	while (done < bytes) {
+		size_t want = SECTOR_BYTES - (offset + done) % SECTOR_BYTES;
+		ssize_t n;
+
+		if (want > bytes - done)
+			want = bytes - done;
+		n = io_pread_full(fd, data + done, want, offset + done);
+		if (n == -1 && !io_is_unreadable(errno))
+			return -1;
+		if (n == -1) {
+			memset(data + done, 0, want);
+			n = (ssize_t)want;
+		}
+		done += (size_t)n;
+		if ((size_t)n < want)
+			break;
+	}
+	return (ssize_t)done;
+}
+
+ssize_t
+segment_read(
+    const struct segment *segment, void *data, size_t bytes, uint64_t offset)
+{
+	ssize_t n = io_pread_full(segment->fd, data, bytes, offset);
+
+	if (n != -1 || !io_is_unreadable(errno))
+		return n;
+	return read_sectors(segment->fd, data, bytes, offset);
+}
+
+int
+segment_is_readable(const struct segment *segment, uint64_t from, uint64_t to)
+{
+	uint8_t piece[8192];
+
+	for (uint64_t at = from; at < to; at += sizeof(piece)) {
+		uint64_t left = to - at;
+		size_t bytes =
+		    left < sizeof(piece) ? (size_t)left : sizeof(piece);
+
+		if (io_pread_full(segment->fd, piece, bytes, at) == -1)
+			return io_is_unreadable(errno) ? 0 : -1;
+	}
+	return 1;
+}
+
 /* A sound header whose records would not lie within the file is none. */
 static enum layout_status
 get_batch(const struct segment *segment, const uint8_t *raw, uint64_t offset,
@@ -222,7 +278,7 @@ segment_read_batch(const struct segment *segment, uint64_t offset,
     struct layout_batch *batch, enum layout_status *status)
 {
 	uint8_t raw[LAYOUT_BATCH_BYTES];
-	ssize_t n = io_pread_full(segment->fd, raw, sizeof(raw), offset);
+	ssize_t n = segment_read(segment, raw, sizeof(raw), offset);
 
 	if (n == -1)
 		return -1;
@@ -240,8 +296,7 @@ segment_find_batch(const struct segment *segment, uint64_t offset,
 
 	offset = layout_align(offset);
 	for (;;) {
-		ssize_t n =
-		    io_pread_full(segment->fd, piece, sizeof(piece), offset);
+		ssize_t n = segment_read(segment, piece, sizeof(piece), offset);
 		size_t i = 0;
 
 		if (n == -1)
@@ -272,8 +327,8 @@ segment_guess_next(int dir_fd, uint64_t first_seq)
 
 	if (segment_reopen(&segment, dir_fd) == -1)
 		return next_seq;
-	while (io_pread_full(segment.fd, raw, sizeof(raw), offset) ==
-	       sizeof(raw)) {
+	while (
+	    segment_read(&segment, raw, sizeof(raw), offset) == sizeof(raw)) {
 		struct layout_batch batch;
 
 		offset += LAYOUT_ALIGN;
@@ -285,17 +340,14 @@ segment_guess_next(int dir_fd, uint64_t first_seq)
 	return next_seq;
 }
 
-/* Sets *end behind the last byte that is not zero; `from` if there is none
- * at or behind it. */
-static int
-find_zeros(const struct segment *segment, uint64_t from, uint64_t *end)
+int
+segment_find_zeros(const struct segment *segment, uint64_t *end)
 {
 	uint8_t piece[8192];
 
-	*end = from;
-	for (uint64_t at = from; at < segment->bytes;) {
-		ssize_t n =
-		    io_pread_full(segment->fd, piece, sizeof(piece), at);
+	*end = segment->end_offset;
+	for (uint64_t at = *end; at < segment->bytes;) {
+		ssize_t n = segment_read(segment, piece, sizeof(piece), at);
 
 		if (n == -1)
 			return -1;
@@ -313,13 +365,8 @@ find_zeros(const struct segment *segment, uint64_t from, uint64_t *end)
 }
 
 int
-segment_trim(struct segment *segment, uint64_t *torn_bytes)
+segment_cut(struct segment *segment, uint64_t end)
 {
-	uint64_t end;
-
-	if (find_zeros(segment, segment->end_offset, &end) == -1)
-		return -1;
-	*torn_bytes = end - segment->end_offset;
 	if (end >= segment->bytes)
 		return 0;
 	if (ftruncate(segment->fd, (off_t)end) == -1)

@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct segment {
 	int fd; /* owned; -1 while closed */
@@ -23,7 +24,7 @@ struct segment {
 
 enum segment_status {
 	SEGMENT_OK,
-	SEGMENT_BAD,   /* neither copy of its header is sound */
+	SEGMENT_BAD,   /* neither copy of its header is sound, or readable */
 	SEGMENT_NEWER, /* a major version that is not ours */
 	SEGMENT_ERROR, /* errno is set */
 };
@@ -72,9 +73,10 @@ int segment_write_batch(
     struct segment *segment, uint8_t *raw, const struct layout_batch *batch);
 
 /*
- * Opens the segment file that starts with `first_seq` and reads its header.
+ * Opens the segment file whose name says `first_seq` and reads its header.
  * SEGMENT_OK sets *segment, with next_seq and end as of an empty one, and
- * *header. Anything else leaves nothing open.
+ * *header, which may be that of another segment: that is for the caller to
+ * check. Anything else leaves nothing open.
  */
 enum segment_status segment_open(struct segment *segment, int dir_fd,
     uint64_t first_seq, struct layout_segment *header);
@@ -84,6 +86,18 @@ int segment_reopen(struct segment *segment, int dir_fd);
 
 /* Closes the file; the struct still describes it. */
 void segment_close(struct segment *segment);
+
+/*
+ * Reads up to `bytes` at `offset`, short only at the end of the file. A sector
+ * that cannot be read (io_is_unreadable) reads as zeros, which are no batch
+ * and no record. Returns the count, or -1 with errno set.
+ */
+ssize_t segment_read(
+    const struct segment *segment, void *data, size_t bytes, uint64_t offset);
+
+/* Says whether all of from..to-1 can be read: 1, 0, or -1 with errno set. */
+int segment_is_readable(
+    const struct segment *segment, uint64_t from, uint64_t to);
 
 /*
  * Reads the batch header at `offset`. LAYOUT_OK: sound, and its records lie
@@ -107,11 +121,11 @@ int segment_find_batch(const struct segment *segment, uint64_t offset,
  */
 uint64_t segment_guess_next(int dir_fd, uint64_t first_seq);
 
-/*
- * Cuts the zeros behind the last byte that is not zero, and behind
- * segment->end_offset; never anything else. *torn_bytes is how much stands
- * behind the end. Returns 0, or -1 with errno set.
- */
-int segment_trim(struct segment *segment, uint64_t *torn_bytes);
+/* Sets *end behind the last byte that is not zero, but not before
+ * segment->end_offset. Returns 0, or -1 with errno set. */
+int segment_find_zeros(const struct segment *segment, uint64_t *end);
+
+/* Cuts the file at `end`. Returns 0, or -1 with errno set. */
+int segment_cut(struct segment *segment, uint64_t end);
 
 #endif

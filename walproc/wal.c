@@ -3,6 +3,7 @@
 #include "stage/io.h"
 #include "stage/log.h"
 #include "stage/loop.h"
+#include "walproc/quarantine.h"
 #include "walproc/recover.h"
 
 #include <assert.h>
@@ -211,36 +212,68 @@ gather(struct wal *wal, const struct segment *segment, uint64_t seq,
 }
 
 /*
+ * What is not sound in an unproven tail is where the power went, and the log
+ * ends there; but not if it is only that it cannot be read. Returns 1 if the
+ * tail goes on behind it, 0 if not, or -1 with errno set.
+ */
+static int
+pass_damage(
+    struct wal *wal, struct segment *segment, const struct reader_event *damage)
+{
+	int is_readable;
+
+	if (damage->segment == NULL)
+		return 0;
+	is_readable =
+	    segment_is_readable(damage->segment, damage->from, damage->to);
+	if (is_readable != 0)
+		return is_readable == 1 ? 0 : -1;
+	if (quarantine_bytes(wal->catalog.dir_fd, damage->segment, damage->from,
+		damage->to) == -1)
+		return -1;
+	if (wal->batch_count > 0 && write_gathered(wal, segment) == -1)
+		return -1;
+	segment->next_seq = damage->seq + damage->count;
+	return 1;
+}
+
+/*
  * Copies the events behind durable_seq up to tail_seq to `segment`, as far as
- * they are sound: the first that is not is where the power went. Returns 0, or
- * -1 with errno set.
+ * they are sound. Returns 0, or -1 with errno set.
  */
 static int
 copy_tail(struct wal *wal, struct segment *segment)
 {
 	struct reader reader = {0};
 	struct reader_event event;
-	enum reader_status status;
-	uint64_t seq = wal->durable_seq;
-	int result = -1;
+	int more = 1;
 
-	reader_init(&reader, &wal->catalog, seq + 1);
-	reader.trusting_nothing = true;
-	while ((status = reader_next(&reader, wal->tail_seq, &event)) ==
-	       READER_EVENT) {
-		gather(wal, segment, ++seq, event.event, event.bytes);
-		if (buf_bytes(&wal->batch) >= BATCH_BYTES &&
-		    write_gathered(wal, segment) == -1)
-			goto out;
+	reader_init(&reader, &wal->catalog, wal->durable_seq + 1);
+	reader.is_looking = true;
+	while (more == 1) {
+		switch (reader_next(&reader, wal->tail_seq, &event)) {
+		case READER_EVENT:
+			gather(
+			    wal, segment, event.seq, event.event, event.bytes);
+			if (buf_bytes(&wal->batch) >= BATCH_BYTES)
+				more =
+				    write_gathered(wal, segment) == -1 ? -1 : 1;
+			break;
+		case READER_DAMAGE:
+			more = pass_damage(wal, segment, &event);
+			break;
+		case READER_NONE:
+			more = 0;
+			break;
+		case READER_ERROR:
+			more = -1;
+			break;
+		}
 	}
-	if (status == READER_ERROR)
-		goto out;
-	if (wal->batch_count > 0 && write_gathered(wal, segment) == -1)
-		goto out;
-	result = 0;
-out:
+	if (more == 0 && wal->batch_count > 0)
+		more = write_gathered(wal, segment);
 	reader_fini(&reader);
-	return result;
+	return more;
 }
 
 /*
@@ -285,6 +318,9 @@ wal_settle(struct wal *wal)
 	struct segment segment;
 	int saved;
 
+	if (wal->cursor_waits && cursor_claim(&wal->cursor) == -1)
+		return -1;
+	wal->cursor_waits = false;
 	if (wal->tail_seq == 0)
 		return 0;
 	if (start_segment(wal, &segment, wal->durable_seq + 1,
@@ -313,6 +349,12 @@ fail:
 	drop_spare(wal);
 	errno = saved;
 	return -1;
+}
+
+bool
+wal_is_settled(const struct wal *wal)
+{
+	return wal->tail_seq == 0 && !wal->cursor_waits;
 }
 
 /* Begins a new segment for an event of `bytes`. All before it is durable. */
@@ -350,7 +392,7 @@ wal_append(struct wal *wal, const uint8_t *event, size_t bytes)
 {
 	struct segment *last;
 
-	assert(wal->tail_seq == 0);
+	assert(wal_is_settled(wal));
 	if (!fits_last(wal, bytes)) {
 		if (wal_sync(wal) == -1 || roll(wal, bytes) == -1)
 			return -1;
@@ -388,6 +430,43 @@ wal_sync(struct wal *wal)
 	return 0;
 }
 
+uint64_t
+wal_ready_seq(const struct wal *wal)
+{
+	return wal->is_lazy && wal->tail_seq == 0
+		   ? wal->next_seq - 1 - wal->batch_count
+		   : wal->durable_seq;
+}
+
+/* Writes the cursor, not synced. 0, or -1 with errno set. */
+static int
+write_cursor(struct wal *wal)
+{
+	wal->cursor.slot.durable_seq = wal->durable_seq;
+	if (cursor_write(&wal->cursor) == -1)
+		return -1;
+	wal->cursor_saved = wal_acked_seq(wal);
+	return 0;
+}
+
+int
+wal_commit(struct wal *wal)
+{
+	if (wal->is_lazy) {
+		if (wal->batch_count == 0)
+			return 0;
+		return write_gathered(wal, catalog_last(&wal->catalog));
+	}
+	if (wal_sync(wal) == -1)
+		return -1;
+	if (!wal->counts_wait)
+		return 0;
+	if (write_cursor(wal) == -1 || cursor_sync(&wal->cursor) == -1)
+		return -1;
+	wal->counts_wait = false;
+	return 0;
+}
+
 int
 wal_mark(struct wal *wal)
 {
@@ -402,9 +481,13 @@ wal_mark(struct wal *wal)
 	if (wal->is_marked || !wal->is_writable || wal->batch_count > 0)
 		return 0;
 	wal->is_marked = true;
-	if (last->bytes - last->end_offset < sizeof(raw))
-		return 0;
-	return segment_write_batch(last, raw, &mark);
+	if (last->bytes - last->end_offset >= sizeof(raw) &&
+	    segment_write_batch(last, raw, &mark) == -1 &&
+	    !io_is_full_disk(errno))
+		return -1;
+	if (write_cursor(wal) == -1 && !io_is_full_disk(errno))
+		return -1;
+	return 0;
 }
 
 /* Makes the spare. Returns 0, or -1 with errno set. */
@@ -449,7 +532,7 @@ wal_end(struct wal *wal, uint64_t count, uint64_t position, enum wal_end how)
 {
 	struct layout_cursor *slot = &wal->cursor.slot;
 
-	assert(slot->acked_seq + count <= wal->durable_seq);
+	assert(slot->acked_seq + count <= wal_ready_seq(wal));
 	slot->acked_seq += count;
 	wal->ended_offset = position;
 	switch (how) {
@@ -458,6 +541,9 @@ wal_end(struct wal *wal, uint64_t count, uint64_t position, enum wal_end how)
 		break;
 	case WAL_REJECTED:
 		slot->rejected += count;
+		break;
+	case WAL_DROPPED:
+		slot->dropped += count;
 		break;
 	case WAL_QUARANTINED:
 		slot->quarantined += count;
@@ -470,6 +556,30 @@ wal_count_refused(struct wal *wal)
 {
 	wal->cursor.slot.refused++;
 	wal->cursor_saved = UINT64_MAX;
+	wal->counts_wait = true;
+}
+
+void
+wal_count_dropped(struct wal *wal)
+{
+	wal->cursor.slot.dropped_newest++;
+	wal->cursor_saved = UINT64_MAX;
+	wal->counts_wait = true;
+}
+
+/* Takes the oldest segment's file out of the directory. */
+static int
+unlink_first(const struct catalog *catalog)
+{
+	uint64_t first_seq = catalog->segments[0].first_seq;
+	char name[SEGMENT_NAME_BYTES];
+
+	if (quarantine_keeps(catalog->dir_fd, first_seq))
+		return quarantine_segment(catalog->dir_fd, first_seq);
+	segment_name(name, first_seq);
+	if (unlinkat(catalog->dir_fd, name, 0) == -1 && errno != ENOENT)
+		return -1;
+	return 0;
 }
 
 /* Unlinks the segments all of whose events are ended, but never the last,
@@ -478,20 +588,15 @@ static int
 drop_ended(struct wal *wal)
 {
 	struct catalog *catalog = &wal->catalog;
-	bool synced = false;
 
 	while (catalog->count > 1 &&
 	       catalog->segments[0].next_seq - 1 <= wal_acked_seq(wal)) {
-		char name[SEGMENT_NAME_BYTES];
-
 		/* Else a power cut could leave a cursor that points at
 		 * events which are gone. */
-		if (!synced && cursor_sync(&wal->cursor) == -1)
+		if (cursor_sync(&wal->cursor) == -1)
 			return -1;
-		synced = true;
-		segment_name(name, catalog->segments[0].first_seq);
-		if (unlinkat(catalog->dir_fd, name, 0) == -1 && errno != ENOENT)
-			return -1;
+		if (unlink_first(catalog) == -1)
+			return io_is_full_disk(errno) ? 0 : -1;
 		catalog_drop_first(catalog);
 	}
 	return 0;
@@ -502,9 +607,8 @@ wal_save(struct wal *wal)
 {
 	if (wal->cursor_saved == wal_acked_seq(wal))
 		return 0;
-	if (cursor_write(&wal->cursor) == -1)
-		return -1;
-	wal->cursor_saved = wal_acked_seq(wal);
+	if (write_cursor(wal) == -1)
+		return io_is_full_disk(errno) ? 0 : -1;
 	return drop_ended(wal);
 }
 
@@ -518,13 +622,11 @@ wal_rewind(struct wal *wal, struct reader *reader)
 /* Fills the cursor of a log whose own is lost: all that is there is not yet
  * ended, all before it was. */
 static void
-guess_cursor(struct wal *wal)
+guess_cursor(struct wal *wal, const struct recovered *found)
 {
 	struct layout_cursor *slot = &wal->cursor.slot;
 
-	*slot = (struct layout_cursor){0};
-	if (wal->catalog.count > 0)
-		slot->acked_seq = wal->catalog.segments[0].first_seq - 1;
+	*slot = (struct layout_cursor){.acked_seq = found->first_seq - 1};
 	slot->delivered = slot->acked_seq;
 }
 
@@ -540,27 +642,24 @@ open_files(struct wal *wal, struct recovered *found)
 	if (cursor == CURSOR_ERROR)
 		log_error("cursor: %m");
 	if (cursor == CURSOR_NEWER)
-		log_error("cursor: made by a newer version");
+		log_error("cursor: of a format version that this walproc does "
+			  "not know");
 	if (cursor == CURSOR_ERROR || cursor == CURSOR_NEWER)
 		return cursor == CURSOR_NEWER ? WAL_NEWER : WAL_ERROR;
 	if (lost)
 		log_warn("cursor: both slots are damaged: what is stored is "
 			 "sent again");
-	recover =
-	    recover_scan(&wal->catalog, wal->cursor.slot.acked_seq, found);
-	if (recover == RECOVER_OK && cursor == CURSOR_OK && found->has_log_id &&
-	    memcmp(found->log_id, wal->cursor.slot.log_id,
-		LAYOUT_LOG_ID_BYTES) != 0) {
+	recover = recover_scan(&wal->catalog,
+	    cursor == CURSOR_OK ? &wal->cursor.slot : NULL, NULL, found);
+	if (recover != RECOVER_OK)
+		return recover == RECOVER_NEWER ? WAL_NEWER : WAL_ERROR;
+	if (found->is_foreign) {
 		log_warn("cursor: of another log: what is stored is sent "
 			 "again");
 		cursor = CURSOR_NONE;
-		catalog_fini(&wal->catalog);
-		recover = recover_scan(&wal->catalog, 0, found);
 	}
-	if (recover != RECOVER_OK)
-		return recover == RECOVER_NEWER ? WAL_NEWER : WAL_ERROR;
 	if (cursor == CURSOR_NONE)
-		guess_cursor(wal);
+		guess_cursor(wal, found);
 	else if (!found->has_log_id)
 		memcpy(found->log_id, wal->cursor.slot.log_id,
 		    LAYOUT_LOG_ID_BYTES);
@@ -582,12 +681,8 @@ take_over(struct wal *wal, const struct recovered *found)
 		wal->durable_seq = wal->next_seq - 1;
 	if (wal->durable_seq + 1 < wal->next_seq)
 		wal->tail_seq = wal->next_seq - 1;
-	/* Both slots are written once, so that no later write of one has to
-	 * find room on a full disk. */
-	if (cursor_write(&wal->cursor) == -1 ||
-	    cursor_write(&wal->cursor) == -1 || cursor_sync(&wal->cursor) == -1)
-		return -1;
 	wal->cursor_saved = wal_acked_seq(wal);
+	wal->cursor_waits = true;
 	if (unlinkat(wal->catalog.dir_fd, SEGMENT_SPARE, 0) == -1 &&
 	    errno != ENOENT)
 		return -1;
@@ -597,7 +692,7 @@ take_over(struct wal *wal, const struct recovered *found)
 		if (!io_is_full_disk(errno))
 			return -1;
 		log_warn("disk full: the log takes nothing until there is "
-			 "room to settle its tail");
+			 "room");
 	}
 	return 0;
 }
@@ -644,8 +739,11 @@ wal_close(struct wal *wal)
 	struct segment *last = catalog_last(&wal->catalog);
 	int result = 0;
 
-	if (wal_save(wal) == -1 || cursor_sync(&wal->cursor) == -1 ||
-	    wal_mark(wal) == -1)
+	/* Before the mark, which would hide that. */
+	if (wal->is_lazy && wal_sync(wal) == -1)
+		result = -1;
+	if (result == -1 || wal_save(wal) == -1 || wal_mark(wal) == -1 ||
+	    cursor_sync(&wal->cursor) == -1)
 		result = -1;
 	/* With the mark durable the next start finds all of it proven. */
 	if (wal->is_writable && result == 0 &&

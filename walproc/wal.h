@@ -37,6 +37,8 @@ struct wal {
 	struct catalog catalog;		     /* the segments */
 	struct cursor cursor;		     /* what is ended, and how */
 	uint8_t log_id[LAYOUT_LOG_ID_BYTES]; /* random, for ever */
+	bool is_lazy;	       /* the caller's: what is written, though not yet
+				* durable, counts as ready */
 	bool is_writable;      /* the last segment is ours to append to */
 	uint64_t next_seq;     /* of the next event appended */
 	uint64_t durable_seq;  /* all up to here is durable */
@@ -45,6 +47,8 @@ struct wal {
 				* there is none */
 	uint64_t ended_offset; /* in the log: where what is not ended starts */
 	uint64_t cursor_saved; /* acked_seq in the cursor file */
+	bool counts_wait;      /* what only the cursor counts is not durable */
+	bool cursor_waits;     /* its two slots are not in the file yet */
 	bool is_marked;	       /* the last sync is on record in the file */
 	int spare_fd;	       /* zeros for the next segment, or -1 */
 	uint64_t spare_bytes;  /* its size */
@@ -54,7 +58,7 @@ struct wal {
 
 enum wal_status {
 	WAL_OPEN,
-	WAL_NEWER, /* made by a newer version: nothing was touched */
+	WAL_NEWER, /* of a format version that is not ours: untouched */
 	WAL_ERROR, /* errno is set; already logged */
 };
 
@@ -62,6 +66,7 @@ enum wal_status {
 enum wal_end {
 	WAL_DELIVERED,
 	WAL_REJECTED,
+	WAL_DROPPED,
 	WAL_QUARANTINED,
 };
 
@@ -104,12 +109,16 @@ enum wal_room wal_room(const struct wal *wal, size_t bytes);
 bool wal_is_relieved(const struct wal *wal);
 
 /*
- * Writes the tail that the start found and that is not proven durable to a new
- * segment, and drops what of it is not sound. Nothing may be appended before
- * that is done; wal_open does it, but for a full disk. Returns 0 (also if there
- * is nothing to do), or -1 with errno set and all as it was.
+ * Writes the cursor, and the tail that the start found and that is not proven
+ * durable to a new segment; what of that tail is not sound is dropped. Nothing
+ * may be appended before that is done; wal_open does it, but for a full disk.
+ * Returns 0 (also if there is nothing to do), or -1 with errno set and all as
+ * it was.
  */
 int wal_settle(struct wal *wal);
+
+/* Says whether there is nothing left to settle. */
+bool wal_is_settled(const struct wal *wal);
 
 /*
  * Tries whether a disk that was full has room again: settles, and makes a
@@ -124,13 +133,29 @@ int wal_probe(struct wal *wal);
  */
 int wal_append(struct wal *wal, const uint8_t *event, size_t bytes);
 
-/* Writes what is gathered and makes it durable. 0, or -1 with errno set. */
+/*
+ * Writes what is gathered and makes it durable. Returns 0, or -1 with errno
+ * set; after an error of a full disk all is as it was, and it can be tried
+ * again.
+ */
 int wal_sync(struct wal *wal);
 
 /*
+ * Makes all that was appended and counted safe, so that it may be acked to
+ * where it came from: durable, or written where the log is lazy. Returns as
+ * wal_sync.
+ */
+int wal_commit(struct wal *wal);
+
+/* Returns up to where events may be given to the sink: all that is durable, or
+ * written where the log is lazy. */
+uint64_t wal_ready_seq(const struct wal *wal);
+
+/*
  * Puts on record that the last sync returned, so that damage to what it made
- * durable is known from a torn tail. Worth its bytes only when no batch
- * follows at once. Returns 0, or -1 with errno set.
+ * durable is known from a torn tail, in the segment and in the cursor. Worth
+ * its bytes only when no batch follows at once. A full disk is no error here.
+ * Returns 0, or -1 with errno set.
  */
 int wal_mark(struct wal *wal);
 
@@ -148,12 +173,15 @@ int wal_prepare(struct wal *wal);
 void wal_end(
     struct wal *wal, uint64_t count, uint64_t position, enum wal_end how);
 
-/* Counts one event that was refused at intake into the dead letters. */
+/* Count one event that was refused at intake into the dead letters, or dropped
+ * there by choice; it never had a number. */
 void wal_count_refused(struct wal *wal);
+void wal_count_dropped(struct wal *wal);
 
 /*
- * Saves what wal_end and wal_count_refused said, and unlinks segments that
- * nothing needs any more. Returns 0, or -1 with errno set.
+ * Saves what wal_end and the counts said, not durably, and unlinks segments
+ * that nothing needs any more. A full disk is no error here: the next call
+ * tries again. Returns 0, or -1 with errno set.
  */
 int wal_save(struct wal *wal);
 

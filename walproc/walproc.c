@@ -320,7 +320,7 @@ walproc_open(
 	    walproc->log_id);
 	if (wal_elements(&walproc->wal) >= walproc->wal.limits.max_elements)
 		intake_block(walproc, WALPROC_FULL_LOG);
-	if (walproc->wal.tail_seq != 0)
+	if (!wal_is_settled(&walproc->wal))
 		intake_block(walproc, WALPROC_FULL_DISK);
 	return EXITCODE_DONE;
 }
