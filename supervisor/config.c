@@ -97,6 +97,11 @@ add_pipeline(struct config *config, const struct tree_node *node,
 		faults_add(faults, &wal->place,
 		    "a log needs a limit: give max_elements or max_bytes, or "
 		    "both");
+	if (pipeline->segment_bytes.is_given && pipeline->max_bytes.is_given &&
+	    pipeline->segment_bytes.number > pipeline->max_bytes.number)
+		faults_add(faults, &pipeline->segment_bytes.place,
+		    "segment_bytes: a segment is larger than max_bytes lets "
+		    "the log be");
 	if (insert != NULL)
 		patch_list_read(&pipeline->insert, insert, faults);
 	if (upsert != NULL)

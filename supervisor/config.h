@@ -23,8 +23,8 @@ struct config_onramp {
 
 struct config_pipeline {
 	struct value id;
-	struct value read_count, max_elements, max_bytes, on_full,
-	    max_event_bytes;
+	struct value read_count, max_elements, max_bytes, on_full, sync,
+	    max_age, segment_bytes, max_event_bytes;
 	struct patch_list insert, upsert;
 };
 

@@ -11,6 +11,8 @@
 
 /* Room for a list of words in a fault. */
 #define WORDS_BYTES 256
+/* The longest interval between syncs that walproc takes. */
+#define SYNC_MAX_MS 3600000
 
 static struct value *
 value_of(const struct key *key, void *out)
@@ -313,6 +315,31 @@ read_word(const struct reader *r, struct value *value)
 }
 
 static int
+read_sync(const struct reader *r, struct value *value)
+{
+	static const char interval[] = "interval:";
+	const char *text = r->node->text;
+	uint64_t ms;
+
+	if (r->node->kind != TREE_SCALAR) {
+		refuse_type(r, "a word");
+		return -1;
+	}
+	if (strcmp(text, "always") != 0 && strcmp(text, "never") != 0 &&
+	    (strncmp(text, interval, sizeof(interval) - 1) != 0 ||
+		number_parse(
+		    text + sizeof(interval) - 1, 1, SYNC_MAX_MS, &ms) == -1)) {
+		faults_add(r->faults, &r->node->place,
+		    "%s: always, never or interval:MS is expected, with 1 to "
+		    "%d ms",
+		    r->key->name, SYNC_MAX_MS);
+		return -1;
+	}
+	value->text = mem_strdup(text);
+	return 0;
+}
+
+static int
 read_count(const struct reader *r, struct value *value)
 {
 	const struct key *key = r->key;
@@ -387,6 +414,8 @@ read_value(const struct reader *r, struct value *value)
 		return read_proxy(r, value);
 	case KEY_WORD:
 		return read_word(r, value);
+	case KEY_SYNC:
+		return read_sync(r, value);
 	case KEY_COUNT:
 		return read_count(r, value);
 	case KEY_SECONDS:

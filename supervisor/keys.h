@@ -33,6 +33,7 @@ enum key_type {
 	KEY_URL,     /* ws:// or wss://, without user and password */
 	KEY_PROXY,   /* text without user and password */
 	KEY_WORD,    /* one of `words` */
+	KEY_SYNC,    /* always, never, or interval: with milliseconds */
 	KEY_COUNT,   /* whole number */
 	KEY_SECONDS, /* decimal number; kept and bounded in ms */
 	KEY_BOOL,

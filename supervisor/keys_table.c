@@ -13,6 +13,8 @@
 
 /* What walproc takes at least. */
 #define MIN_LOG_BYTES 16384
+/* And at most. */
+#define MAX_SEGMENT_BYTES (UINT64_C(1) << 30)
 
 #define IN(type, field) offsetof(struct type, field)
 
@@ -30,8 +32,8 @@ static const struct key_word offramp_types[] = {
 
 static const struct key_word full_words[] = {
     {"pause", true},
-    {"drop_oldest", false},
-    {"drop_newest", false},
+    {"drop_oldest", true},
+    {"drop_newest", true},
     {NULL, false},
 };
 
@@ -131,7 +133,26 @@ static const struct key wal_keys[] = {
 	.type = KEY_WORD,
 	.words = full_words,
 	.fallback_text = "pause",
+	.option = "--on-full",
 	.offset = IN(config_pipeline, on_full)},
+    {.name = "sync",
+	.type = KEY_SYNC,
+	.fallback_text = "always",
+	.option = "--sync",
+	.offset = IN(config_pipeline, sync)},
+    {.name = "max_age",
+	.type = KEY_SECONDS,
+	.min = 1,
+	.max = 365 * DAY_MS,
+	.option = "--max-age",
+	.offset = IN(config_pipeline, max_age)},
+    {.name = "segment_bytes",
+	.type = KEY_COUNT,
+	.unit = "bytes",
+	.min = MIN_LOG_BYTES,
+	.max = MAX_SEGMENT_BYTES,
+	.option = "--segment-bytes",
+	.offset = IN(config_pipeline, segment_bytes)},
     {.name = "max_event_bytes",
 	.type = KEY_COUNT,
 	.unit = "bytes",

@@ -27,12 +27,20 @@ def program(name):
     return str(BIN / name)
 
 
-def acked_seq(directory):
-    """Up to which number the events of a log are ended, from its cursor file
-    as walseg(5) describes it."""
+COUNTS = ["acked_seq", "delivered", "rejected", "dropped", "quarantined",
+          "refused", "dropped_newest", "durable_seq"]
+
+
+def cursor_of(directory):
+    """What the cursor file of a log says, as walseg(5) describes it."""
     data = (Path(directory) / "cursor").read_bytes()
-    slots = [struct.unpack_from(">QQ", data, at + 32) for at in (0, 4096)]
-    return max(slots)[1]
+    slots = [struct.unpack_from(">9Q", data, at + 32) for at in (0, 4096)]
+    return dict(zip(COUNTS, max(slots)[1:]))
+
+
+def acked_seq(directory):
+    """Up to which number the events of a log are ended."""
+    return cursor_of(directory)["acked_seq"]
 
 
 def shimmed(**settings):

@@ -192,10 +192,17 @@ BAD = [
      "known: metronome"),
     ("unknown offramp", "offramp: [{id: m, type: rest, config: {}}]\n",
      "1:25", "known: ws"),
-    ("drop_oldest", wal("{max_bytes: 20000, on_full: drop_oldest}"), "3:38",
-     "not built yet"),
     ("on_full", wal("{max_bytes: 20000, on_full: crash}"), "3:38",
-     "known: pause"),
+     "known: pause, drop_oldest, drop_newest"),
+    ("sync", wal("{max_bytes: 20000, sync: interval}"), "3:35",
+     "always, never or interval:MS"),
+    ("sync 0", wal("{max_bytes: 20000, sync: 'interval:0'}"), "3:35",
+     "always, never or interval:MS"),
+    ("sync map", wal("{max_bytes: 20000, sync: {interval: 5}}"), "3:35",
+     "a word"),
+    ("max_age", wal("{max_bytes: 20000, max_age: 0}"), "3:38", "0.001"),
+    ("segment_bytes", wal("{max_bytes: 20000, segment_bytes: 20001}"),
+     "3:44", "larger than max_bytes"),
     ("ack", ws('{url: "ws://h/", ack: yes}'), "4:35", "pong, write, app"),
     # urls and secrets
     ("http", ws('{url: "http://h/"}'), "4:19", "ws:// or wss://"),
@@ -522,7 +529,8 @@ def test_every_option(tmp_path):
     (tmp_path / "c.yaml").write_text(
         onramp("{interval: 0, count: 7}").split("pipeline")[0]
         + wal("{read_count: 3, max_elements: 4, max_bytes: 20000,"
-              " max_event_bytes: 6, on_full: pause}").split("onramp")[0]
+              " max_event_bytes: 6, on_full: drop_oldest,"
+              " sync: 'interval:50', max_age: 1.5, segment_bytes: 16384}").split("onramp")[0]
         + "    upsert: {u: true}\n"
         + ws('{url: "wss://[::1]:1/x?y=z", ack: app, binary: true,'
              ' ping_interval: 1, ping_timeout: 0.5, connect_timeout: 2.25,'
@@ -536,6 +544,8 @@ def test_every_option(tmp_path):
         "--interval", "0", "--count", "7", "--id", "m", "-v"]
     assert commands["walproc"][4:] == [
         "--read-count", "3", "--max-elements", "4", "--max-bytes", "20000",
+        "--on-full", "drop_oldest", "--sync", "interval:50",
+        "--max-age", "1.500", "--segment-bytes", "16384",
         "--max-event-bytes", "6", "--upsert", "u=true", "-v"]
     assert commands["wssink"] == [
         "-u", "wss://[::1]:1/x?y=z", "--ack", "app", "--binary",
@@ -664,6 +674,7 @@ def test_default_state_directory(tmp_path, env, wanted):
 
 BUILDERS = {"interval": onramp, "count": onramp, "read_count": wal,
             "max_elements": wal, "max_bytes": wal, "max_event_bytes": wal,
+            "max_age": wal, "segment_bytes": wal,
             "ping_interval": ws, "ping_timeout": ws, "connect_timeout": ws,
             "backoff_max": ws}
 NEEDED = {onramp: "", wal: "max_elements: 1", ws: 'url: "ws://h/"'}

@@ -270,7 +270,7 @@ def test_no_ack_and_no_event_leaves_before_its_sync(tmp_path):
     with Wal(tmp_path, "--segment-bytes", "16384",
              env=shimmed(SHIM_TRACE=trace)) as wal:
         for n in range(0, 60, 2):
-            wal.send({"n": n, "x": "y" * 300}, b"bad")
+            wal.send({"n": n, "x": "y" * 1000}, b"bad")
             wal.wait_acked(n + 2)
             assert wal.event()["n"] == n
             wal.ack(n // 2 + 1)
@@ -295,7 +295,7 @@ def test_a_full_disk_pauses_the_intake_only(tmp_path):
         wal.send(*({"n": n, "x": "y" * 300} for n in range(5)))
         wal.wait_acked(5)
         full.touch()
-        wal.send(b"bad", *({"n": n, "x": "y" * 300} for n in range(5, 40)))
+        wal.send(b"bad", *({"n": n, "x": "y" * 900} for n in range(5, 40)))
         answer = wal.answer()
         assert answer == {"breaker": "open", "reason": "disk full"}
         assert [wal.event()["n"] for _ in range(5)] == list(range(5))
@@ -896,8 +896,20 @@ def test_acks_at_a_path_that_is_no_fifo_is_refused(tmp_path):
     (["--insert", "a=1", "--upsert", "a=2"], "the key is given twice"),
     (["--framing", "xml"], "--framing xml: "),
     (["--drain-timeout", "soon"], "--drain-timeout soon: "),
-    (["--sync", "never"], "--sync never: not built yet"),
-    (["--on-full", "drop_oldest"], "--on-full drop_oldest: not built yet"),
+    (["--sync", "now"], "--sync now: always, never or interval:MS"),
+    (["--sync", "interval:0"], "--sync interval:0: always, never or"),
+    (["--on-full", "drop"], "--on-full drop: pause, drop_oldest or"),
+    (["--max-age", "0"], "--max-age 0: seconds"),
+    (["--max-bytes", "20000", "--segment-bytes", "20001"],
+     "larger than --max-bytes"),
+    (["--segment-bytes", "16383"], "--segment-bytes 16383"),
+    (["--sync", "now"], "--sync now: always, never or interval:MS"),
+    (["--sync", "interval:0"], "--sync interval:0: always, never or"),
+    (["--on-full", "drop"], "--on-full drop: pause, drop_oldest or"),
+    (["--max-age", "0"], "--max-age 0: seconds"),
+    (["--max-bytes", "20000", "--segment-bytes", "20001"],
+     "larger than --max-bytes"),
+    (["--segment-bytes", "16383"], "--segment-bytes 16383"),
     (["--nonsense"], "--nonsense: unknown option"),
     (["--read-count"], "--read-count: its value is missing"),
     (["more"], "more: not expected"),

@@ -37,6 +37,8 @@ read_failed(struct walproc *walproc)
 int
 delivery_give(struct walproc *walproc)
 {
+	/* What was given up meanwhile is not given. */
+	reader_skip_to(&walproc->reader, wal_acked_seq(&walproc->wal) + 1);
 	while (delivery_is_due(walproc)) {
 		struct flight_event flight = {.count = 1};
 		struct reader_event event;
@@ -85,6 +87,11 @@ reject(struct walproc *walproc, const struct msg *msg)
 	if (flight == NULL) {
 		log_error("sink: %s", why);
 		return -1;
+	}
+	if (flight->seq <= wal_acked_seq(&walproc->wal)) {
+		/* It was given up meanwhile. */
+		flight->state = FLIGHT_REJECTED;
+		return 0;
 	}
 	reader_init(&walproc->lookup, &walproc->wal.catalog, flight->seq);
 	if (reader_next(&walproc->lookup, flight->seq, &event) !=
@@ -154,12 +161,19 @@ end_events(struct walproc *walproc)
 
 	while (flight_take_ended(&walproc->flight, &event)) {
 		enum wal_end how = WAL_DELIVERED;
+		uint64_t last_seq = event.seq + event.count - 1;
+		uint64_t acked_seq = wal_acked_seq(&walproc->wal);
+
+		/* It was given up meanwhile. */
+		if (last_seq <= acked_seq)
+			continue;
 
 		if (event.state == FLIGHT_REJECTED)
 			how = WAL_REJECTED;
 		if (event.state == FLIGHT_DAMAGED)
 			how = WAL_QUARANTINED;
-		wal_end(&walproc->wal, event.count, event.end_offset, how);
+		wal_end(
+		    &walproc->wal, last_seq - acked_seq, event.end_offset, how);
 	}
 	if (before != wal_acked_seq(&walproc->wal))
 		walproc->retry_ns = 0;

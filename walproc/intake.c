@@ -125,17 +125,49 @@ refuse(struct walproc *walproc, const char *why, uint64_t at,
 	return TAKING_DONE;
 }
 
+/* What a limit has no room for: does what the operator chose. TAKING_DONE with
+ * *is_taken set says that nothing more is to be done. */
+static enum taking
+make_room(struct walproc *walproc, size_t bytes, bool *is_taken)
+{
+	const struct layout_cursor *slot = &walproc->wal.cursor.slot;
+
+	*is_taken = false;
+	switch (walproc->options.on_full) {
+	case WALPROC_PAUSE:
+		break;
+	case WALPROC_DROP_OLDEST:
+		if (shed_for_room(walproc, bytes) == -1)
+			return write_failed(walproc, "log");
+		return TAKING_DONE;
+	case WALPROC_DROP_NEWEST:
+		wal_count_dropped(&walproc->wal);
+		walproc->taken++;
+		shed_tell(&walproc->shed, "log full",
+		    slot->dropped + slot->dropped_newest);
+		*is_taken = true;
+		return TAKING_DONE;
+	}
+	intake_block(walproc, WALPROC_FULL_LOG);
+	return TAKING_BLOCKED;
+}
+
 /* Appends an event that is fit for the log. `came` is it as it came. */
 static enum taking
 append(struct walproc *walproc, const uint8_t *event, size_t bytes,
     const uint8_t *came, size_t came_bytes)
 {
+	enum taking taking;
+	bool is_taken;
+
 	switch (wal_room(&walproc->wal, bytes)) {
 	case WAL_ROOM:
 		break;
 	case WAL_FULL:
-		intake_block(walproc, WALPROC_FULL_LOG);
-		return TAKING_BLOCKED;
+		taking = make_room(walproc, bytes, &is_taken);
+		if (taking != TAKING_DONE || is_taken)
+			return taking;
+		break;
 	case WAL_NEVER_FITS:
 		return refuse(walproc, "does not fit into --max-bytes",
 		    DEAD_NONE, came, came_bytes);
@@ -144,7 +176,8 @@ append(struct walproc *walproc, const uint8_t *event, size_t bytes,
 		return write_failed(walproc, "append");
 	walproc->taken++;
 	/* At once, not at the next event: the source is to know. */
-	if (wal_elements(&walproc->wal) >= walproc->wal.limits.max_elements)
+	if (walproc->options.on_full == WALPROC_PAUSE &&
+	    wal_elements(&walproc->wal) >= walproc->wal.limits.max_elements)
 		intake_block(walproc, WALPROC_FULL_LOG);
 	return TAKING_DONE;
 }

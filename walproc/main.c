@@ -21,7 +21,8 @@
 #define MAX_BYTES_MIN 16384
 #define SEGMENT_BYTES_MIN 16384
 #define SEGMENT_BYTES_MAX (UINT64_C(1) << 30)
-#define DRAIN_MAX_MS (UINT64_C(365) * 86400 * 1000)
+#define SECONDS_MAX_MS (UINT64_C(365) * 86400 * 1000)
+#define SYNC_MAX_MS 3600000
 
 /* Options that have no short form. */
 enum option_code {
@@ -34,6 +35,7 @@ enum option_code {
 	OPTION_UPSERT,
 	OPTION_ON_FULL,
 	OPTION_SYNC,
+	OPTION_MAX_AGE,
 	OPTION_ACKS,
 	OPTION_INSTANCE,
 	OPTION_FRAMING,
@@ -52,6 +54,7 @@ static const struct option long_options[] = {
     {"upsert", required_argument, NULL, OPTION_UPSERT},
     {"on-full", required_argument, NULL, OPTION_ON_FULL},
     {"sync", required_argument, NULL, OPTION_SYNC},
+    {"max-age", required_argument, NULL, OPTION_MAX_AGE},
     {"acks", required_argument, NULL, OPTION_ACKS},
     {"instance", required_argument, NULL, OPTION_INSTANCE},
     {"framing", required_argument, NULL, OPTION_FRAMING},
@@ -122,14 +125,56 @@ parse_size(const char *name, uint64_t min, uint64_t max, size_t *value)
 }
 
 static int
-parse_drain_timeout(int64_t *ns)
+parse_seconds(const char *name, uint64_t min_ms, int64_t *ns)
 {
 	uint64_t ms;
 
-	if (number_parse_seconds(optarg, 0, DRAIN_MAX_MS, &ms) == -1)
-		return refuse(
-		    "--drain-timeout", optarg, "seconds are expected");
+	if (number_parse_seconds(optarg, min_ms, SECONDS_MAX_MS, &ms) == -1)
+		return refuse(name, optarg, "seconds are expected");
 	*ns = (int64_t)ms * LOOP_NS_PER_MS;
+	return 0;
+}
+
+static int
+parse_on_full(enum walproc_on_full *on_full)
+{
+	static const char *const words[] = {
+	    [WALPROC_PAUSE] = "pause",
+	    [WALPROC_DROP_OLDEST] = "drop_oldest",
+	    [WALPROC_DROP_NEWEST] = "drop_newest",
+	};
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+		if (strcmp(optarg, words[i]) != 0)
+			continue;
+		*on_full = (enum walproc_on_full)i;
+		return 0;
+	}
+	return refuse("--on-full", optarg,
+	    "pause, drop_oldest or drop_newest is expected");
+}
+
+static int
+parse_sync(int64_t *sync_ns)
+{
+	static const char interval[] = "interval:";
+	size_t n = sizeof(interval) - 1;
+	uint64_t ms;
+
+	if (strcmp(optarg, "always") == 0) {
+		*sync_ns = 0;
+		return 0;
+	}
+	if (strcmp(optarg, "never") == 0) {
+		*sync_ns = LOOP_NEVER;
+		return 0;
+	}
+	if (strncmp(optarg, interval, n) != 0 ||
+	    number_parse(optarg + n, 1, SYNC_MAX_MS, &ms) == -1)
+		return refuse("--sync", optarg,
+		    "always, never or interval:MS is expected, with 1 to "
+		    "3600000 ms");
+	*sync_ns = (int64_t)ms * LOOP_NS_PER_MS;
 	return 0;
 }
 
@@ -140,15 +185,6 @@ add_change(struct command *command, enum patch_how how)
 	    command->change_count + 1, sizeof(*command->changes));
 	command->changes[command->change_count++] =
 	    (struct change){.how = how, .key_value = optarg};
-}
-
-/* A choice of which only the default is there yet. */
-static int
-parse_only(const char *name, const char *only)
-{
-	if (strcmp(optarg, only) == 0)
-		return 0;
-	return refuse(name, optarg, "not built yet");
 }
 
 static int
@@ -191,9 +227,12 @@ parse_option(int code, struct command *command)
 		add_change(command, PATCH_UPSERT);
 		return 0;
 	case OPTION_ON_FULL:
-		return parse_only("--on-full", "pause");
+		return parse_on_full(&command->options.on_full);
 	case OPTION_SYNC:
-		return parse_only("--sync", "always");
+		return parse_sync(&command->options.sync_ns);
+	case OPTION_MAX_AGE:
+		return parse_seconds(
+		    "--max-age", 1, &command->options.max_age_ns);
 	case OPTION_ACKS:
 		command->acks = optarg;
 		return 0;
@@ -207,7 +246,8 @@ parse_option(int code, struct command *command)
 			    "length or ndjson is expected");
 		return 0;
 	case OPTION_DRAIN_TIMEOUT:
-		return parse_drain_timeout(&command->options.drain_timeout_ns);
+		return parse_seconds(
+		    "--drain-timeout", 0, &command->options.drain_timeout_ns);
 	case 'v':
 		command->level = LOG_DEBUG;
 		return 0;
@@ -239,6 +279,11 @@ check_command(struct command *command)
 	    limits->max_bytes == UINT64_MAX) {
 		limits->max_elements = MAX_ELEMENTS;
 		limits->max_bytes = MAX_BYTES;
+	}
+	if (limits->segment_bytes > limits->max_bytes) {
+		log_error("--segment-bytes: a segment is larger than "
+			  "--max-bytes lets the log be");
+		return -1;
 	}
 	if (!json_is_utf8(command->instance, strlen(command->instance))) {
 		log_error("--instance: not valid UTF-8");
@@ -272,6 +317,7 @@ parse_command(int argc, char **argv, struct command *command)
 		    .read_count = READ_COUNT,
 		    .max_event_bytes = FRAME_MAX_BYTES,
 		    .drain_timeout_ns = LOOP_NEVER,
+		    .max_age_ns = LOOP_NEVER,
 		    .framing = FRAMING_AUTO,
 		    .acks_fd = -1,
 		},

@@ -327,6 +327,14 @@ miss(struct reader *reader, uint64_t last_seq, struct reader_event *out)
 	return READER_DAMAGE;
 }
 
+void
+reader_skip_to(struct reader *reader, uint64_t seq)
+{
+	/* What lies before it is passed when the next is read. */
+	if (seq > reader->next_seq)
+		reader->next_seq = seq;
+}
+
 enum reader_status
 reader_next(struct reader *reader, uint64_t last_seq, struct reader_event *out)
 {

@@ -53,6 +53,9 @@ void reader_init(struct reader *reader, struct catalog *catalog, uint64_t seq);
 /* Frees the memory. */
 void reader_fini(struct reader *reader);
 
+/* Moves forward to the event `seq`; back it does not go. */
+void reader_skip_to(struct reader *reader, uint64_t seq);
+
 /*
  * Gives the next event, if its sequence number is at most `last_seq`.
  * READER_DAMAGE sets seq and count, copies the damaged bytes (if there are any)

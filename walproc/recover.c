@@ -242,13 +242,15 @@ recover_scan(struct catalog *catalog, const struct layout_cursor *cursor,
 	/* A segment is made when all before it is durable: its name alone
 	 * proves that. */
 	found->proven_seq = last_name - 1;
-	if (cursor != NULL && !found->is_foreign) {
-		if (cursor->acked_seq > found->proven_seq)
-			found->proven_seq = cursor->acked_seq;
-		if (cursor->durable_seq > found->proven_seq)
-			found->proven_seq = cursor->durable_seq;
-	}
+	if (cursor != NULL && !found->is_foreign &&
+	    cursor->durable_seq > found->proven_seq)
+		found->proven_seq = cursor->durable_seq;
 	status = find_end(catalog, last_name, listener != NULL, found);
+	/* Numbers that are ended are not used again, though where acks did not
+	 * wait for the sync the events may be gone. */
+	if (cursor != NULL && !found->is_foreign &&
+	    cursor->acked_seq >= found->next_seq)
+		found->next_seq = cursor->acked_seq + 1;
 out:
 	files_fini(&files);
 	return status;

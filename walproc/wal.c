@@ -324,15 +324,19 @@ wal_settle(struct wal *wal)
 	if (wal->tail_seq == 0)
 		return 0;
 	if (start_segment(wal, &segment, wal->durable_seq + 1,
-		last->bytes + LAYOUT_DATA_OFFSET + EVENT_OVERHEAD) == -1)
+		(last == NULL ? 0 : last->bytes) + LAYOUT_DATA_OFFSET +
+		    EVENT_OVERHEAD) == -1)
 		return -1;
 	if (copy_tail(wal, &segment) == -1)
 		goto fail;
+	if (segment.next_seq <= wal_acked_seq(wal))
+		segment.next_seq = wal_acked_seq(wal) + 1;
 	if (segment_publish(&segment, wal->catalog.dir_fd) == -1)
 		goto fail;
 	log_info("settled a tail of %" PRIu64 " events, not proven durable",
 	    segment.next_seq - segment.first_seq);
-	last->next_seq = segment.first_seq;
+	if (last != NULL)
+		last->next_seq = segment.first_seq;
 	catalog_add(&wal->catalog, &segment);
 	wal->is_writable = true;
 	wal->next_seq = segment.next_seq;

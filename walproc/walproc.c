@@ -109,6 +109,8 @@ wait_turn(struct walproc *walproc)
 		loop_until(loop, loop_now_ns() + 10 * LOOP_NS_PER_MS);
 	if (walproc->block == WALPROC_FULL_DISK)
 		loop_until(loop, walproc->retry_ns);
+	loop_until(loop, walproc->sync_due_ns);
+	loop_until(loop, shed_due_ns(walproc));
 	/* Work that is left over, or was found at the start. */
 	if (walproc->is_behind ||
 	    (walproc->state != WALPROC_STOPPING && delivery_is_due(walproc)))
@@ -156,6 +158,28 @@ do_quiet_work(struct walproc *walproc)
 	return 0;
 }
 
+/* Where acks do not wait for the sync: syncs when it is due. */
+static int
+keep_synced(struct walproc *walproc)
+{
+	const struct wal *wal = &walproc->wal;
+	int64_t now;
+
+	if (!wal->is_lazy || walproc->options.sync_ns == LOOP_NEVER ||
+	    wal->durable_seq + 1 == wal->next_seq)
+		return 0;
+	now = loop_now_ns();
+	if (walproc->sync_due_ns == LOOP_NEVER)
+		walproc->sync_due_ns = now + walproc->options.sync_ns;
+	if (now < walproc->sync_due_ns)
+		return 0;
+	walproc->sync_due_ns = LOOP_NEVER;
+	if (wal_sync(&walproc->wal) == 0 || io_is_full_disk(errno))
+		return 0;
+	log_error("log: write or sync: %m");
+	return -1;
+}
+
 /* One turn. Returns 0, or -1 if the disk or a descriptor failed; logged. */
 static int
 turn(struct walproc *walproc)
@@ -177,8 +201,14 @@ turn(struct walproc *walproc)
 		log_error("sink: %m");
 		return -1;
 	}
-	if (delivery_take_answers(walproc) == -1 ||
-	    intake_take(walproc) == -1 || intake_commit(walproc) == -1)
+	if (delivery_take_answers(walproc) == -1)
+		return -1;
+	if (shed_expired(walproc) == -1) {
+		log_error("log: read: %m");
+		return -1;
+	}
+	if (intake_take(walproc) == -1 || intake_commit(walproc) == -1 ||
+	    keep_synced(walproc) == -1)
 		return -1;
 	if (walproc->input_is_over && walproc->state == WALPROC_RUNNING)
 		enter(walproc, WALPROC_DRAINING);
@@ -261,6 +291,7 @@ open_log(struct walproc *walproc, int dir_fd)
 {
 	switch (wal_open(&walproc->wal, dir_fd, &walproc->options.limits)) {
 	case WAL_OPEN:
+		walproc->wal.is_lazy = walproc->options.sync_ns != 0;
 		break;
 	case WAL_NEWER:
 		return EXITCODE_FINAL;
@@ -301,6 +332,7 @@ walproc_open(
 	*walproc = (struct walproc){
 	    .options = *options,
 	    .deadline_ns = LOOP_NEVER,
+	    .sync_due_ns = LOOP_NEVER,
 	};
 	if (loop_open(&walproc->loop, signals,
 		sizeof(signals) / sizeof(signals[0])) == -1) {
@@ -318,7 +350,8 @@ walproc_open(
 	log_info("%" PRIu64 " events stored, next is %" PRIu64 ", log %s",
 	    wal_elements(&walproc->wal), walproc->wal.next_seq,
 	    walproc->log_id);
-	if (wal_elements(&walproc->wal) >= walproc->wal.limits.max_elements)
+	if (options->on_full == WALPROC_PAUSE &&
+	    wal_elements(&walproc->wal) >= walproc->wal.limits.max_elements)
 		intake_block(walproc, WALPROC_FULL_LOG);
 	if (!wal_is_settled(&walproc->wal))
 		intake_block(walproc, WALPROC_FULL_DISK);
@@ -341,6 +374,7 @@ walproc_close(struct walproc *walproc, enum exitcode exitcode)
 	dead_close(&walproc->dead);
 	reader_fini(&walproc->reader);
 	reader_fini(&walproc->lookup);
+	shed_fini(&walproc->shed);
 	flight_fini(&walproc->flight);
 	buf_fini(&walproc->patched);
 	chan_fini(&walproc->up);

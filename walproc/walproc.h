@@ -13,12 +13,24 @@
 #include "walproc/dead.h"
 #include "walproc/flight.h"
 #include "walproc/patch.h"
+#include "walproc/shed.h"
 #include "walproc/wal.h"
 
+/* What to do with an event that a limit has no room for. */
+enum walproc_on_full {
+	WALPROC_PAUSE, /* take none until there is room */
+	WALPROC_DROP_OLDEST,
+	WALPROC_DROP_NEWEST,
+};
+
 struct walproc_options {
-	struct wal_limits limits;  /* what the log may hold */
-	size_t read_count;	   /* events given and not acked, at most */
-	size_t max_event_bytes;	   /* as it came */
+	struct wal_limits limits; /* what the log may hold */
+	size_t read_count;	  /* events given and not acked, at most */
+	size_t max_event_bytes;	  /* as it came */
+	enum walproc_on_full on_full;
+	int64_t sync_ns;	   /* how long what is acked may be not durable;
+				    * 0: never so; LOOP_NEVER: any time */
+	int64_t max_age_ns;	   /* drop events when they are older */
 	int64_t drain_timeout_ns;  /* after the end of input; LOOP_NEVER */
 	enum framing framing;	   /* of the output; FRAMING_AUTO */
 	int acks_fd;		   /* FIFO with the sink's acks, borrowed; -1 */
@@ -52,6 +64,7 @@ struct walproc {
 	struct reader reader;		/* where the delivery stands */
 	struct reader lookup;		/* for events that the sink rejects */
 	struct flight flight;		/* given to the sink, not ended */
+	struct shed shed;		/* what is given up by choice */
 	struct dead dead;		/* the dead letters */
 	struct buf patched;		/* the event at hand, patched */
 	char log_id[2 * LAYOUT_LOG_ID_BYTES + 1]; /* in hexadecimal */
@@ -71,6 +84,7 @@ struct walproc {
 	bool breaker_is_open; /* the sink's: send nothing */
 	int64_t deadline_ns;  /* of draining or stopping; or LOOP_NEVER */
 	int64_t retry_ns;     /* when to try a full disk again */
+	int64_t sync_due_ns;  /* of what is written only; or LOOP_NEVER */
 
 	bool block_is_told;	       /* the log says that the intake paused */
 	struct log_limit block_limit;  /* lines about that */
