@@ -28,7 +28,7 @@ LDFLAGS ?= -pie -Wl,-z,relro,-z,now
 SANFLAGS =
 endif
 
-STD = -std=c11 -D_GNU_SOURCE -DWALPIPE_VERSION='"$(VERSION)"' -I.
+STD = -std=c11 -pthread -D_GNU_SOURCE -DWALPIPE_VERSION='"$(VERSION)"' -I.
 WARN = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
     -Wpointer-arith -Wcast-qual -Wwrite-strings -Wvla -Wformat=2 -Wundef \
     -Wconversion -Wno-sign-conversion

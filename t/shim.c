@@ -144,9 +144,12 @@ fdatasync(int fd)
 		errno = EIO;
 		return -1;
 	}
-	trace("fdatasync %s\n", name_of(fd, name));
+	/* On record once it has returned: only then does it count. */
 	REAL(real, "fdatasync");
-	return real(fd);
+	if (real(fd) == -1)
+		return -1;
+	trace("fdatasync %s\n", name_of(fd, name));
+	return 0;
 }
 
 int
@@ -155,9 +158,11 @@ fsync(int fd)
 	int (*real)(int);
 	char name[256];
 
-	trace("fsync %s\n", name_of(fd, name));
 	REAL(real, "fsync");
-	return real(fd);
+	if (real(fd) == -1)
+		return -1;
+	trace("fsync %s\n", name_of(fd, name));
+	return 0;
 }
 
 int

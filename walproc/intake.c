@@ -321,33 +321,77 @@ intake_take(struct walproc *walproc)
 	return 0;
 }
 
-int
-intake_commit(struct walproc *walproc)
+/* Acks the events that a commit has made safe. */
+static int
+ack(struct walproc *walproc)
 {
-	struct msg msg = {.kind = MSG_ACK, .n = walproc->taken};
+	struct msg msg = {.kind = MSG_ACK, .n = walproc->committing};
 
-	if (walproc->taken == walproc->taken_acked)
-		return 0;
-	if (dead_sync(&walproc->dead) == -1) {
-		log_error("dead letters: fdatasync: %m");
-		return -1;
-	}
-	if (wal_commit(&walproc->wal) == -1) {
-		if (io_is_full_disk(errno)) {
-			intake_block(walproc, WALPROC_FULL_DISK);
-			return 0;
-		}
-		log_error("log: write or sync: %m");
-		return -1;
-	}
+	walproc->is_committing = false;
 	if (wal_save(&walproc->wal) == -1) {
 		log_error("cursor: %m");
 		return -1;
 	}
 	/* Only now: this is the promise. */
 	chan_send_msg(&walproc->up, &msg);
-	walproc->taken_acked = walproc->taken;
+	walproc->taken_acked = walproc->committing;
 	return 0;
+}
+
+/* Takes the end of a commit, 1, 0 or -1 as wal_commit_end says. */
+static int
+take_commit(struct walproc *walproc, int result)
+{
+	if (result == 1)
+		return ack(walproc);
+	if (result == 0)
+		return 0;
+	if (io_is_full_disk(errno)) {
+		intake_block(walproc, WALPROC_FULL_DISK);
+		return 0;
+	}
+	log_error("log: write or sync: %m");
+	return -1;
+}
+
+/* Dead letters that are not durable yet are made so first. */
+static int
+sync_dead(struct walproc *walproc)
+{
+	if (dead_sync(&walproc->dead) == 0)
+		return 0;
+	log_error("dead letters: fdatasync: %m");
+	return -1;
+}
+
+int
+intake_commit(struct walproc *walproc)
+{
+	int result;
+
+	if (walproc->is_committing &&
+	    take_commit(walproc, wal_commit_end(&walproc->wal)) == -1)
+		return -1;
+	if (walproc->is_committing || walproc->taken == walproc->taken_acked)
+		return 0;
+	if (sync_dead(walproc) == -1)
+		return -1;
+	walproc->committing = walproc->taken;
+	result = wal_commit_begin(&walproc->wal);
+	walproc->is_committing = result == 0;
+	return take_commit(walproc, result);
+}
+
+/* The same, to the end. */
+static int
+commit_all(struct walproc *walproc)
+{
+	if (walproc->taken == walproc->taken_acked)
+		return 0;
+	if (sync_dead(walproc) == -1)
+		return -1;
+	walproc->committing = walproc->taken;
+	return take_commit(walproc, wal_commit(&walproc->wal) == -1 ? -1 : 1);
 }
 
 /* Puts what is left of a pipe's bytes into the dead letters. */
@@ -384,7 +428,7 @@ intake_leave(struct walproc *walproc)
 	if (walproc->up.in_is_socket || (bytes == 0 && !walproc->is_skipping))
 		return 0;
 	if (take_leftover(walproc) == TAKING_DONE)
-		return intake_commit(walproc);
+		return commit_all(walproc);
 	log_error("stopped with %zu bytes of a pipe that are not safe", bytes);
 	return -1;
 }

@@ -20,8 +20,8 @@ void intake_block(struct walproc *walproc, enum walproc_block block);
 int intake_take(struct walproc *walproc);
 
 /*
- * Makes all that was taken durable, and then acks it. Returns 0, or -1 when
- * that failed and nothing was acked; logged.
+ * Acks what was taken and is safe by now, and begins to make safe what is not.
+ * Returns 0, or -1 when that failed; logged.
  */
 int intake_commit(struct walproc *walproc);
 

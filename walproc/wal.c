@@ -412,16 +412,11 @@ wal_append(struct wal *wal, const uint8_t *event, size_t bytes)
 	return 0;
 }
 
-int
-wal_sync(struct wal *wal)
+/* Takes the result of a sync. Returns 0, or -1 with errno set. */
+static int
+end_sync(struct wal *wal, int result, uint64_t seq)
 {
-	struct segment *last = catalog_last(&wal->catalog);
-
-	if (wal->tail_seq != 0 || wal->durable_seq + 1 == wal->next_seq)
-		return 0;
-	if (wal->batch_count > 0 && write_gathered(wal, last) == -1)
-		return -1;
-	if (fdatasync(last->fd) == -1) {
+	if (result == -1) {
 		/* Whatever the reason, this file's pages are not to be trusted
 		 * again, so it must not look like a disk that is full for now.
 		 */
@@ -429,9 +424,45 @@ wal_sync(struct wal *wal)
 			errno = EIO;
 		return -1;
 	}
-	wal->durable_seq = wal->next_seq - 1;
+	wal->durable_seq = seq;
 	wal->is_marked = false;
 	return 0;
+}
+
+int
+wal_commit_end(struct wal *wal)
+{
+	int taken;
+
+	if (!wal->syncer.is_busy)
+		return 1;
+	taken = syncer_take(&wal->syncer, false);
+	if (taken == 0)
+		return 0;
+	return end_sync(wal, taken, wal->syncing_seq) == -1 ? -1 : 1;
+}
+
+/* Waits for the sync that is on its way. 0, or -1 with errno set. */
+static int
+wait_for_sync(struct wal *wal)
+{
+	if (!wal->syncer.is_busy)
+		return 0;
+	return end_sync(wal, syncer_take(&wal->syncer, true), wal->syncing_seq);
+}
+
+int
+wal_sync(struct wal *wal)
+{
+	struct segment *last = catalog_last(&wal->catalog);
+
+	if (wait_for_sync(wal) == -1)
+		return -1;
+	if (wal->tail_seq != 0 || wal->durable_seq + 1 == wal->next_seq)
+		return 0;
+	if (wal->batch_count > 0 && write_gathered(wal, last) == -1)
+		return -1;
+	return end_sync(wal, fdatasync(last->fd), wal->next_seq - 1);
 }
 
 uint64_t
@@ -453,22 +484,57 @@ write_cursor(struct wal *wal)
 	return 0;
 }
 
-int
-wal_commit(struct wal *wal)
+/* Makes durable what only the cursor counts. 0, or -1 with errno set. */
+static int
+save_counts(struct wal *wal)
 {
-	if (wal->is_lazy) {
-		if (wal->batch_count == 0)
-			return 0;
-		return write_gathered(wal, catalog_last(&wal->catalog));
-	}
-	if (wal_sync(wal) == -1)
-		return -1;
 	if (!wal->counts_wait)
 		return 0;
 	if (write_cursor(wal) == -1 || cursor_sync(&wal->cursor) == -1)
 		return -1;
 	wal->counts_wait = false;
 	return 0;
+}
+
+/* Writes what is gathered, if anything is. 0, or -1 with errno set. */
+static int
+flush(struct wal *wal)
+{
+	if (wal->batch_count == 0)
+		return 0;
+	return write_gathered(wal, catalog_last(&wal->catalog));
+}
+
+int
+wal_commit(struct wal *wal)
+{
+	if (wal->is_lazy)
+		return flush(wal);
+	return wal_sync(wal) == -1 ? -1 : save_counts(wal);
+}
+
+int
+wal_commit_begin(struct wal *wal)
+{
+	assert(!wal->syncer.is_busy);
+	if (flush(wal) == -1)
+		return -1;
+	if (wal->is_lazy)
+		return 1;
+	if (save_counts(wal) == -1)
+		return -1;
+	if (wal->durable_seq + 1 == wal->next_seq)
+		return 1;
+	if (syncer_begin(&wal->syncer, catalog_last(&wal->catalog)->fd) == -1)
+		return wal_sync(wal) == -1 ? -1 : 1;
+	wal->syncing_seq = wal->next_seq - 1;
+	return 0;
+}
+
+int
+wal_poll_fd(const struct wal *wal)
+{
+	return syncer_poll_fd(&wal->syncer);
 }
 
 int
@@ -482,7 +548,8 @@ wal_mark(struct wal *wal)
 	    .realtime_ns = loop_realtime_ns(),
 	};
 
-	if (wal->is_marked || !wal->is_writable || wal->batch_count > 0)
+	if (wal->is_marked || !wal->is_writable || wal->batch_count > 0 ||
+	    wal->syncer.is_busy)
 		return 0;
 	wal->is_marked = true;
 	if (last->bytes - last->end_offset >= sizeof(raw) &&
@@ -704,6 +771,7 @@ take_over(struct wal *wal, const struct recovered *found)
 void
 wal_abandon(struct wal *wal)
 {
+	syncer_fini(&wal->syncer);
 	if (wal->spare_fd != -1)
 		(void)close(wal->spare_fd);
 	wal->spare_fd = -1;
@@ -727,6 +795,7 @@ wal_open(struct wal *wal, int dir_fd, const struct wal_limits *limits)
 	wal_default_segment(&wal->limits);
 	catalog_init(&wal->catalog, dir_fd);
 	buf_init(&wal->batch, BATCH_MAX_BYTES);
+	syncer_init(&wal->syncer);
 	status = open_files(wal, &found);
 	if (status == WAL_OPEN && take_over(wal, &found) == -1) {
 		log_error("log: %m");
@@ -743,8 +812,10 @@ wal_close(struct wal *wal)
 	struct segment *last = catalog_last(&wal->catalog);
 	int result = 0;
 
+	if (wait_for_sync(wal) == -1)
+		result = -1;
 	/* Before the mark, which would hide that. */
-	if (wal->is_lazy && wal_sync(wal) == -1)
+	if (result == 0 && wal->is_lazy && wal_sync(wal) == -1)
 		result = -1;
 	if (result == -1 || wal_save(wal) == -1 || wal_mark(wal) == -1 ||
 	    cursor_sync(&wal->cursor) == -1)

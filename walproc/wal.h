@@ -23,6 +23,7 @@
 #include "walproc/catalog.h"
 #include "walproc/cursor.h"
 #include "walproc/reader.h"
+#include "walproc/syncer.h"
 
 #include <stdbool.h>
 
@@ -42,6 +43,8 @@ struct wal {
 	bool is_writable;      /* the last segment is ours to append to */
 	uint64_t next_seq;     /* of the next event appended */
 	uint64_t durable_seq;  /* all up to here is durable */
+	struct syncer syncer;  /* makes more so */
+	uint64_t syncing_seq;  /* up to here, when it is done */
 	uint64_t tail_seq;     /* last event found at the start that was not
 				* proven durable and is not settled yet; 0 if
 				* there is none */
@@ -146,6 +149,21 @@ int wal_sync(struct wal *wal);
  * wal_sync.
  */
 int wal_commit(struct wal *wal);
+
+/*
+ * The same without waiting for the sync. wal_commit_begin returns 1 if all is
+ * safe already; 0 if the sync is on its way: until wal_commit_end has returned
+ * 1 none of it may be acked, but more may be appended, which the next commit
+ * makes safe; or -1 as wal_commit. wal_commit_end returns 1 if it has
+ * succeeded, 0 if it is not over, or -1 with errno set. Any other call that
+ * needs a sync waits for this one.
+ */
+int wal_commit_begin(struct wal *wal);
+int wal_commit_end(struct wal *wal);
+
+/* Returns the descriptor that is readable when wal_commit_end is due; -1 where
+ * no sync is on its way. */
+int wal_poll_fd(const struct wal *wal);
 
 /* Returns up to where events may be given to the sink: all that is durable, or
  * written where the log is lazy. */

@@ -80,7 +80,8 @@ settle_state(struct walproc *walproc)
 	case WALPROC_STOPPING:
 		is_flushed = is_flushed && chan_is_flushed(&walproc->down);
 		if (is_late ||
-		    (is_flushed && !walproc->has_read && !walproc->is_behind))
+		    (is_flushed && !walproc->has_read && !walproc->is_behind &&
+			!walproc->is_committing))
 			finish(walproc, EXITCODE_DONE);
 		return;
 	case WALPROC_DONE:
@@ -103,6 +104,7 @@ wait_turn(struct walproc *walproc)
 	loop_begin(loop);
 	chan_watch(&walproc->up, loop, is_open);
 	chan_watch(&walproc->down, loop, true);
+	(void)loop_watch(loop, wal_poll_fd(&walproc->wal), POLLIN);
 	if (walproc->state != WALPROC_RUNNING)
 		loop_until(loop, walproc->deadline_ns);
 	if (walproc->state == WALPROC_STOPPING)

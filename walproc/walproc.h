@@ -1,8 +1,9 @@
 /*
  * The stage between source and sink: takes events in, makes them durable, acks
  * them, gives them to the sink, and ends them when the sink has acked them.
- * One turn takes all that is ready, appends it, syncs once, and acks all of it;
- * meanwhile the next events gather in the kernel's socket or pipe.
+ * One turn takes all that is ready, appends it, and begins one sync for all of
+ * it; the next turns gather more meanwhile, and the one that finds the sync
+ * over acks what it made durable and begins the next.
  */
 #ifndef WALPROC_WALPROC_H
 #define WALPROC_WALPROC_H
@@ -71,6 +72,8 @@ struct walproc {
 
 	uint64_t taken;	      /* events of the input stream that are in the log
 			       * or the dead letters */
+	uint64_t committing;  /* of these: acked when the sync is over */
+	bool is_committing;   /* a sync is on its way */
 	uint64_t taken_acked; /* of these: acked to the source */
 	uint64_t refused;     /* of these: in the dead letters */
 	bool is_skipping;     /* inside a line that is too long */
