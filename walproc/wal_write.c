@@ -1,0 +1,170 @@
+#include "walproc/wal_write.h"
+
+#include "stage/io.h"
+#include "stage/loop.h"
+#include "walproc/quarantine.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+int
+wal_write_random(void *to, size_t bytes)
+{
+	/* Up to 256 bytes come whole and uninterrupted: getrandom(2). */
+	return getrandom(to, bytes, 0) == (ssize_t)bytes ? 0 : -1;
+}
+
+void
+wal_write_drop_spare(struct wal *wal)
+{
+	int saved = errno;
+
+	if (wal->spare_fd != -1)
+		(void)close(wal->spare_fd);
+	wal->spare_fd = -1;
+	(void)unlinkat(wal->catalog.dir_fd, SEGMENT_SPARE, 0);
+	errno = saved;
+}
+
+int
+wal_write_start(struct wal *wal, struct segment *segment, uint64_t first_seq,
+    uint64_t bytes)
+{
+	struct layout_segment header = {
+	    .first_seq = first_seq,
+	    .created_ns = loop_realtime_ns(),
+	};
+
+	if (bytes < wal->limits.segment_bytes)
+		bytes = wal->limits.segment_bytes;
+	memcpy(header.log_id, wal->log_id, LAYOUT_LOG_ID_BYTES);
+	if (wal_write_random(&header.salt, sizeof(header.salt)) == -1)
+		return -1;
+	if (wal->spare_fd != -1 && wal->spare_bytes < bytes)
+		wal_write_drop_spare(wal);
+	if (wal->spare_fd == -1) {
+		wal->spare_fd = segment_make_spare(wal->catalog.dir_fd, bytes);
+		wal->spare_bytes = bytes;
+	}
+	if (wal->spare_fd == -1)
+		return -1;
+	if (segment_start(segment, wal->spare_fd, wal->spare_bytes, &header) ==
+	    -1) {
+		wal_write_drop_spare(wal);
+		return -1;
+	}
+	wal->spare_fd = -1;
+	return 0;
+}
+
+int
+wal_write_batch(struct wal *wal, struct segment *segment)
+{
+	size_t bytes = buf_bytes(&wal->batch);
+	struct layout_batch batch = {
+	    .body_bytes = (uint32_t)(bytes - LAYOUT_BATCH_BYTES),
+	    .count = wal->batch_count,
+	    .first_seq = segment->next_seq,
+	    .durable_seq = wal->durable_seq,
+	    .realtime_ns = loop_realtime_ns(),
+	};
+	uint8_t *raw;
+
+	/* The padding is never queued: after a failure more may be gathered. */
+	raw = buf_reserve(&wal->batch, LAYOUT_ALIGN);
+	memset(raw, 0, LAYOUT_ALIGN);
+	raw = wal->batch.data + wal->batch.start;
+	if (segment_write_batch(segment, raw, &batch) == -1)
+		return -1;
+	buf_drop(&wal->batch, buf_bytes(&wal->batch));
+	wal->batch_count = 0;
+	return 0;
+}
+
+void
+wal_write_gather(struct wal *wal, const struct segment *segment, uint64_t seq,
+    const uint8_t *event, size_t bytes)
+{
+	uint8_t *to;
+
+	if (wal->batch_count == 0) {
+		to = buf_reserve(&wal->batch, LAYOUT_BATCH_BYTES);
+		memset(to, 0, LAYOUT_BATCH_BYTES);
+		buf_commit(&wal->batch, LAYOUT_BATCH_BYTES);
+	}
+	to = buf_reserve(&wal->batch, LAYOUT_RECORD_BYTES + bytes);
+	layout_put_record(to, event, (uint32_t)bytes, segment->salt, seq);
+	memcpy(to + LAYOUT_RECORD_BYTES, event, bytes);
+	buf_commit(&wal->batch, LAYOUT_RECORD_BYTES + bytes);
+	wal->batch_count++;
+}
+
+int
+wal_write_cursor(struct wal *wal)
+{
+	wal->cursor.slot.durable_seq = wal->durable_seq;
+	if (cursor_write(&wal->cursor) == -1)
+		return -1;
+	wal->cursor_saved = wal_acked_seq(wal);
+	return 0;
+}
+
+/* Takes the oldest segment's file out of the directory. */
+static int
+unlink_first(const struct catalog *catalog)
+{
+	uint64_t first_seq = catalog->segments[0].first_seq;
+	char name[SEGMENT_NAME_BYTES];
+
+	if (quarantine_keeps(catalog->dir_fd, first_seq))
+		return quarantine_segment(catalog->dir_fd, first_seq);
+	segment_name(name, first_seq);
+	if (unlinkat(catalog->dir_fd, name, 0) == -1 && errno != ENOENT)
+		return -1;
+	return 0;
+}
+
+int
+wal_write_drop_ended(struct wal *wal)
+{
+	struct catalog *catalog = &wal->catalog;
+
+	while (catalog->count > 1 &&
+	       catalog->segments[0].next_seq - 1 <= wal_acked_seq(wal)) {
+		/* Else a power cut could leave a cursor that points at
+		 * events which are gone. */
+		if (cursor_sync(&wal->cursor) == -1)
+			return -1;
+		if (unlink_first(catalog) == -1)
+			return io_is_full_disk(errno) ? 0 : -1;
+		catalog_drop_first(catalog);
+	}
+	return 0;
+}
+
+int
+wal_write_end_sync(struct wal *wal, int result, uint64_t seq)
+{
+	if (result == -1) {
+		/* Whatever the reason, this file's pages are not to be trusted
+		 * again, so it must not look like a disk that is full for now.
+		 */
+		if (io_is_full_disk(errno))
+			errno = EIO;
+		return -1;
+	}
+	wal->durable_seq = seq;
+	wal->is_marked = false;
+	return 0;
+}
+
+int
+wal_write_wait(struct wal *wal)
+{
+	if (!wal->syncer.is_busy)
+		return 0;
+	return wal_write_end_sync(
+	    wal, syncer_take(&wal->syncer, true), wal->syncing_seq);
+}
