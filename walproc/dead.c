@@ -93,12 +93,18 @@ open_letters(struct dead *dead)
 	    openat(dead->dir_fd, DEAD_NAME, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (dead->fd == -1)
 		return -1;
-	if (fstat(dead->fd, &st) == -1 ||
-	    find_last_line(dead->fd, (uint64_t)st.st_size, &dead->end_bytes) ==
-		-1)
+	if (fstat(dead->fd, &st) == -1)
 		goto fail;
-	if (dead->end_bytes < (uint64_t)st.st_size &&
-	    ftruncate(dead->fd, (off_t)dead->end_bytes) == -1)
+	if (find_last_line(dead->fd, (uint64_t)st.st_size, &dead->end_bytes) ==
+	    -1) {
+		if (!io_is_unreadable(errno))
+			goto fail;
+		/* How its last line ends cannot be known: a new one. */
+		dead->end_bytes = (uint64_t)st.st_size;
+		if (append(dead->fd, &dead->end_bytes, "\n", 1) == -1)
+			goto fail;
+	} else if (dead->end_bytes < (uint64_t)st.st_size &&
+		   ftruncate(dead->fd, (off_t)dead->end_bytes) == -1)
 		goto fail;
 	/* The name is durable before a letter in it is acked. */
 	if (fsync(dead->fd) == -1 || fsync(dead->dir_fd) == -1)
@@ -122,7 +128,7 @@ dead_open(struct dead *dead, int dir_fd)
 	    .part_fd = -1,
 	    .is_synced = true,
 	};
-	return open_letters(dead);
+	return open_letters(dead) == -1 && !io_is_full_disk(errno) ? -1 : 0;
 }
 
 int

@@ -34,7 +34,8 @@ struct dead {
 
 /*
  * Opens the file in the directory, or makes it, and cuts a line that a crash
- * left half written, which was never acked. Returns 0, or -1 with errno set.
+ * left half written, which was never acked. On a full disk that is left to the
+ * first letter. Returns 0, or -1 with errno set.
  */
 int dead_open(struct dead *dead, int dir_fd);
 

@@ -90,17 +90,11 @@ end_last(int dir_fd, struct segment *segment, bool is_looking,
     struct recovered *found)
 {
 	bool is_damaged = found->proven_seq >= segment->next_seq;
+	bool is_readable;
 	uint64_t end;
-	int is_readable;
 
-	if (segment_find_zeros(segment, &end) == -1)
+	if (segment_find_zeros(segment, &end, &is_readable) == -1)
 		return -1;
-	is_readable =
-	    segment_is_readable(segment, segment->end_offset, segment->bytes);
-	if (is_readable == -1)
-		return -1;
-	if (is_readable == 0)
-		end = segment->bytes;
 	if (!is_looking && segment_cut(segment, end) == -1)
 		return -1;
 	if (is_damaged) {
@@ -109,7 +103,7 @@ end_last(int dir_fd, struct segment *segment, bool is_looking,
 		segment->end_offset = end;
 		return 0;
 	}
-	if (is_readable == 0) {
+	if (!is_readable) {
 		log_segment("its end cannot be read: what may stand there is "
 			    "not known",
 		    segment->first_seq);

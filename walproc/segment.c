@@ -341,14 +341,22 @@ segment_guess_next(int dir_fd, uint64_t first_seq)
 }
 
 int
-segment_find_zeros(const struct segment *segment, uint64_t *end)
+segment_find_zeros(
+    const struct segment *segment, uint64_t *end, bool *is_readable)
 {
 	uint8_t piece[8192];
 
+	*is_readable = true;
 	*end = segment->end_offset;
 	for (uint64_t at = *end; at < segment->bytes;) {
-		ssize_t n = segment_read(segment, piece, sizeof(piece), at);
+		ssize_t n =
+		    io_pread_full(segment->fd, piece, sizeof(piece), at);
 
+		if (n == -1 && io_is_unreadable(errno)) {
+			*is_readable = false;
+			*end = segment->bytes;
+			return 0;
+		}
 		if (n == -1)
 			return -1;
 		if (n == 0)

@@ -121,9 +121,14 @@ int segment_find_batch(const struct segment *segment, uint64_t offset,
  */
 uint64_t segment_guess_next(int dir_fd, uint64_t first_seq);
 
-/* Sets *end behind the last byte that is not zero, but not before
- * segment->end_offset. Returns 0, or -1 with errno set. */
-int segment_find_zeros(const struct segment *segment, uint64_t *end);
+/*
+ * Sets *end behind the last byte that is not zero, but not before
+ * segment->end_offset; where sectors behind that cannot be read, of which it
+ * cannot be known, to the end of the file, and *is_readable to false. Returns
+ * 0, or -1 with errno set.
+ */
+int segment_find_zeros(
+    const struct segment *segment, uint64_t *end, bool *is_readable);
 
 /* Cuts the file at `end`. Returns 0, or -1 with errno set. */
 int segment_cut(struct segment *segment, uint64_t end);
