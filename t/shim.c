@@ -3,6 +3,7 @@
  * environment variables:
  *
  *   SHIM_FAIL_SYNC=N   the N-th fdatasync(2) from the start fails with EIO
+ *   SHIM_HOLD_SYNC=PATH  while there is a file PATH no fdatasync(2) returns
  *   SHIM_LOSE_BATCH=N  each N-th batch with events in it is not written, and
  *                      said to be: a log that acks what it has not got
  *   SHIM_FULL=PATH     while there is a file PATH the disk is full: what would
@@ -13,6 +14,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -137,6 +139,7 @@ int
 fdatasync(int fd)
 {
 	static int count;
+	const char *hold = getenv("SHIM_HOLD_SYNC");
 	int (*real)(int);
 	char name[256];
 
@@ -144,6 +147,8 @@ fdatasync(int fd)
 		errno = EIO;
 		return -1;
 	}
+	while (hold != NULL && access(hold, F_OK) == 0)
+		(void)poll(NULL, 0, 1);
 	/* On record once it has returned: only then does it count. */
 	REAL(real, "fdatasync");
 	if (real(fd) == -1)

@@ -8,7 +8,7 @@ import signal
 import pytest
 from support import (DONE, acked_seq, cursor_of, events_of, frame, lines_of,
                      shimmed, stored_events, wait_until)
-from test_walproc import Wal, drain, numbered
+from test_walproc import Wal, assert_silent, drain, numbered
 
 
 def assert_exact(directory, taken):
@@ -218,6 +218,48 @@ def test_never_syncs_only_where_a_segment_ends_and_at_the_end(tmp_path):
         wal.process.signal(signal.SIGTERM)
         assert wal.process.wait() == DONE
     assert cursor_of(tmp_path / "wal")["durable_seq"] == 100
+
+
+def test_the_next_batch_gathers_while_the_last_one_syncs(tmp_path):
+    """A sync that does not return holds acks and delivery, not the intake: far
+    more is taken than sockets hold. All of it goes into few syncs."""
+    hold, trace = tmp_path / "hold", tmp_path / "trace"
+    with Wal(tmp_path, "--max-elements", "100000", "--max-bytes", "100000000",
+             env=shimmed(SHIM_HOLD_SYNC=hold, SHIM_TRACE=trace)) as wal:
+        wal.send({"n": "first"})
+        wal.wait_acked(1)
+        assert wal.event() == {"n": "first"}
+        hold.touch()
+        wal.source.settimeout(30)
+        wal.send(*({"n": n, "x": "y" * 1000} for n in range(5000)))
+        assert_silent(wal.answers)
+        assert_silent(wal.events)
+        before = len(lines_of(trace))
+        hold.unlink()
+        wal.wait_acked(5001)
+        assert wal.event()["n"] == 0
+        calls = [line.decode() for line in lines_of(trace)[before:]]
+        assert 1 <= len(syncs_of_segments(calls)) <= 4
+        wal.process.kill()
+    received = []
+    drain(tmp_path, received)
+    assert received == ["first", *range(5000)]
+
+
+def test_what_is_on_its_way_when_told_to_stop_is_acked(tmp_path):
+    """SIGTERM while a sync is on its way: it is waited for."""
+    hold = tmp_path / "hold"
+    with Wal(tmp_path, env=shimmed(SHIM_HOLD_SYNC=hold)) as wal:
+        wal.send({"n": 0})
+        wal.wait_acked(1)
+        hold.touch()
+        wal.send({"n": 1})
+        wait_until(lambda: 2 in stored_events(tmp_path / "wal"))
+        wal.process.signal(signal.SIGTERM)
+        wal.process.wait_log("stopping")
+        hold.unlink()
+        wal.wait_acked(2)
+        assert wal.process.wait() == DONE
 
 
 @pytest.mark.parametrize("sync", ["interval:50", "never"])
