@@ -98,15 +98,23 @@ wrap = $(WRAP_$(notdir $(1)):%=-Wl,--wrap=%)
 WRAP_check_io = pread pwrite read write
 WRAP_check_log = clock_gettime
 WRAP_check_wal = fdatasync
+WRAP_check_damage = pread
+WRAP_check_model = pwrite fdatasync unlinkat renameat
 
-$(BUILD)/t/check_%: $(BUILD)/t/check_%.o $(ARCHIVES)
+# What tests share; only what one asks for is linked.
+$(BUILD)/t/shared.a: $(addprefix $(BUILD)/t/,damage.o log_dir.o model.o power.o)
+	@rm -f $@
+	$(call say,AR)$(AR) rcs $@ $^
+
+$(BUILD)/t/check_%: $(BUILD)/t/check_%.o $(BUILD)/t/shared.a $(ARCHIVES)
 	$(call say,LD)$(CC) $(CFLAGS) $(SANFLAGS) $(LDFLAGS) $(call wrap,$@) -o $@ $< \
-	    $(ARCHIVES) $(LIB_LDLIBS) $$($(PKG_CONFIG) --libs check)
+	    $(BUILD)/t/shared.a $(ARCHIVES) $(LIB_LDLIBS) $$($(PKG_CONFIG) --libs check)
 
 # Without a fuzzer's engine a target replays the files it is given.
-$(BUILD)/t/fuzz_%: $(BUILD)/t/fuzz_%.o $(BUILD)/t/replay.o $(ARCHIVES)
+$(BUILD)/t/fuzz_%: $(BUILD)/t/fuzz_%.o $(BUILD)/t/replay.o $(BUILD)/t/shared.a \
+    $(ARCHIVES)
 	$(call say,LD)$(CC) $(CFLAGS) $(SANFLAGS) $(LDFLAGS) -o $@ $< $(BUILD)/t/replay.o \
-	    $(ARCHIVES) $(LIB_LDLIBS)
+	    $(BUILD)/t/shared.a $(ARCHIVES) $(LIB_LDLIBS)
 
 $(BUILD)/t/shim.so: t/shim.c
 	@mkdir -p $(@D)
@@ -120,7 +128,8 @@ check-built: check-unit check-programs
 check-unit: $(CHECKS) $(FUZZERS)
 	@set -e; for t in $(CHECKS); do $$t; done
 	@set -e; for f in $(FUZZERS); do \
-	    $$f t/corpus/$$(basename $$f | sed s/fuzz_//)/*; done
+	    $$f t/corpus/$$(basename $$f | sed s/fuzz_//)/* 2>$$f.log || \
+	        { tail $$f.log >&2; exit 1; }; done
 
 # As many at a time as pay: these tests wait more than they work.
 JOBS ?= 4
@@ -168,11 +177,13 @@ fuzz:
 	@set -e; for t in $(wildcard t/fuzz_*.c); do \
 	    n=$$(basename $$t .c); m=$${n#fuzz_}; \
 	    clang $(STD) -g -O1 -fsanitize=fuzzer,address,undefined \
-	        $(LIB_CFLAGS) -o $(BUILD)/fuzz/$$n $$t \
+	        -fno-sanitize-recover=undefined \
+	        $(LIB_CFLAGS) -o $(BUILD)/fuzz/$$n $$t t/log_dir.c \
 	        $(filter-out %/main.c,$(wildcard stage/*.c $(PROGRAMS:%=%/*.c))) \
 	        $(LIB_LDLIBS); \
 	    mkdir -p $(BUILD)/fuzz/corpus/$$m; \
 	    $(BUILD)/fuzz/$$n -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 \
+	        -close_fd_mask=2 -timeout=10 \
 	        $(BUILD)/fuzz/corpus/$$m t/corpus/$$m; \
 	done
 

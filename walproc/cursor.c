@@ -119,15 +119,20 @@ cursor_sync(struct cursor *cursor)
 }
 
 int
+cursor_sync_both(struct cursor *cursor)
+{
+	if (cursor_sync(cursor) == -1 || cursor_write(cursor) == -1)
+		return -1;
+	return cursor_sync(cursor);
+}
+
+int
 cursor_claim(struct cursor *cursor)
 {
 	/* What an earlier process wrote last may not be durable yet. */
-	if (cursor_sync(cursor) == -1)
+	if (cursor_sync(cursor) == -1 || cursor_write(cursor) == -1)
 		return -1;
-	for (int i = 0; i < 2; i++)
-		if (cursor_write(cursor) == -1 || cursor_sync(cursor) == -1)
-			return -1;
-	return 0;
+	return cursor_sync_both(cursor);
 }
 
 void

@@ -48,6 +48,12 @@ int cursor_write(struct cursor *cursor);
 int cursor_sync(struct cursor *cursor);
 
 /*
+ * Makes durable what was written, and in the other slot too: then neither is
+ * older, whichever of them is damaged. Returns as cursor_write or cursor_sync.
+ */
+int cursor_sync_both(struct cursor *cursor);
+
+/*
  * Writes both slots and makes them durable, so that no later write of one has
  * to find room on a disk. Returns 0, or -1 with errno set; after a full disk it
  * can be tried again.

@@ -26,6 +26,13 @@ layout_batch_bytes(const struct layout_batch *batch)
 	return layout_align(LAYOUT_BATCH_BYTES + batch->body_bytes);
 }
 
+/* No log comes further, and sums with such a number do not overflow. */
+static bool
+is_number(uint64_t seq)
+{
+	return seq <= INT64_MAX / 2;
+}
+
 /* Writes magic, version and log id, the first 32 bytes of each file. */
 static void
 put_start(uint8_t *out, const uint8_t magic[8],
@@ -71,6 +78,8 @@ layout_get_segment(
 
 	if (status != LAYOUT_OK)
 		return status;
+	if (!is_number(get_be64(in + 32)))
+		return LAYOUT_BAD;
 	memcpy(header->log_id, in + 16, LAYOUT_LOG_ID_BYTES);
 	header->first_seq = get_be64(in + 32);
 	header->salt = get_be64(in + 40);
@@ -96,11 +105,16 @@ enum layout_status
 layout_guess_batch(
     const uint8_t in[LAYOUT_BATCH_BYTES], struct layout_batch *batch)
 {
+	uint32_t body_bytes = get_be32(in + 4), count = get_be32(in + 8);
+
 	if (memcmp(in, batch_magic, 4) != 0 ||
 	    get_be32(in + 12) > FLAG_GAP_KNOWN)
 		return LAYOUT_BAD;
-	batch->body_bytes = get_be32(in + 4);
-	batch->count = get_be32(in + 8);
+	if (count > body_bytes / LAYOUT_RECORD_BYTES ||
+	    !is_number(get_be64(in + 16)) || !is_number(get_be64(in + 24)))
+		return LAYOUT_BAD;
+	batch->body_bytes = body_bytes;
+	batch->count = count;
 	batch->is_gap_known = get_be32(in + 12) == FLAG_GAP_KNOWN;
 	batch->first_seq = get_be64(in + 16);
 	batch->durable_seq = get_be64(in + 24);
@@ -173,6 +187,8 @@ layout_get_cursor(
 
 	if (status != LAYOUT_OK)
 		return status;
+	if (!is_number(get_be64(in + 40)) || !is_number(get_be64(in + 96)))
+		return LAYOUT_BAD;
 	memcpy(slot->log_id, in + 16, LAYOUT_LOG_ID_BYTES);
 	slot->generation = get_be64(in + 32);
 	slot->acked_seq = get_be64(in + 40);

@@ -97,6 +97,9 @@ static enum reader_status
 give_up(struct reader *reader, const struct segment *segment, uint64_t from,
     uint64_t to, uint64_t seq, struct reader_event *out)
 {
+	/* A header may say anything: what the next segment has is not lost. */
+	if (seq > segment->next_seq)
+		seq = segment->next_seq;
 	if (quarantine(reader, segment, from, to) == -1)
 		return READER_ERROR;
 	*out = (struct reader_event){
@@ -168,10 +171,8 @@ step_batch(struct reader *reader, const struct segment *segment,
 		*status = READER_ERROR;
 		return STEP_OUT;
 	}
-	if (got == 0 ||
-	    layout_get_batch(raw, segment->salt, reader->offset, &batch) !=
-		LAYOUT_OK ||
-	    layout_batch_bytes(&batch) > segment->end_offset - reader->offset)
+	if (got == 0 || layout_get_batch(raw, segment->salt, reader->offset,
+			    &batch) != LAYOUT_OK)
 		return skip_bad_batch(reader, segment, out, status);
 	if (batch.first_seq > reader->next_seq) {
 		*status = give_up(reader, segment, reader->offset,
@@ -180,7 +181,10 @@ step_batch(struct reader *reader, const struct segment *segment,
 		return STEP_OUT;
 	}
 	reader->batch_ns = batch.realtime_ns;
+	/* Where the file was cut, what was left of the batch counts. */
 	reader->batch_end = reader->offset + layout_batch_bytes(&batch);
+	if (reader->batch_end > segment->end_offset)
+		reader->batch_end = segment->end_offset;
 	reader->record_seq = batch.first_seq;
 	reader->records_left = batch.count;
 	if (batch.first_seq + batch.count <= reader->next_seq)

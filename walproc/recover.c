@@ -61,6 +61,8 @@ scan_last(struct segment *segment, uint64_t *proven_seq)
 			    *proven_seq < expected - 1)
 				*proven_seq = expected - 1;
 			offset += layout_batch_bytes(&batch);
+			if (offset > segment->bytes)
+				offset = segment->bytes;
 			segment->end_offset = offset;
 			segment->next_seq = expected;
 			continue;
@@ -114,31 +116,38 @@ end_last(int dir_fd, struct segment *segment, bool is_looking,
 	return 0;
 }
 
+/* Segments behind the last sound one that have lost their headers. */
+struct lost {
+	uint64_t first_seq; /* of the first of them; 0: there is none */
+	uint64_t next_seq;  /* an estimate: one behind the last event */
+};
+
 /* Moves a file without a sound header away, or tells of it. */
 static enum recover_status
-leave_bad(int dir_fd, const struct files_entry *entry, bool is_last,
-    const struct recover_listener *listener, struct recovered *found)
+leave_bad(int dir_fd, uint64_t name_seq,
+    const struct recover_listener *listener, struct lost *lost)
 {
 	static const char what[] = "damaged: no sound header";
+	uint64_t next_seq = segment_guess_next(dir_fd, name_seq);
 
-	/* The numbers of its events are not used again. */
-	if (is_last)
-		found->next_seq = segment_guess_next(dir_fd, entry->name_seq);
+	if (lost->first_seq == 0)
+		lost->first_seq = name_seq;
+	if (next_seq > lost->next_seq)
+		lost->next_seq = next_seq;
 	if (listener != NULL) {
-		listener->tell(listener->context, entry->name_seq, what);
+		listener->tell(listener->context, name_seq, what);
 		return RECOVER_OK;
 	}
-	log_segment(what, entry->name_seq);
-	if (quarantine_segment(dir_fd, entry->name_seq) == 0)
+	log_segment(what, name_seq);
+	if (quarantine_segment(dir_fd, name_seq) == 0)
 		return RECOVER_OK;
 	log_error("cannot move it to quarantine: %m");
 	return RECOVER_ERROR;
 }
 
-/* Adds a segment to the catalog; all from `limit` on is in the next one. */
+/* Adds a segment to the catalog, as an empty one. */
 static void
-add_segment(
-    struct catalog *catalog, const struct files_entry *entry, uint64_t limit)
+add_segment(struct catalog *catalog, const struct files_entry *entry)
 {
 	struct segment segment = {
 	    .fd = -1,
@@ -149,64 +158,92 @@ add_segment(
 	    .bytes = entry->bytes,
 	};
 
-	if (limit != UINT64_MAX) {
-		/* All of it is proven: what follows was made after its sync.
-		 * What it has from `limit` on was written again there. */
-		segment.next_seq = limit;
-		if (segment.bytes > segment.end_offset)
-			segment.end_offset = segment.bytes;
-	}
 	catalog_add(catalog, &segment);
 }
 
-/* Puts the files into the catalog. *last_name is the name of the last one. */
+/* Ends a segment before `limit`. All of it is proven: what follows was made
+ * after its sync. What it has from `limit` on was written again there. */
+static void
+limit_segment(struct segment *segment, uint64_t limit)
+{
+	segment->next_seq = limit;
+	if (segment->bytes > segment->end_offset)
+		segment->end_offset = segment->bytes;
+}
+
+/* Puts the files into the catalog. */
 static enum recover_status
 fill_catalog(struct catalog *catalog, const struct files *files,
-    const struct recover_listener *listener, uint64_t *last_name,
-    struct recovered *found)
+    const struct recover_listener *listener, struct lost *lost)
 {
 	enum recover_status status = RECOVER_OK;
 
 	for (size_t i = 0; i < files->count && status == RECOVER_OK; i++) {
 		const struct files_entry *entry = &files->entries[i];
-		bool is_last = i + 1 == files->count;
+		struct segment *last = catalog_last(catalog);
 
-		if (entry->status == SEGMENT_OK)
-			add_segment(catalog, entry,
-			    is_last ? UINT64_MAX : entry[1].name_seq);
-		else
+		if (entry->status != SEGMENT_OK) {
 			status = leave_bad(
-			    catalog->dir_fd, entry, is_last, listener, found);
-		*last_name = entry->name_seq;
+			    catalog->dir_fd, entry->name_seq, listener, lost);
+			continue;
+		}
+		/* What is lost in between is missing, wherever it began. */
+		*lost = (struct lost){0};
+		if (last != NULL)
+			limit_segment(last, entry->name_seq);
+		add_segment(catalog, entry);
 	}
 	return status;
 }
 
+/*
+ * Says whether a file without a header, behind the last sound segment, had been
+ * one: not if that segment comes to a clean end before it, of which nobody
+ * knows more, for then anything may bear such a name.
+ */
+static bool
+is_believed(const struct lost *lost, const struct segment *last,
+    const struct recovered *found)
+{
+	if (lost->first_seq == 0 || last == NULL)
+		return lost->first_seq != 0;
+	return last->next_seq == lost->first_seq ||
+	       (last->next_seq < lost->first_seq &&
+		   (found->torn_bytes > 0 ||
+		       found->proven_seq >= lost->first_seq - 1));
+}
+
 /* Finds the end of the log in its last segment. */
 static enum recover_status
-find_end(struct catalog *catalog, uint64_t last_name, bool is_looking,
+find_end(struct catalog *catalog, const struct lost *lost, bool is_looking,
     struct recovered *found)
 {
 	struct segment *last = catalog_last(catalog);
 
-	if (last == NULL || last->first_seq != last_name) {
-		/* There is no last segment, or it is lost. */
-		if (found->next_seq <= found->proven_seq)
-			found->next_seq = found->proven_seq + 1;
-		found->proven_seq = found->next_seq - 1;
-		return RECOVER_OK;
-	}
-	if (segment_reopen(last, catalog->dir_fd) == -1 ||
-	    scan_last(last, &found->proven_seq) == -1 ||
-	    end_last(catalog->dir_fd, last, is_looking, found) == -1) {
+	if (last != NULL &&
+	    (segment_reopen(last, catalog->dir_fd) == -1 ||
+		scan_last(last, &found->proven_seq) == -1 ||
+		end_last(catalog->dir_fd, last, is_looking, found) == -1)) {
 		log_segment(strerror(errno), last->first_seq);
 		return RECOVER_ERROR;
+	}
+	if (last != NULL)
+		found->next_seq = last->next_seq;
+	if (is_believed(lost, last, found)) {
+		found->torn_bytes = 0;
+		if (last != NULL && last->next_seq < lost->first_seq)
+			limit_segment(last, lost->first_seq);
+		if (found->next_seq < lost->next_seq)
+			found->next_seq = lost->next_seq;
+		if (found->proven_seq < found->next_seq - 1)
+			found->proven_seq = found->next_seq - 1;
 	}
 	if (found->torn_bytes > 0 && !is_looking)
 		log_warn("a torn tail of %" PRIu64
 			 " bytes is cut behind event %" PRIu64,
 		    found->torn_bytes, last->next_seq - 1);
-	found->next_seq = last->next_seq;
+	if (found->next_seq <= found->proven_seq)
+		found->next_seq = found->proven_seq + 1;
 	return RECOVER_OK;
 }
 
@@ -215,7 +252,7 @@ recover_scan(struct catalog *catalog, const struct layout_cursor *cursor,
     const struct recover_listener *listener, struct recovered *found)
 {
 	enum recover_status status = RECOVER_ERROR;
-	uint64_t last_name = 1;
+	struct lost lost = {0};
 	struct files files;
 
 	*found = (struct recovered){.first_seq = 1, .next_seq = 1};
@@ -230,16 +267,17 @@ recover_scan(struct catalog *catalog, const struct layout_cursor *cursor,
 		goto out;
 	if (files.count > 0)
 		found->first_seq = files.entries[0].name_seq;
-	status = fill_catalog(catalog, &files, listener, &last_name, found);
+	status = fill_catalog(catalog, &files, listener, &lost);
 	if (status != RECOVER_OK)
 		goto out;
 	/* A segment is made when all before it is durable: its name alone
 	 * proves that. */
-	found->proven_seq = last_name - 1;
+	if (catalog->count > 0)
+		found->proven_seq = catalog_last(catalog)->first_seq - 1;
 	if (cursor != NULL && !found->is_foreign &&
 	    cursor->durable_seq > found->proven_seq)
 		found->proven_seq = cursor->durable_seq;
-	status = find_end(catalog, last_name, listener != NULL, found);
+	status = find_end(catalog, &lost, listener != NULL, found);
 	/* Numbers that are ended are not used again, though where acks did not
 	 * wait for the sync the events may be gone. */
 	if (cursor != NULL && !found->is_foreign &&

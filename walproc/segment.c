@@ -33,7 +33,7 @@ segment_is_name(const char *name, uint64_t *first_seq)
 	if (sscanf(name, "%20" SCNu64, &seq) != 1)
 		return false;
 	/* So far no log comes, and sums with it do not overflow. */
-	if (seq == 0 || seq > INT64_MAX)
+	if (seq == 0 || seq > INT64_MAX / 2)
 		return false;
 	segment_name(again, seq);
 	if (strcmp(name, again) != 0)
@@ -258,21 +258,6 @@ segment_is_readable(const struct segment *segment, uint64_t from, uint64_t to)
 	return 1;
 }
 
-/* A sound header whose records would not lie within the file is none. */
-static enum layout_status
-get_batch(const struct segment *segment, const uint8_t *raw, uint64_t offset,
-    struct layout_batch *batch)
-{
-	struct layout_batch found;
-
-	if (layout_get_batch(raw, segment->salt, offset, &found) != LAYOUT_OK)
-		return LAYOUT_BAD;
-	if (layout_batch_bytes(&found) > segment->bytes - offset)
-		return LAYOUT_BAD;
-	*batch = found;
-	return LAYOUT_OK;
-}
-
 int
 segment_read_batch(const struct segment *segment, uint64_t offset,
     struct layout_batch *batch, enum layout_status *status)
@@ -284,7 +269,7 @@ segment_read_batch(const struct segment *segment, uint64_t offset,
 		return -1;
 	*status = LAYOUT_BAD;
 	if ((size_t)n == sizeof(raw))
-		*status = get_batch(segment, raw, offset, batch);
+		*status = layout_get_batch(raw, segment->salt, offset, batch);
 	return 0;
 }
 
@@ -304,8 +289,8 @@ segment_find_batch(const struct segment *segment, uint64_t offset,
 		for (; i + LAYOUT_BATCH_BYTES <= (size_t)n; i += LAYOUT_ALIGN) {
 			struct layout_batch found;
 
-			if (get_batch(segment, piece + i, offset + i, &found) !=
-				LAYOUT_OK ||
+			if (layout_get_batch(piece + i, segment->salt,
+				offset + i, &found) != LAYOUT_OK ||
 			    found.first_seq < min_seq)
 				continue;
 			*at = offset + i;

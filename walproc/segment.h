@@ -100,9 +100,9 @@ int segment_is_readable(
     const struct segment *segment, uint64_t from, uint64_t to);
 
 /*
- * Reads the batch header at `offset`. LAYOUT_OK: sound, and its records lie
- * within the file. LAYOUT_BAD: none is there. Returns 0 with *status set, or
- * -1 with errno set.
+ * Reads the batch header at `offset`. LAYOUT_OK: sound, though where the file
+ * was cut its records may not all be there. LAYOUT_BAD: none is there. Returns
+ * 0 with *status set, or -1 with errno set.
  */
 int segment_read_batch(const struct segment *segment, uint64_t offset,
     struct layout_batch *batch, enum layout_status *status);

@@ -257,6 +257,7 @@ wal_mark(struct wal *wal)
 		return 0;
 	wal->is_marked = true;
 	if (last->bytes - last->end_offset >= sizeof(raw) &&
+	    wal_bytes(wal) + sizeof(raw) <= wal->limits.max_bytes &&
 	    segment_write_batch(last, raw, &mark) == -1 &&
 	    !io_is_full_disk(errno))
 		return -1;
@@ -345,9 +346,8 @@ wal_count_dropped(struct wal *wal)
 int
 wal_save(struct wal *wal)
 {
-	if (wal->cursor_saved == wal_acked_seq(wal))
-		return 0;
-	if (wal_write_cursor(wal) == -1)
+	if (wal->cursor_saved != wal_acked_seq(wal) &&
+	    wal_write_cursor(wal) == -1)
 		return io_is_full_disk(errno) ? 0 : -1;
 	return wal_write_drop_ended(wal);
 }

@@ -103,6 +103,8 @@ find_ended(struct wal *wal)
 			break;
 		offset += layout_batch_bytes(&batch);
 	}
+	if (offset > segment->end_offset)
+		offset = segment->end_offset;
 	wal->ended_offset = segment->log_offset + offset;
 	return 0;
 }
@@ -120,8 +122,11 @@ wal_settle(struct wal *wal)
 	struct segment segment;
 	int saved;
 
-	if (wal->cursor_waits && cursor_claim(&wal->cursor) == -1)
-		return -1;
+	if (wal->cursor_waits) {
+		wal->cursor.slot.durable_seq = wal->durable_seq;
+		if (cursor_claim(&wal->cursor) == -1)
+			return -1;
+	}
 	wal->cursor_waits = false;
 	if (wal->tail_seq == 0)
 		return 0;

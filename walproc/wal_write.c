@@ -130,13 +130,15 @@ int
 wal_write_drop_ended(struct wal *wal)
 {
 	struct catalog *catalog = &wal->catalog;
+	bool is_safe = false;
 
 	while (catalog->count > 1 &&
 	       catalog->segments[0].next_seq - 1 <= wal_acked_seq(wal)) {
-		/* Else a power cut could leave a cursor that points at
-		 * events which are gone. */
-		if (cursor_sync(&wal->cursor) == -1)
-			return -1;
+		/* Else a power cut, or damage to one slot, could leave a cursor
+		 * that points at events which are gone. */
+		if (!is_safe && cursor_sync_both(&wal->cursor) == -1)
+			return io_is_full_disk(errno) ? 0 : -1;
+		is_safe = true;
 		if (unlink_first(catalog) == -1)
 			return io_is_full_disk(errno) ? 0 : -1;
 		catalog_drop_first(catalog);
