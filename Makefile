@@ -120,6 +120,11 @@ $(BUILD)/t/shim.so: t/shim.c
 	@mkdir -p $(@D)
 	$(call say,LD)$(CC) $(STD) $(WARN) -fPIC -shared -o $@ $< -ldl
 
+$(BUILD)/t/shim_fault.so: t/shim_fault.c t/shim_calls.c t/shim_memory.c \
+    t/shim_fault.h
+	@mkdir -p $(@D)
+	$(call say,LD)$(CC) $(STD) $(WARN) -fPIC -shared -o $@ $(filter %.c,$^) -ldl
+
 check: deps
 	@$(MAKE) --no-print-directory check-built
 
@@ -133,7 +138,7 @@ check-unit: $(CHECKS) $(FUZZERS)
 
 # As many at a time as pay: these tests wait more than they work.
 JOBS ?= 4
-check-programs: $(BINS) $(BUILD)/t/shim.so
+check-programs: $(BINS) $(BUILD)/t/shim.so $(BUILD)/t/shim_fault.so
 	WALPIPE_BIN=$(abspath $(BUILD))/bin $(PYTHON) -m pytest -q \
 	    -p no:cacheprovider -n $(JOBS) $(PYTEST_ARGS) t
 

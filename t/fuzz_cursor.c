@@ -153,6 +153,12 @@ check_log(enum cursor_status status, const struct layout_cursor *best)
 	assert(wal_open(&wal, dir.fd, &limits) == WAL_OPEN);
 	seq = wal.next_seq;
 	assert(seq > best->acked_seq && seq > best->durable_seq);
+	if (wal_room(&wal, 1) != WAL_ROOM) {
+		/* The last number is used. */
+		assert(seq == LAYOUT_SEQ_MAX + 1);
+		wal_abandon(&wal);
+		return;
+	}
 	assert(wal_append(&wal, (const uint8_t *)"1", 1) == 0);
 	assert(wal_sync(&wal) == 0);
 	assert(wal_close(&wal) == 0);

@@ -263,6 +263,12 @@ check_log(struct wal *wal)
 	assert(wal->next_seq == last_seq + 1);
 	again = read_all(wal, last_seq, false);
 	assert(memcmp(&first, &again, sizeof(first)) == 0);
+	if (wal_room(wal, 3) != WAL_ROOM) {
+		/* The last number is used. */
+		assert(last_seq == LAYOUT_SEQ_MAX);
+		wal_abandon(wal);
+		return;
+	}
 	assert(wal_append(wal, (const uint8_t *)"[1]", 3) == 0);
 	assert(wal_sync(wal) == 0 && wal_close(wal) == 0);
 

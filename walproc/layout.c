@@ -26,13 +26,6 @@ layout_batch_bytes(const struct layout_batch *batch)
 	return layout_align(LAYOUT_BATCH_BYTES + batch->body_bytes);
 }
 
-/* No log comes further, and sums with such a number do not overflow. */
-static bool
-is_number(uint64_t seq)
-{
-	return seq <= INT64_MAX / 2;
-}
-
 /* Writes magic, version and log id, the first 32 bytes of each file. */
 static void
 put_start(uint8_t *out, const uint8_t magic[8],
@@ -78,7 +71,7 @@ layout_get_segment(
 
 	if (status != LAYOUT_OK)
 		return status;
-	if (!is_number(get_be64(in + 32)))
+	if (get_be64(in + 32) > LAYOUT_SEQ_MAX + 1)
 		return LAYOUT_BAD;
 	memcpy(header->log_id, in + 16, LAYOUT_LOG_ID_BYTES);
 	header->first_seq = get_be64(in + 32);
@@ -106,18 +99,19 @@ layout_guess_batch(
     const uint8_t in[LAYOUT_BATCH_BYTES], struct layout_batch *batch)
 {
 	uint32_t body_bytes = get_be32(in + 4), count = get_be32(in + 8);
+	uint64_t first_seq = get_be64(in + 16), durable_seq = get_be64(in + 24);
 
 	if (memcmp(in, batch_magic, 4) != 0 ||
 	    get_be32(in + 12) > FLAG_GAP_KNOWN)
 		return LAYOUT_BAD;
 	if (count > body_bytes / LAYOUT_RECORD_BYTES ||
-	    !is_number(get_be64(in + 16)) || !is_number(get_be64(in + 24)))
+	    first_seq > LAYOUT_SEQ_MAX + 1 - count || durable_seq >= first_seq)
 		return LAYOUT_BAD;
 	batch->body_bytes = body_bytes;
 	batch->count = count;
 	batch->is_gap_known = get_be32(in + 12) == FLAG_GAP_KNOWN;
-	batch->first_seq = get_be64(in + 16);
-	batch->durable_seq = get_be64(in + 24);
+	batch->first_seq = first_seq;
+	batch->durable_seq = durable_seq;
 	batch->realtime_ns = (int64_t)get_be64(in + 32);
 	return LAYOUT_OK;
 }
@@ -187,7 +181,8 @@ layout_get_cursor(
 
 	if (status != LAYOUT_OK)
 		return status;
-	if (!is_number(get_be64(in + 40)) || !is_number(get_be64(in + 96)))
+	if (get_be64(in + 40) > LAYOUT_SEQ_MAX ||
+	    get_be64(in + 96) > LAYOUT_SEQ_MAX)
 		return LAYOUT_BAD;
 	memcpy(slot->log_id, in + 16, LAYOUT_LOG_ID_BYTES);
 	slot->generation = get_be64(in + 32);

@@ -90,6 +90,10 @@
 #define LAYOUT_CURSOR_BYTES ((size_t)112)
 #define LAYOUT_CURSOR_OFFSET UINT64_C(4096)
 
+/* The last number that an event can have: so far no log comes, and sums with
+ * it do not overflow. What says more is no header. */
+#define LAYOUT_SEQ_MAX ((uint64_t)INT64_MAX / 2)
+
 enum layout_status {
 	LAYOUT_OK,
 	LAYOUT_BAD,   /* not what it should be: zeros, torn or damaged */

@@ -6,6 +6,7 @@
 #include "walproc/place.h"
 #include "walproc/walproc.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <limits.h>
 #include <stdio.h>
@@ -381,7 +382,7 @@ run(struct command *command)
 	if (command->acks != NULL && !command->options.acks_none) {
 		command->options.acks_fd = place_make_fifo(command->acks);
 		if (command->options.acks_fd == -1)
-			exitcode = EXITCODE_FINAL;
+			exitcode = place_exitcode(errno);
 	}
 	if (exitcode == EXITCODE_DONE)
 		exitcode =

@@ -37,12 +37,12 @@ open_dir(const char *path)
 	return -1;
 }
 
-/* Says what to exit with after a failure: what another try may mend, or not. */
-static enum exitcode
-exitcode_of(int error)
+enum exitcode
+place_exitcode(int error)
 {
 	switch (error) {
 	case EACCES:
+	case EEXIST:
 	case EPERM:
 	case ENOENT:
 	case ENOTDIR:
@@ -63,7 +63,7 @@ place_open(struct place *place, const char *path)
 	enum exitcode exitcode = EXITCODE_FINAL;
 
 	if (dir_fd == -1) {
-		exitcode = exitcode_of(errno);
+		exitcode = place_exitcode(errno);
 		log_error("%s: %m", path);
 		return exitcode;
 	}
@@ -76,7 +76,7 @@ place_open(struct place *place, const char *path)
 		    "%s: another walproc has it, pid %d", path, (int)holder);
 		break;
 	case LOCK_ERROR:
-		exitcode = exitcode_of(errno);
+		exitcode = place_exitcode(errno);
 		log_error("%s/" LOCK_NAME ": %m", path);
 		break;
 	}
@@ -95,21 +95,15 @@ int
 place_make_fifo(const char *path)
 {
 	struct stat st;
-	int fd;
+	int fd = -1;
 
 	if (lstat(path, &st) == 0 && !S_ISFIFO(st.st_mode)) {
 		log_error("--acks %s: it is there and no FIFO", path);
+		errno = EEXIST;
 		return -1;
 	}
-	if (unlink(path) == -1 && errno != ENOENT) {
-		log_error("--acks %s: %m", path);
-		return -1;
-	}
-	if (mkfifo(path, 0600) == -1) {
-		log_error("--acks %s: %m", path);
-		return -1;
-	}
-	fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if ((unlink(path) == 0 || errno == ENOENT) && mkfifo(path, 0600) == 0)
+		fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	if (fd == -1)
 		log_error("--acks %s: %m", path);
 	return fd;

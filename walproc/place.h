@@ -21,11 +21,15 @@ enum exitcode place_open(struct place *place, const char *path);
 
 void place_close(struct place *place);
 
+/* Returns what to exit with when a file could not be opened or made, by errno:
+ * EXITCODE_AGAIN where another try may succeed, else EXITCODE_FINAL. */
+enum exitcode place_exitcode(int error);
+
 /*
  * Makes a FIFO anew at `path` and opens it for reading; call it with the place
  * open. An older FIFO there is unlinked first: a sink of an earlier run may
  * still be writing acks into it, which count other events. Returns its
- * descriptor, the caller's to close, or -1; logged.
+ * descriptor, the caller's to close, or -1 with errno set; logged.
  */
 int place_make_fifo(const char *path);
 

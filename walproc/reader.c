@@ -97,9 +97,14 @@ static enum reader_status
 give_up(struct reader *reader, const struct segment *segment, uint64_t from,
     uint64_t to, uint64_t seq, struct reader_event *out)
 {
+	bool is_cut;
+
 	/* A header may say anything: what the next segment has is not lost. */
 	if (seq > segment->next_seq)
 		seq = segment->next_seq;
+	is_cut = seq > reader->last_seq + 1;
+	if (is_cut)
+		seq = reader->last_seq + 1;
 	if (quarantine(reader, segment, from, to) == -1)
 		return READER_ERROR;
 	*out = (struct reader_event){
@@ -113,6 +118,10 @@ give_up(struct reader *reader, const struct segment *segment, uint64_t from,
 	reader->next_seq = seq;
 	reader->offset = to;
 	reader->records_left = 0;
+	/* What comes behind is perhaps just being written: it is looked for
+	 * from the start of the segment when it is asked for. */
+	if (is_cut)
+		reader->segment_seq = 0;
 	return READER_DAMAGE;
 }
 
@@ -342,6 +351,7 @@ reader_skip_to(struct reader *reader, uint64_t seq)
 enum reader_status
 reader_next(struct reader *reader, uint64_t last_seq, struct reader_event *out)
 {
+	reader->last_seq = last_seq;
 	for (;;) {
 		enum reader_status status;
 		struct segment *segment;

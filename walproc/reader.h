@@ -11,6 +11,7 @@
 struct reader {
 	struct catalog *catalog; /* borrowed */
 	uint64_t next_seq;	 /* the event to be given next */
+	uint64_t last_seq;	 /* the last that may be given now */
 	uint64_t segment_seq;	 /* first_seq of the segment it stands in */
 	uint64_t offset;	 /* of the next record, or batch header */
 	uint64_t record_seq;	 /* of the record at offset */

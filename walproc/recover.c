@@ -38,11 +38,12 @@ find_next(const struct segment *segment, uint64_t offset, uint64_t seq,
 	return found == -1 ? -1 : found == 0;
 }
 
-/* Follows the batches of the last segment and sets its end and next_seq. */
+/* Follows the batches of the last segment from its end on, and moves that and
+ * next_seq behind them. */
 static int
 scan_last(struct segment *segment, uint64_t *proven_seq)
 {
-	uint64_t offset = segment->end_offset, expected = segment->first_seq;
+	uint64_t offset = segment->end_offset, expected = segment->next_seq;
 
 	for (;;) {
 		enum layout_status status;
@@ -199,18 +200,43 @@ fill_catalog(struct catalog *catalog, const struct files *files,
 /*
  * Says whether a file without a header, behind the last sound segment, had been
  * one: not if that segment comes to a clean end before it, of which nobody
- * knows more, for then anything may bear such a name.
+ * knows more, for then anything may bear such a name. 1, 0, or -1 with errno
+ * set.
  */
-static bool
-is_believed(const struct lost *lost, const struct segment *last,
-    const struct recovered *found)
+static int
+is_believed(
+    const struct lost *lost, const struct segment *last, uint64_t proven_seq)
 {
-	if (lost->first_seq == 0 || last == NULL)
-		return lost->first_seq != 0;
-	return last->next_seq == lost->first_seq ||
-	       (last->next_seq < lost->first_seq &&
-		   (found->torn_bytes > 0 ||
-		       found->proven_seq >= lost->first_seq - 1));
+	bool is_readable;
+	uint64_t end;
+
+	if (last == NULL || last->next_seq == lost->first_seq)
+		return 1;
+	if (last->next_seq > lost->first_seq)
+		return 0;
+	if (segment_find_zeros(last, &end, &is_readable) == -1)
+		return -1;
+	return end > last->end_offset || proven_seq >= lost->first_seq - 1;
+}
+
+/*
+ * Takes into account what was lost behind the last sound segment: all before
+ * it had been durable. Returns 0, or -1 with errno set.
+ */
+static int
+count_lost(
+    const struct lost *lost, struct segment *last, struct recovered *found)
+{
+	int is_true;
+
+	if (lost->first_seq == 0)
+		return 0;
+	is_true = is_believed(lost, last, found->proven_seq);
+	if (is_true != 1)
+		return is_true;
+	if (lost->next_seq - 1 > found->proven_seq)
+		found->proven_seq = lost->next_seq - 1;
+	return last == NULL ? 0 : scan_last(last, &found->proven_seq);
 }
 
 /* Finds the end of the log in its last segment. */
@@ -220,31 +246,28 @@ find_end(struct catalog *catalog, const struct lost *lost, bool is_looking,
 {
 	struct segment *last = catalog_last(catalog);
 
-	if (last != NULL &&
-	    (segment_reopen(last, catalog->dir_fd) == -1 ||
-		scan_last(last, &found->proven_seq) == -1 ||
-		end_last(catalog->dir_fd, last, is_looking, found) == -1)) {
-		log_segment(strerror(errno), last->first_seq);
-		return RECOVER_ERROR;
-	}
-	if (last != NULL)
+	if (last != NULL && (segment_reopen(last, catalog->dir_fd) == -1 ||
+				scan_last(last, &found->proven_seq) == -1))
+		goto fail;
+	if (count_lost(lost, last, found) == -1)
+		goto fail;
+	if (last != NULL) {
+		if (end_last(catalog->dir_fd, last, is_looking, found) == -1)
+			goto fail;
 		found->next_seq = last->next_seq;
-	if (is_believed(lost, last, found)) {
-		found->torn_bytes = 0;
-		if (last != NULL && last->next_seq < lost->first_seq)
-			limit_segment(last, lost->first_seq);
-		if (found->next_seq < lost->next_seq)
-			found->next_seq = lost->next_seq;
-		if (found->proven_seq < found->next_seq - 1)
-			found->proven_seq = found->next_seq - 1;
 	}
 	if (found->torn_bytes > 0 && !is_looking)
 		log_warn("a torn tail of %" PRIu64
 			 " bytes is cut behind event %" PRIu64,
-		    found->torn_bytes, last->next_seq - 1);
+		    found->torn_bytes, found->next_seq - 1);
 	if (found->next_seq <= found->proven_seq)
 		found->next_seq = found->proven_seq + 1;
 	return RECOVER_OK;
+
+fail:
+	log_segment(
+	    strerror(errno), last == NULL ? lost->first_seq : last->first_seq);
+	return RECOVER_ERROR;
 }
 
 enum recover_status

@@ -32,8 +32,7 @@ segment_is_name(const char *name, uint64_t *first_seq)
 
 	if (sscanf(name, "%20" SCNu64, &seq) != 1)
 		return false;
-	/* So far no log comes, and sums with it do not overflow. */
-	if (seq == 0 || seq > INT64_MAX / 2)
+	if (seq == 0 || seq > LAYOUT_SEQ_MAX + 1)
 		return false;
 	segment_name(again, seq);
 	if (strcmp(name, again) != 0)
@@ -239,6 +238,11 @@ segment_read(
 
 	if (n != -1 || !io_is_unreadable(errno))
 		return n;
+	/* No zeros behind the end of the file. */
+	if (offset >= segment->bytes)
+		return 0;
+	if (segment->bytes - offset < bytes)
+		bytes = (size_t)(segment->bytes - offset);
 	return read_sectors(segment->fd, data, bytes, offset);
 }
 
@@ -310,8 +314,12 @@ segment_guess_next(int dir_fd, uint64_t first_seq)
 	uint64_t next_seq = first_seq, offset = LAYOUT_DATA_OFFSET;
 	uint8_t raw[LAYOUT_BATCH_BYTES];
 
+	struct stat st;
+
 	if (segment_reopen(&segment, dir_fd) == -1)
 		return next_seq;
+	if (fstat(segment.fd, &st) == 0)
+		segment.bytes = (uint64_t)st.st_size;
 	while (
 	    segment_read(&segment, raw, sizeof(raw), offset) == sizeof(raw)) {
 		struct layout_batch batch;

@@ -74,7 +74,8 @@ wal_room(const struct wal *wal, size_t bytes)
 {
 	uint64_t cost = WAL_WRITE_OVERHEAD + bytes;
 
-	if (LAYOUT_DATA_OFFSET + cost > wal->limits.max_bytes)
+	if (LAYOUT_DATA_OFFSET + cost > wal->limits.max_bytes ||
+	    wal->next_seq > LAYOUT_SEQ_MAX)
 		return WAL_NEVER_FITS;
 	if (wal_elements(wal) == 0)
 		return WAL_ROOM;

@@ -127,7 +127,7 @@ wait_turn(struct walproc *walproc)
 	    chan_is_flushed(&walproc->down))
 		loop_until(loop, 0);
 	/* Quiet work is left: look whether it is quiet. */
-	if (!walproc->wal.is_marked)
+	if (!walproc->wal.is_marked && walproc->taken == walproc->taken_acked)
 		loop_until(loop, 0);
 	return loop_wait(loop);
 }
