@@ -20,6 +20,8 @@ CFLAGS ?= -O1 -g -fno-omit-frame-pointer
 CPPFLAGS ?=
 LDFLAGS ?=
 SANFLAGS = -fsanitize=$(SAN) -fno-sanitize-recover=all
+# A walproc takes ten times as long there, and is started for each state.
+export POWER_STATES ?= 200
 else
 BUILD ?= build
 CFLAGS ?= -O2 -g -fPIE -fstack-protector-strong -fstack-clash-protection
@@ -125,6 +127,15 @@ $(BUILD)/t/shim_fault.so: t/shim_fault.c t/shim_calls.c t/shim_memory.c \
 	@mkdir -p $(@D)
 	$(call say,LD)$(CC) $(STD) $(WARN) -fPIC -shared -o $@ $(filter %.c,$^) -ldl
 
+$(BUILD)/t/shim_power.so: t/shim_power.c
+	@mkdir -p $(@D)
+	$(call say,LD)$(CC) $(STD) $(WARN) -fPIC -shared -o $@ $< -ldl
+
+$(BUILD)/t/powerfs: $(BUILD)/t/powerfs.o $(BUILD)/t/powerfs_journal.o \
+    $(BUILD)/libstage.a
+	$(call say,LD)$(CC) $(CFLAGS) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LIB_LDLIBS) \
+	    $$($(PKG_CONFIG) --libs fuse3)
+
 check: deps
 	@$(MAKE) --no-print-directory check-built
 
@@ -138,8 +149,9 @@ check-unit: $(CHECKS) $(FUZZERS)
 
 # As many at a time as pay: these tests wait more than they work.
 JOBS ?= 4
-check-programs: $(BINS) $(BUILD)/t/shim.so $(BUILD)/t/shim_fault.so
-	WALPIPE_BIN=$(abspath $(BUILD))/bin $(PYTHON) -m pytest -q \
+check-programs: $(BINS) $(BUILD)/t/shim.so $(BUILD)/t/shim_fault.so \
+    $(BUILD)/t/shim_power.so $(BUILD)/t/powerfs
+	WALPIPE_BIN=$(abspath $(BUILD))/bin $(PYTHON) -m pytest -q -rs \
 	    -p no:cacheprovider -n $(JOBS) $(PYTEST_ARGS) t
 
 deps:

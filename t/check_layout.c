@@ -35,6 +35,7 @@ static const struct layout_cursor cursor = {
     .refused = 11,
     .dropped_newest = 12,
     .durable_seq = 101,
+    .letters_bytes = 102,
 };
 
 /* What is on users' disks must stay readable: the bytes are frozen here. */

@@ -7,7 +7,8 @@ set -eu
 packages='gcc libc6-dev make pkg-config
 libcjson-dev libcurl4-openssl-dev libssl-dev libxxhash-dev libyaml-dev
 check python3 python3-pytest python3-pytest-xdist python3-websockets
-websocketd ca-certificates jq openssl procps binutils e2fsprogs mount'
+websocketd ca-certificates jq openssl procps binutils libfuse3-dev fuse3
+e2fsprogs mount'
 [ "${1:-}" != lint ] || packages="$packages
 clang clang-format cppcheck mandoc shellcheck"
 

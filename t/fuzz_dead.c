@@ -94,7 +94,7 @@ write_letters(
 {
 	struct dead dead;
 
-	assert(dead_open(&dead, dir.fd) == 0);
+	assert(dead_open(&dead, dir.fd, UINT64_MAX) == 0);
 	assert(dead_write(
 		   &dead, reason, 7, UINT64_MAX - 1, event, event_bytes) == 0);
 	assert(dead_begin(&dead, reason) == 0);

@@ -319,4 +319,4 @@ def test_each_event_is_counted_once_over_kills_and_restarts(tmp_path):
     letters = len(events_of(directory / "dead-letters.ndjson"))
     assert counted <= letters <= counted + 4
     assert counts["dropped"] > 0 and counts["rejected"] > 0
-    assert os.path.getsize(directory / "cursor") == 4096 + 112
+    assert os.path.getsize(directory / "cursor") == 4096 + 120

@@ -82,9 +82,64 @@ find_last_line(int fd, uint64_t bytes, uint64_t *end)
 	return 0;
 }
 
+/*
+ * Sets *end behind the last whole line of those that stand behind `from`, up to
+ * the first that has what no letter has: zeros, where a power cut has left
+ * sectors out. `from` is the start of a line.
+ */
+static int
+find_torn_line(int fd, uint64_t from, uint64_t *end)
+{
+	uint8_t piece[4096];
+
+	*end = from;
+	for (;;) {
+		ssize_t n = io_pread_full(fd, piece, sizeof(piece), from);
+
+		if (n <= 0)
+			return (int)n;
+		for (size_t i = 0; i < (size_t)n; i++) {
+			if (piece[i] == '\n')
+				*end = from + i + 1;
+			else if (piece[i] < 0x20)
+				return 0;
+		}
+		from += (uint64_t)n;
+	}
+}
+
+/* Says whether a line starts at `offset` of the file. */
+static bool
+is_line_start(int fd, uint64_t offset)
+{
+	uint8_t before;
+
+	return offset == 0 || (io_pread_full(fd, &before, 1, offset - 1) == 1 &&
+				  before == '\n');
+}
+
+/* Finds where the letters end in the file that is open, `bytes` long. Returns
+ * 0, or -1 with errno set. */
+static int
+find_end(struct dead *dead, uint64_t bytes, uint64_t durable_bytes)
+{
+	int result;
+
+	if (durable_bytes <= bytes && is_line_start(dead->fd, durable_bytes))
+		result =
+		    find_torn_line(dead->fd, durable_bytes, &dead->end_bytes);
+	else
+		result = find_last_line(dead->fd, bytes, &dead->end_bytes);
+	if (result == 0 || !io_is_unreadable(errno))
+		return result;
+	/* How its last line ends cannot be known: a new one. */
+	dead->end_bytes = bytes;
+	return append(dead->fd, &dead->end_bytes, "\n", 1);
+}
+
 /* Opens the file under its name. 0, or -1 with errno set. */
 static int
-open_letters(struct dead *dead)
+open_letters(struct dead *dead, uint64_t durable_bytes)
 {
 	struct stat st;
 	int saved;
@@ -93,18 +148,11 @@ open_letters(struct dead *dead)
 	    openat(dead->dir_fd, DEAD_NAME, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (dead->fd == -1)
 		return -1;
-	if (fstat(dead->fd, &st) == -1)
+	if (fstat(dead->fd, &st) == -1 ||
+	    find_end(dead, (uint64_t)st.st_size, durable_bytes) == -1)
 		goto fail;
-	if (find_last_line(dead->fd, (uint64_t)st.st_size, &dead->end_bytes) ==
-	    -1) {
-		if (!io_is_unreadable(errno))
-			goto fail;
-		/* How its last line ends cannot be known: a new one. */
-		dead->end_bytes = (uint64_t)st.st_size;
-		if (append(dead->fd, &dead->end_bytes, "\n", 1) == -1)
-			goto fail;
-	} else if (dead->end_bytes < (uint64_t)st.st_size &&
-		   ftruncate(dead->fd, (off_t)dead->end_bytes) == -1)
+	if (dead->end_bytes < (uint64_t)st.st_size &&
+	    ftruncate(dead->fd, (off_t)dead->end_bytes) == -1)
 		goto fail;
 	/* The name is durable before a letter in it is acked. */
 	if (fsync(dead->fd) == -1 || fsync(dead->dir_fd) == -1)
@@ -120,7 +168,7 @@ fail:
 }
 
 int
-dead_open(struct dead *dead, int dir_fd)
+dead_open(struct dead *dead, int dir_fd, uint64_t durable_bytes)
 {
 	*dead = (struct dead){
 	    .dir_fd = dir_fd,
@@ -128,7 +176,10 @@ dead_open(struct dead *dead, int dir_fd)
 	    .part_fd = -1,
 	    .is_synced = true,
 	};
-	return open_letters(dead) == -1 && !io_is_full_disk(errno) ? -1 : 0;
+	return open_letters(dead, durable_bytes) == -1 &&
+		       !io_is_full_disk(errno)
+		   ? -1
+		   : 0;
 }
 
 int
@@ -137,7 +188,7 @@ dead_refresh(struct dead *dead)
 	struct stat named, open;
 
 	if (dead->fd == -1)
-		return open_letters(dead);
+		return open_letters(dead, UINT64_MAX);
 	if (fstat(dead->fd, &open) == -1)
 		return -1;
 	if (fstatat(dead->dir_fd, DEAD_NAME, &named, 0) == -1) {
@@ -154,7 +205,7 @@ dead_refresh(struct dead *dead)
 		return -1;
 	(void)close(dead->fd);
 	dead->fd = -1;
-	return open_letters(dead);
+	return open_letters(dead, UINT64_MAX);
 }
 
 static void

@@ -33,11 +33,12 @@ struct dead {
 #define DEAD_NONE UINT64_MAX
 
 /*
- * Opens the file in the directory, or makes it, and cuts a line that a crash
- * left half written, which was never acked. On a full disk that is left to the
- * first letter. Returns 0, or -1 with errno set.
+ * Opens the file in the directory, or makes it. Of what stands behind the first
+ * `durable_bytes` (UINT64_MAX: not known, so all) lines that a crash left half
+ * written are cut, with all behind them: they were never acked. On a full disk
+ * that is left to the first letter. Returns 0, or -1 with errno set.
  */
-int dead_open(struct dead *dead, int dir_fd);
+int dead_open(struct dead *dead, int dir_fd, uint64_t durable_bytes);
 
 /* Closes the file; a letter in pieces is gone. */
 void dead_close(struct dead *dead);

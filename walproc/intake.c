@@ -358,8 +358,10 @@ take_commit(struct walproc *walproc, int result)
 static int
 sync_dead(struct walproc *walproc)
 {
-	if (dead_sync(&walproc->dead) == 0)
+	if (dead_sync(&walproc->dead) == 0) {
+		wal_note_letters(&walproc->wal, walproc->dead.end_bytes);
 		return 0;
+	}
 	log_error("dead letters: fdatasync: %m");
 	return -1;
 }

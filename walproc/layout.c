@@ -169,7 +169,8 @@ layout_put_cursor(
 	put_be64(out + 80, slot->refused);
 	put_be64(out + 88, slot->dropped_newest);
 	put_be64(out + 96, slot->durable_seq);
-	put_be64(out + 104, XXH3_64bits(out, 104));
+	put_be64(out + 104, slot->letters_bytes);
+	put_be64(out + 112, XXH3_64bits(out, 112));
 }
 
 enum layout_status
@@ -194,5 +195,6 @@ layout_get_cursor(
 	slot->refused = get_be64(in + 80);
 	slot->dropped_newest = get_be64(in + 88);
 	slot->durable_seq = get_be64(in + 96);
+	slot->letters_bytes = get_be64(in + 104);
 	return LAYOUT_OK;
 }

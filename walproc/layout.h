@@ -65,7 +65,8 @@
  *                 sequence number either
  *       96     8  durable_seq: the highest sequence number whose sync had
  *                 returned when this was written
- *      104     8  checksum of 0..103
+ *      104     8  bytes of the dead letters that were durable then
+ *      112     8  checksum of 0..111
  */
 #ifndef WALPROC_LAYOUT_H
 #define WALPROC_LAYOUT_H
@@ -87,7 +88,7 @@
 #define LAYOUT_ALIGN 8
 #define LAYOUT_RECORD_BYTES ((size_t)8)
 
-#define LAYOUT_CURSOR_BYTES ((size_t)112)
+#define LAYOUT_CURSOR_BYTES ((size_t)120)
 #define LAYOUT_CURSOR_OFFSET UINT64_C(4096)
 
 /* The last number that an event can have: so far no log comes, and sums with
@@ -131,6 +132,7 @@ struct layout_cursor {
 	uint64_t refused;	 /* at intake: dead letters */
 	uint64_t dropped_newest; /* at intake by choice, when full */
 	uint64_t durable_seq;	 /* synced when this was written */
+	uint64_t letters_bytes;	 /* dead letters that were durable then */
 };
 
 /* Rounds a length or offset up to where a batch may start. */

@@ -337,6 +337,18 @@ wal_count_refused(struct wal *wal)
 }
 
 void
+wal_note_letters(struct wal *wal, uint64_t bytes)
+{
+	wal->cursor.slot.letters_bytes = bytes;
+}
+
+uint64_t
+wal_letters_bytes(const struct wal *wal)
+{
+	return wal->cursor.slot.letters_bytes;
+}
+
+void
 wal_count_dropped(struct wal *wal)
 {
 	wal->cursor.slot.dropped_newest++;

@@ -197,6 +197,14 @@ void wal_count_refused(struct wal *wal);
 void wal_count_dropped(struct wal *wal);
 
 /*
+ * Notes how many bytes of the dead letters are durable, for the next commit to
+ * save with the counts; returns what was noted last, at most UINT64_MAX, which
+ * says that it is not known.
+ */
+void wal_note_letters(struct wal *wal, uint64_t bytes);
+uint64_t wal_letters_bytes(const struct wal *wal);
+
+/*
  * Saves what wal_end and the counts said, not durably, and unlinks segments
  * that nothing needs any more. A full disk is no error here: the next call
  * tries again. Returns 0, or -1 with errno set.

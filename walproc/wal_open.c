@@ -182,7 +182,10 @@ guess_cursor(struct wal *wal, const struct recovered *found)
 {
 	struct layout_cursor *slot = &wal->cursor.slot;
 
-	*slot = (struct layout_cursor){.acked_seq = found->first_seq - 1};
+	*slot = (struct layout_cursor){
+	    .acked_seq = found->first_seq - 1,
+	    .letters_bytes = found->has_log_id ? UINT64_MAX : 0,
+	};
 	slot->delivered = slot->acked_seq;
 }
 

@@ -300,10 +300,13 @@ open_log(struct walproc *walproc, int dir_fd)
 	case WAL_ERROR:
 		return EXITCODE_AGAIN;
 	}
-	if (dead_open(&walproc->dead, dir_fd) == -1) {
+	if (dead_open(&walproc->dead, dir_fd,
+		wal_letters_bytes(&walproc->wal)) == -1) {
 		log_error("dead-letters.ndjson: %m");
 		goto fail;
 	}
+	/* What was there is durable now. */
+	wal_note_letters(&walproc->wal, walproc->dead.end_bytes);
 	if (wal_rewind(&walproc->wal, &walproc->reader) == -1) {
 		log_error("log: %m");
 		goto fail;
