@@ -57,8 +57,8 @@ objects = $(patsubst %.c,$(BUILD)/%.o,$(filter-out %/main.c,$(wildcard $(1)/*.c)
 CHECKS = $(patsubst t/%.c,$(BUILD)/t/%,$(wildcard t/check_*.c))
 FUZZERS = $(patsubst t/%.c,$(BUILD)/t/%,$(wildcard t/fuzz_*.c))
 
-.PHONY: all check check-unit check-programs check-built clean install deps \
-    demo lint format fuzz help
+.PHONY: all check check-unit check-programs check-built soak clean install \
+    deps demo lint format fuzz help
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -68,6 +68,7 @@ help:
 	@echo 'make            build the four programs into $(BUILD)/bin'
 	@echo 'make demo       install what is missing, build, show it running'
 	@echo 'make check      install what is missing, build, run every test'
+	@echo 'make soak       what make check tries by chance, for half an hour'
 	@echo 'make install    into DESTDIR=$(DESTDIR) PREFIX=$(PREFIX)'
 	@echo 'make deps       install what is missing from Debian packages'
 	@echo 'make lint       style and static checks'
@@ -146,6 +147,21 @@ check-unit: $(CHECKS) $(FUZZERS)
 	@set -e; for f in $(FUZZERS); do \
 	    $$f t/corpus/$$(basename $$f | sed s/fuzz_//)/* 2>$$f.log || \
 	        { tail $$f.log >&2; exit 1; }; done
+
+# The same tests with more of what is tried by chance: about half an hour on two
+# cores. SOAK_SEED makes it another half hour.
+SOAK_SEED ?= 1
+soak: deps
+	@$(MAKE) --no-print-directory all $(BUILD)/t/check_model \
+	    $(BUILD)/t/shim.so $(BUILD)/t/shim_fault.so \
+	    $(BUILD)/t/shim_power.so $(BUILD)/t/powerfs
+	for n in 1 2 3 4 5 6 7 8; do \
+	    MODEL_SEED=$$(($(SOAK_SEED) * 1000 + n)) MODEL_STEPS=20000 \
+	        $(BUILD)/t/check_model || exit 1; done
+	WALPIPE_BIN=$(abspath $(BUILD))/bin POWER_SEEDS=20 POWER_STATES=2000 \
+	    FAULT_ROUNDS=1000 FAULT_SEED=$(SOAK_SEED) $(PYTHON) -m pytest -q \
+	    -rs -p no:cacheprovider -n $(JOBS) $(PYTEST_ARGS) \
+	    t/test_power.py t/test_faults.py t/test_disk.py t/test_backlog.py
 
 # As many at a time as pay: these tests wait more than they work.
 JOBS ?= 4
