@@ -119,7 +119,7 @@ $(BUILD)/t/fuzz_%: $(BUILD)/t/fuzz_%.o $(BUILD)/t/replay.o $(BUILD)/t/shared.a \
 	$(call say,LD)$(CC) $(CFLAGS) $(SANFLAGS) $(LDFLAGS) -o $@ $< $(BUILD)/t/replay.o \
 	    $(BUILD)/t/shared.a $(ARCHIVES) $(LIB_LDLIBS)
 
-$(BUILD)/t/shim.so: t/shim.c
+$(BUILD)/t/%.so: t/%.c
 	@mkdir -p $(@D)
 	$(call say,LD)$(CC) $(STD) $(WARN) -fPIC -shared -o $@ $< -ldl
 
@@ -166,7 +166,8 @@ soak: deps
 # As many at a time as pay: these tests wait more than they work.
 JOBS ?= 4
 check-programs: $(BINS) $(BUILD)/t/shim.so $(BUILD)/t/shim_fault.so \
-    $(BUILD)/t/shim_power.so $(BUILD)/t/powerfs
+    $(BUILD)/t/shim_power.so $(BUILD)/t/powerfs \
+    $(BUILD)/t/shim_tools.so
 	WALPIPE_BIN=$(abspath $(BUILD))/bin $(PYTHON) -m pytest -q -rs \
 	    -p no:cacheprovider -n $(JOBS) $(PYTEST_ARGS) t
 

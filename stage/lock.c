@@ -3,12 +3,18 @@
 #include "stage/io.h"
 #include "stage/number.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #define PID_TEXT_BYTES 24
@@ -66,4 +72,76 @@ lock_take(int dir_fd, const char *name, int *fd, pid_t *holder)
 	}
 	*fd = lock;
 	return LOCK_TAKEN;
+}
+
+/* Looks for a lock on the file in /proc/locks. Returns its holder or 0. */
+static pid_t
+find_in_locks(const struct stat *st)
+{
+	FILE *locks = fopen("/proc/locks", "re");
+	pid_t holder = 0;
+	char line[256];
+
+	if (locks == NULL)
+		return 0;
+	while (holder == 0 && fgets(line, sizeof(line), locks) != NULL) {
+		unsigned int major_id, minor_id;
+		uint64_t inode;
+		int pid;
+
+		if (sscanf(line, "%*u: FLOCK %*s WRITE %d %x:%x:%" SCNu64, &pid,
+			&major_id, &minor_id, &inode) != 4)
+			continue;
+		if (inode == st->st_ino && major_id == major(st->st_dev) &&
+		    minor_id == minor(st->st_dev))
+			holder = pid;
+	}
+	(void)fclose(locks);
+	return holder;
+}
+
+/* Says whether the process `pid` has the file open. */
+static bool
+has_open(pid_t pid, const struct stat *st)
+{
+	char path[64];
+	struct dirent *entry;
+	struct stat found;
+	bool has = false;
+	DIR *dir;
+
+	(void)snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	dir = opendir(path);
+	if (dir == NULL)
+		return kill(pid, 0) == 0 || errno == EPERM;
+	while (!has && (entry = readdir(dir)) != NULL)
+		has = entry->d_name[0] != '.' &&
+		      fstatat(dirfd(dir), entry->d_name, &found, 0) == 0 &&
+		      found.st_dev == st->st_dev && found.st_ino == st->st_ino;
+	(void)closedir(dir);
+	return has;
+}
+
+int
+lock_look(int dir_fd, const char *name, pid_t *holder)
+{
+	int fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC);
+	struct stat st;
+	pid_t told;
+	int saved;
+
+	if (fd == -1)
+		return errno == ENOENT ? 0 : -1;
+	if (fstat(fd, &st) == -1) {
+		saved = errno;
+		(void)close(fd);
+		errno = saved;
+		return -1;
+	}
+	told = read_holder(fd);
+	(void)close(fd);
+	*holder = find_in_locks(&st);
+	if (*holder == 0 && told > 0 && told != getpid() && has_open(told, &st))
+		*holder = told;
+	return *holder == 0 ? 0 : 1;
 }

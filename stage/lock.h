@@ -22,4 +22,15 @@ enum lock_status {
 enum lock_status lock_take(
     int dir_fd, const char *name, int *fd, pid_t *holder);
 
+/*
+ * Says whether a process holds the lock, without touching it: an attempt to
+ * take it could make the start of another fail. Asks /proc/locks, and where
+ * that does not know the file (some file systems have other numbers there)
+ * the descriptors of the process whose pid the file has; where they may not be
+ * listed, that process counts as the holder if it is alive. Returns 1 with
+ * *holder set (0: not known), 0 if nobody holds it or there is no such file, or
+ * -1 with errno set.
+ */
+int lock_look(int dir_fd, const char *name, pid_t *holder);
+
 #endif

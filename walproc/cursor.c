@@ -87,6 +87,42 @@ cursor_open(struct cursor *cursor, int dir_fd, bool *lost)
 	return status;
 }
 
+enum cursor_status
+cursor_look(int dir_fd, struct layout_cursor *slot, enum cursor_slot slots[2])
+{
+	int fd = openat(dir_fd, CURSOR_NAME, O_RDONLY | O_CLOEXEC), saved;
+	enum cursor_status best = CURSOR_NONE, status = CURSOR_NONE;
+	struct layout_cursor found, better = {0};
+
+	slots[0] = slots[1] = CURSOR_SLOT_EMPTY;
+	if (fd == -1)
+		return errno == ENOENT ? CURSOR_NONE : CURSOR_ERROR;
+	for (unsigned int i = 0; i < 2; i++) {
+		bool has_bytes = false;
+
+		status = read_slot(fd, i, &found, &has_bytes);
+		if (status == CURSOR_ERROR || status == CURSOR_NEWER)
+			break;
+		if (status == CURSOR_NONE) {
+			if (has_bytes)
+				slots[i] = CURSOR_SLOT_BAD;
+			continue;
+		}
+		slots[i] = CURSOR_SLOT_SOUND;
+		if (best == CURSOR_NONE || found.generation > better.generation)
+			better = found;
+		best = CURSOR_OK;
+	}
+	saved = errno;
+	(void)close(fd);
+	errno = saved;
+	if (status == CURSOR_ERROR || status == CURSOR_NEWER)
+		return status;
+	if (best == CURSOR_OK)
+		*slot = better;
+	return best;
+}
+
 int
 cursor_write(struct cursor *cursor)
 {

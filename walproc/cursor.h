@@ -36,6 +36,21 @@ enum cursor_status {
  */
 enum cursor_status cursor_open(struct cursor *cursor, int dir_fd, bool *lost);
 
+/* What one of the two slots is. */
+enum cursor_slot {
+	CURSOR_SLOT_SOUND,
+	CURSOR_SLOT_EMPTY, /* never written */
+	CURSOR_SLOT_BAD,   /* damaged, unreadable, or half written */
+};
+
+/*
+ * Reads the cursor of the directory `dir_fd` and changes nothing. CURSOR_OK
+ * sets *slot to the better of the two, CURSOR_NONE leaves it as it was, as any
+ * failure does. `slots` tells of each.
+ */
+enum cursor_status cursor_look(
+    int dir_fd, struct layout_cursor *slot, enum cursor_slot slots[2]);
+
 /*
  * Writes cursor->slot, with the next generation, over the slot in the file that
  * is not the one synced last; not synced. Returns 0, or -1 with errno set and

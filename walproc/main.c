@@ -4,6 +4,7 @@
 #include "stage/number.h"
 #include "stage/options.h"
 #include "walproc/place.h"
+#include "walproc/tools.h"
 #include "walproc/walproc.h"
 
 #include <errno.h>
@@ -422,12 +423,19 @@ main(int argc, char **argv)
 {
 	struct command command;
 	enum exitcode exitcode = EXITCODE_FINAL;
-	bool is_open = io_is_open(STDIN_FILENO) && io_is_open(STDOUT_FILENO);
+	bool has_output = io_is_open(STDOUT_FILENO);
+	bool is_open = io_is_open(STDIN_FILENO) && has_output;
 
 	mem_init();
 	log_init("walproc", LOG_INFO);
 	if (io_claim_stdio() == -1)
 		return EXITCODE_AGAIN;
+	if (argc > 1 && tools_is_word(argv[1])) {
+		if (has_output)
+			return tools_run(argc - 1, argv + 1);
+		log_error("standard output is closed");
+		return EXITCODE_FINAL;
+	}
 	if (parse_command(argc, argv, &command) == 0) {
 		if (command.answer != NULL) {
 			exitcode = options_answer(command.answer);

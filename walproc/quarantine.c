@@ -143,3 +143,84 @@ quarantine_segment(int dir_fd, uint64_t first_seq)
 	errno = saved;
 	return result;
 }
+
+/* Copies the file `name`, for quarantine_link. Returns 0, or -1 with errno set
+ * and nothing left behind. */
+static int
+copy_file(int dir_fd, const char *name, int quarantine, const char *kept)
+{
+	int from = openat(dir_fd, name, O_RDONLY | O_CLOEXEC), to = -1;
+	uint8_t piece[PIECE_BYTES];
+	uint64_t at = 0;
+	ssize_t n;
+	int saved;
+
+	if (from == -1)
+		return -1;
+	to = openat(
+	    quarantine, kept, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	if (to == -1)
+		goto fail;
+	while ((n = io_pread_full(from, piece, sizeof(piece), at)) > 0) {
+		if (io_pwrite_full(to, piece, (size_t)n, at) == -1)
+			goto fail;
+		at += (uint64_t)n;
+	}
+	if (n == -1 || fdatasync(to) == -1)
+		goto fail;
+	(void)close(from);
+	(void)close(to);
+	return 0;
+
+fail:
+	saved = errno;
+	(void)close(from);
+	if (to != -1) {
+		(void)close(to);
+		(void)unlinkat(quarantine, kept, 0);
+	}
+	errno = saved;
+	return -1;
+}
+
+/* Links the file, or copies it. As quarantine_link, but for EEXIST. */
+static int
+link_or_copy(int dir_fd, const char *name, int quarantine, const char *kept)
+{
+	struct stat here, there;
+
+	if (linkat(dir_fd, name, quarantine, kept, 0) == 0)
+		return 0;
+	if (errno == EPERM || errno == EOPNOTSUPP || errno == EMLINK)
+		return copy_file(dir_fd, name, quarantine, kept);
+	if (errno != EEXIST)
+		return -1;
+	if (fstatat(dir_fd, name, &here, 0) == -1 ||
+	    fstatat(quarantine, kept, &there, 0) == -1)
+		return -1;
+	errno = EEXIST;
+	return here.st_dev == there.st_dev && here.st_ino == there.st_ino ? 0
+									  : -1;
+}
+
+int
+quarantine_link(int dir_fd, const char *name, char kept[QUARANTINE_NAME_BYTES])
+{
+	int quarantine = open_quarantine(dir_fd), result = -1, saved;
+
+	if (quarantine == -1)
+		return -1;
+	for (unsigned int i = 1; i != 0; i++) {
+		(void)snprintf(
+		    kept, QUARANTINE_NAME_BYTES, "%s-damaged-%u", name, i);
+		result = link_or_copy(dir_fd, name, quarantine, kept);
+		if (result == 0 || errno != EEXIST)
+			break;
+	}
+	if (result == 0)
+		result = fsync(quarantine);
+	saved = errno;
+	(void)close(quarantine);
+	errno = saved;
+	return result;
+}

@@ -26,4 +26,15 @@ bool quarantine_keeps(int dir_fd, uint64_t first_seq);
 /* Moves the segment file of that name, durably. 0, or -1 with errno set. */
 int quarantine_segment(int dir_fd, uint64_t first_seq);
 
+/*
+ * Keeps the file `name` of the log's directory in the quarantine too, under a
+ * name of its own, durably: what then takes its place in the log takes nothing
+ * away. It is a second link; where the file system has none, a copy, unless
+ * part of the file cannot be read (EIO). Doing it twice is as doing it once.
+ * Returns 0 with the new name in `kept`, or -1 with errno set.
+ */
+#define QUARANTINE_NAME_BYTES 64
+int quarantine_link(
+    int dir_fd, const char *name, char kept[QUARANTINE_NAME_BYTES]);
+
 #endif

@@ -123,10 +123,10 @@ struct lost {
 	uint64_t next_seq;  /* an estimate: one behind the last event */
 };
 
-/* Moves a file without a sound header away, or tells of it. */
-static enum recover_status
-leave_bad(int dir_fd, uint64_t name_seq,
-    const struct recover_listener *listener, struct lost *lost)
+/* Notes a file without a sound header, and tells of it. */
+static void
+note_bad(int dir_fd, uint64_t name_seq, const struct recover_listener *listener,
+    struct lost *lost)
 {
 	static const char what[] = "damaged: no sound header";
 	uint64_t next_seq = segment_guess_next(dir_fd, name_seq);
@@ -135,15 +135,10 @@ leave_bad(int dir_fd, uint64_t name_seq,
 		lost->first_seq = name_seq;
 	if (next_seq > lost->next_seq)
 		lost->next_seq = next_seq;
-	if (listener != NULL) {
+	if (listener != NULL)
 		listener->tell(listener->context, name_seq, what);
-		return RECOVER_OK;
-	}
-	log_segment(what, name_seq);
-	if (quarantine_segment(dir_fd, name_seq) == 0)
-		return RECOVER_OK;
-	log_error("cannot move it to quarantine: %m");
-	return RECOVER_ERROR;
+	else
+		log_segment(what, name_seq);
 }
 
 /* Adds a segment to the catalog, as an empty one. */
@@ -173,19 +168,19 @@ limit_segment(struct segment *segment, uint64_t limit)
 }
 
 /* Puts the files into the catalog. */
-static enum recover_status
+static void
 fill_catalog(struct catalog *catalog, const struct files *files,
-    const struct recover_listener *listener, struct lost *lost)
+    const struct recover_listener *listener, struct lost *lost,
+    struct recovered *found)
 {
-	enum recover_status status = RECOVER_OK;
-
-	for (size_t i = 0; i < files->count && status == RECOVER_OK; i++) {
+	for (size_t i = 0; i < files->count; i++) {
 		const struct files_entry *entry = &files->entries[i];
 		struct segment *last = catalog_last(catalog);
 
 		if (entry->status != SEGMENT_OK) {
-			status = leave_bad(
+			note_bad(
 			    catalog->dir_fd, entry->name_seq, listener, lost);
+			found->has_bad = true;
 			continue;
 		}
 		/* What is lost in between is missing, wherever it began. */
@@ -194,7 +189,6 @@ fill_catalog(struct catalog *catalog, const struct files *files,
 			limit_segment(last, entry->name_seq);
 		add_segment(catalog, entry);
 	}
-	return status;
 }
 
 /*
@@ -290,9 +284,7 @@ recover_scan(struct catalog *catalog, const struct layout_cursor *cursor,
 		goto out;
 	if (files.count > 0)
 		found->first_seq = files.entries[0].name_seq;
-	status = fill_catalog(catalog, &files, listener, &lost);
-	if (status != RECOVER_OK)
-		goto out;
+	fill_catalog(catalog, &files, listener, &lost, found);
 	/* A segment is made when all before it is durable: its name alone
 	 * proves that. */
 	if (catalog->count > 0)
@@ -309,4 +301,21 @@ recover_scan(struct catalog *catalog, const struct layout_cursor *cursor,
 out:
 	files_fini(&files);
 	return status;
+}
+
+int
+recover_clear(int dir_fd)
+{
+	struct files files;
+	int result = files_list(&files, dir_fd);
+
+	for (size_t i = 0; i < files.count && result == 0; i++) {
+		if (files.entries[i].status != SEGMENT_BAD)
+			continue;
+		result = quarantine_segment(dir_fd, files.entries[i].name_seq);
+		if (result == -1)
+			log_error("cannot move a segment to quarantine: %m");
+	}
+	files_fini(&files);
+	return result;
 }

@@ -40,6 +40,7 @@ struct recovered {
 	uint8_t log_id[LAYOUT_LOG_ID_BYTES]; /* of the segments */
 	bool has_log_id;
 	bool is_foreign;     /* the cursor given is of another log */
+	bool has_bad;	     /* there are files for recover_clear */
 	uint64_t first_seq;  /* of the oldest segment, lost or not; or 1 */
 	uint64_t next_seq;   /* one behind the last event in the log */
 	uint64_t proven_seq; /* highest sequence number proven durable */
@@ -55,5 +56,12 @@ struct recovered {
 enum recover_status recover_scan(struct catalog *catalog,
     const struct layout_cursor *cursor, const struct recover_listener *listener,
     struct recovered *found);
+
+/*
+ * Moves the files of the directory neither of whose headers is sound to the
+ * quarantine. To be done when the cursor has proven_seq durably: the next start
+ * no longer sees what was lost. Returns 0, or -1 with errno set and logged.
+ */
+int recover_clear(int dir_fd);
 
 #endif

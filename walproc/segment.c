@@ -193,6 +193,9 @@ segment_reopen(struct segment *segment, int dir_fd)
 		return 0;
 	segment_name(name, segment->first_seq);
 	segment->fd = openat(dir_fd, name, O_RDWR | O_CLOEXEC);
+	/* Who only looks needs no more. */
+	if (segment->fd == -1 && (errno == EROFS || errno == EACCES))
+		segment->fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC);
 	return segment->fd == -1 ? -1 : 0;
 }
 

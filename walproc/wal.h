@@ -52,6 +52,7 @@ struct wal {
 	uint64_t cursor_saved; /* acked_seq in the cursor file */
 	bool counts_wait;      /* what only the cursor counts is not durable */
 	bool cursor_waits;     /* its two slots are not in the file yet */
+	bool has_bad;	       /* headless files are not in quarantine yet */
 	bool is_marked;	       /* the last sync is on record in the file */
 	int spare_fd;	       /* zeros for the next segment, or -1 */
 	uint64_t spare_bytes;  /* its size */
@@ -112,11 +113,12 @@ enum wal_room wal_room(const struct wal *wal, size_t bytes);
 bool wal_is_relieved(const struct wal *wal);
 
 /*
- * Writes the cursor, and the tail that the start found and that is not proven
- * durable to a new segment; what of that tail is not sound is dropped. Nothing
- * may be appended before that is done; wal_open does it, but for a full disk.
- * Returns 0 (also if there is nothing to do), or -1 with errno set and all as
- * it was.
+ * Writes the cursor, moves files without a header to the quarantine, and writes
+ * the tail that the start found and that is not proven durable to a new
+ * segment; what of that tail is not sound is dropped. In this order no crash
+ * makes the next start know less. Nothing may be appended before that is done;
+ * wal_open does it, but for a full disk. Returns 0 (also if there is nothing to
+ * do), or -1 with errno set and all as it was.
  */
 int wal_settle(struct wal *wal);
 

@@ -128,6 +128,9 @@ wal_settle(struct wal *wal)
 			return -1;
 	}
 	wal->cursor_waits = false;
+	if (wal->has_bad && recover_clear(wal->catalog.dir_fd) == -1)
+		return -1;
+	wal->has_bad = false;
 	if (wal->tail_seq == 0)
 		return 0;
 	if (wal_write_start(wal, &segment, wal->durable_seq + 1,
@@ -165,7 +168,7 @@ fail:
 bool
 wal_is_settled(const struct wal *wal)
 {
-	return wal->tail_seq == 0 && !wal->cursor_waits;
+	return wal->tail_seq == 0 && !wal->cursor_waits && !wal->has_bad;
 }
 
 int
@@ -242,6 +245,7 @@ take_over(struct wal *wal, const struct recovered *found)
 		wal->tail_seq = wal->next_seq - 1;
 	wal->cursor_saved = wal_acked_seq(wal);
 	wal->cursor_waits = true;
+	wal->has_bad = found->has_bad;
 	if (unlinkat(wal->catalog.dir_fd, SEGMENT_SPARE, 0) == -1 &&
 	    errno != ENOENT)
 		return -1;

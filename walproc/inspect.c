@@ -1,0 +1,464 @@
+#include "walproc/inspect.h"
+
+#include "stage/json.h"
+#include "stage/log.h"
+#include "stage/loop.h"
+#include "walproc/look.h"
+#include "walproc/print.h"
+#include "walproc/walk.h"
+
+#include <cjson/cJSON.h>
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define LOG_ID_TEXT_BYTES (2 * LAYOUT_LOG_ID_BYTES + 1)
+
+/* What is told beside what the look found itself. */
+struct report {
+	const struct look *look;
+	char log_id[LOG_ID_TEXT_BYTES];
+	uint64_t stored_bytes;	     /* of the events not ended: wal_bytes */
+	uint64_t disk_bytes;	     /* segment files and spare */
+	int64_t oldest_ms;	     /* age of the oldest not ended; -1: none */
+	uint64_t unproven;	     /* events */
+	uint64_t dead_letters_bytes; /* size of the file */
+	uint64_t quarantine_files;
+	uint64_t quarantine_bytes;
+	/* The counters, which add up. */
+	uint64_t taken;
+	uint64_t stored;
+	uint64_t dropped;
+	uint64_t dead_lettered;
+	bool adds_up;
+};
+
+static uint64_t
+file_bytes(int dir_fd, const char *name)
+{
+	struct stat st;
+
+	if (fstatat(dir_fd, name, &st, AT_SYMLINK_NOFOLLOW) == -1 ||
+	    !S_ISREG(st.st_mode))
+		return 0;
+	return (uint64_t)st.st_size;
+}
+
+/* Sums up the quarantine. What cannot be listed counts as nothing. */
+static void
+count_quarantine(struct report *report)
+{
+	int fd = openat(report->look->catalog.dir_fd, "quarantine",
+	    O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd == -1 ? NULL : fdopendir(fd);
+	struct dirent *entry;
+
+	if (dir == NULL) {
+		if (fd != -1)
+			(void)close(fd);
+		return;
+	}
+	while ((entry = readdir(dir)) != NULL) {
+		if (entry->d_name[0] == '.')
+			continue;
+		report->quarantine_files++;
+		report->quarantine_bytes += file_bytes(fd, entry->d_name);
+	}
+	(void)closedir(dir);
+}
+
+/*
+ * Finds what the events that are not ended take, as wal_bytes counts after a
+ * start: from the first batch that has one of them. Returns 0, or -1 with errno
+ * set.
+ */
+static int
+find_stored_bytes(struct report *report)
+{
+	const struct look *look = report->look;
+	const struct segment *last = catalog_last(&look->catalog);
+	uint64_t seq = look->slot.acked_seq + 1, offset = LAYOUT_DATA_OFFSET;
+	const struct segment *found = catalog_find(&look->catalog, seq);
+	struct segment segment;
+
+	report->stored_bytes = 0;
+	if (look_elements(look) == 0 || found == NULL)
+		return 0;
+	segment = *found;
+	segment.fd = -1;
+	if (segment_reopen(&segment, look->catalog.dir_fd) == -1)
+		return -1;
+	for (;;) {
+		struct layout_batch batch;
+		enum layout_status status;
+
+		if (segment_read_batch(&segment, offset, &batch, &status) ==
+		    -1) {
+			segment_close(&segment);
+			return -1;
+		}
+		if (status != LAYOUT_OK || batch.first_seq + batch.count > seq)
+			break;
+		offset += layout_batch_bytes(&batch);
+	}
+	segment_close(&segment);
+	report->stored_bytes =
+	    last->log_offset + last->end_offset - segment.log_offset - offset;
+	return 0;
+}
+
+/* Finds the age of the oldest event that is not ended. 0, or -1; logged. */
+static int
+find_oldest(struct report *report, struct look *look)
+{
+	struct reader_event event;
+	enum walk_status status;
+	struct walk walk;
+
+	report->oldest_ms = -1;
+	walk_init(&walk, look, look->slot.acked_seq + 1, look_last_seq(look));
+	while ((status = walk_next(&walk, &event)) == WALK_DAMAGE)
+		;
+	if (status == WALK_EVENT) {
+		report->oldest_ms =
+		    (loop_realtime_ns() - event.realtime_ns) / LOOP_NS_PER_MS;
+		/* The clock was set back meanwhile. */
+		if (report->oldest_ms < 0)
+			report->oldest_ms = 0;
+	}
+	walk_fini(&walk);
+	return status == WALK_ERROR ? -1 : 0;
+}
+
+static void
+count_all(struct report *report)
+{
+	const struct look *look = report->look;
+	const struct layout_cursor *slot = &look->slot;
+	uint64_t last_seq = look_last_seq(look);
+
+	for (size_t i = 0; i < LAYOUT_LOG_ID_BYTES; i++)
+		(void)snprintf(
+		    report->log_id + 2 * i, 3, "%02x", look->found.log_id[i]);
+	report->disk_bytes = catalog_bytes(&look->catalog) +
+			     file_bytes(look->catalog.dir_fd, SEGMENT_SPARE);
+	for (size_t i = 0; i < look->fault_count; i++) {
+		char name[SEGMENT_NAME_BYTES];
+
+		segment_name(name, look->faults[i].name_seq);
+		report->disk_bytes += file_bytes(look->catalog.dir_fd, name);
+	}
+	if (last_seq > look->found.proven_seq)
+		report->unproven = last_seq - look->found.proven_seq;
+	report->dead_letters_bytes =
+	    file_bytes(look->catalog.dir_fd, "dead-letters.ndjson");
+	count_quarantine(report);
+	report->taken = last_seq + slot->refused + slot->dropped_newest;
+	report->stored = look_elements(look);
+	report->dropped = slot->dropped + slot->dropped_newest;
+	report->dead_lettered = slot->rejected + slot->refused;
+	report->adds_up = report->taken ==
+			  slot->delivered + report->stored + report->dropped +
+			      report->dead_lettered + slot->quarantined;
+}
+
+/* Adds a number exactly: the library's own are doubles. */
+static void
+add_number(cJSON *json, const char *name, uint64_t value)
+{
+	char text[24];
+
+	(void)snprintf(text, sizeof(text), "%" PRIu64, value);
+	(void)cJSON_AddRawToObject(json, name, text);
+}
+
+/* Adds a number, or null where it is -1. */
+static void
+add_maybe(cJSON *json, const char *name, int64_t value)
+{
+	if (value < 0)
+		(void)cJSON_AddNullToObject(json, name);
+	else
+		add_number(json, name, (uint64_t)value);
+}
+
+/* Adds a text, escaped where it is not UTF-8. */
+static void
+add_text(cJSON *json, const char *name, const char *text)
+{
+	char printable[4096];
+
+	if (!json_is_utf8(text, strlen(text)))
+		text = log_printable(
+		    printable, sizeof(printable), text, strlen(text));
+	(void)cJSON_AddStringToObject(json, name, text);
+}
+
+/* Reads when a segment was made. An unlinked one gives an empty text. */
+static void
+put_created(
+    const struct look *look, uint64_t name_seq, char text[LOG_TIME_BYTES])
+{
+	struct look_header header;
+
+	text[0] = '\0';
+	if (look_header(look, name_seq, &header) == 0 &&
+	    (header.is_sound[0] || header.is_sound[1]))
+		log_time(text, header.header.created_ns);
+}
+
+static void
+add_segments(cJSON *json, const struct look *look)
+{
+	cJSON *list = cJSON_AddArrayToObject(json, "segment_list");
+	cJSON *faults = cJSON_AddArrayToObject(json, "faults");
+	char name[SEGMENT_NAME_BYTES], created[LOG_TIME_BYTES];
+
+	for (size_t i = 0; i < look->catalog.count; i++) {
+		const struct segment *segment = &look->catalog.segments[i];
+		cJSON *item = cJSON_CreateObject();
+
+		segment_name(name, segment->first_seq);
+		put_created(look, segment->first_seq, created);
+		(void)cJSON_AddStringToObject(item, "name", name);
+		add_number(item, "first_seq", segment->first_seq);
+		add_number(item, "last_seq", segment->next_seq - 1);
+		add_number(item, "bytes", segment->bytes);
+		(void)cJSON_AddStringToObject(item, "created", created);
+		(void)cJSON_AddItemToArray(list, item);
+	}
+	for (size_t i = 0; i < look->fault_count; i++) {
+		cJSON *item = cJSON_CreateObject();
+
+		segment_name(name, look->faults[i].name_seq);
+		(void)cJSON_AddStringToObject(item, "name", name);
+		(void)cJSON_AddStringToObject(
+		    item, "what", look->faults[i].what);
+		(void)cJSON_AddItemToArray(faults, item);
+	}
+}
+
+static const char *const cursor_states[] = {
+    [LOOK_CURSOR_SOUND] = "sound",
+    [LOOK_CURSOR_NEW] = "new",
+    [LOOK_CURSOR_LOST] = "lost",
+    [LOOK_CURSOR_FOREIGN] = "of another log",
+};
+
+static void
+add_cursor(cJSON *json, const struct look *look)
+{
+	cJSON *cursor = cJSON_AddObjectToObject(json, "cursor");
+	uint64_t sound = 0;
+
+	for (int i = 0; i < 2; i++)
+		sound += look->slots[i] == CURSOR_SLOT_SOUND ? 1 : 0;
+	(void)cJSON_AddStringToObject(
+	    cursor, "state", cursor_states[look->cursor]);
+	add_number(cursor, "acked_seq", look->slot.acked_seq);
+	add_number(cursor, "durable_seq", look->slot.durable_seq);
+	add_number(cursor, "generation", look->slot.generation);
+	add_number(cursor, "sound_slots", sound);
+}
+
+static void
+add_counters(cJSON *json, const struct report *report)
+{
+	const struct layout_cursor *slot = &report->look->slot;
+	cJSON *counters = cJSON_AddObjectToObject(json, "counters");
+
+	add_number(counters, "taken", report->taken);
+	add_number(counters, "delivered", slot->delivered);
+	add_number(counters, "stored", report->stored);
+	add_number(counters, "dropped", report->dropped);
+	add_number(counters, "dead_lettered", report->dead_lettered);
+	add_number(counters, "quarantined", slot->quarantined);
+	/* What dropped and dead_lettered are made of. */
+	add_number(counters, "refused", slot->refused);
+	add_number(counters, "rejected", slot->rejected);
+	add_number(counters, "dropped_newest", slot->dropped_newest);
+	add_number(counters, "dropped_oldest", slot->dropped);
+	(void)cJSON_AddBoolToObject(counters, "adds_up", report->adds_up);
+}
+
+static void
+print_json(const char *path, const struct report *report)
+{
+	const struct look *look = report->look;
+	cJSON *json = cJSON_CreateObject();
+	char *text;
+
+	add_text(json, "directory", path);
+	(void)cJSON_AddStringToObject(json, "log_id", report->log_id);
+	add_number(json, "format", LAYOUT_MAJOR);
+	(void)cJSON_AddBoolToObject(json, "is_running", look->is_running);
+	add_maybe(json, "running", look->is_running ? look->holder : -1);
+	add_number(json, "segments", look->catalog.count);
+	add_number(json, "first_seq",
+	    look->catalog.count > 0 ? look->catalog.segments[0].first_seq
+				    : look->found.next_seq);
+	add_number(json, "last_seq", look_last_seq(look));
+	add_number(json, "elements", report->stored);
+	add_number(json, "bytes", report->stored_bytes);
+	add_number(json, "disk_bytes", report->disk_bytes);
+	add_maybe(json, "oldest_age_ms", report->oldest_ms);
+	add_number(json, "unproven", report->unproven);
+	add_number(
+	    json, "torn_bytes", look->is_running ? 0 : look->found.torn_bytes);
+	add_cursor(json, look);
+	add_counters(json, report);
+	add_number(json, "dead_letters_bytes", report->dead_letters_bytes);
+	add_number(json, "quarantine_files", report->quarantine_files);
+	add_number(json, "quarantine_bytes", report->quarantine_bytes);
+	add_segments(json, look);
+	text = cJSON_PrintUnformatted(json);
+	(void)puts(text);
+	cJSON_free(text);
+	cJSON_Delete(json);
+}
+
+static void
+print_segments(const struct look *look)
+{
+	char name[SEGMENT_NAME_BYTES], created[LOG_TIME_BYTES];
+
+	for (size_t i = 0; i < look->catalog.count; i++) {
+		const struct segment *segment = &look->catalog.segments[i];
+
+		segment_name(name, segment->first_seq);
+		put_created(look, segment->first_seq, created);
+		(void)printf("segment        %s  %" PRIu64 " to %" PRIu64
+			     ", %" PRIu64 " bytes, %s\n",
+		    name, segment->first_seq, segment->next_seq - 1,
+		    segment->bytes, created);
+	}
+}
+
+/* Says what is wrong, where it shows without reading all. */
+static void
+print_faults(const struct report *report)
+{
+	const struct look *look = report->look;
+
+	if (look->fault_count > 0)
+		(void)printf(
+		    "damage         %zu files are not where or what they "
+		    "should be: see walproc verify\n",
+		    look->fault_count);
+	if (look->found.torn_bytes > 0 && !look->is_running)
+		(void)printf("torn           %" PRIu64
+			     " bytes behind the last event\n",
+		    look->found.torn_bytes);
+	if (!report->adds_up)
+		(void)printf("damage         the counters do not add up\n");
+}
+
+static void
+print_events(const struct report *report)
+{
+	const struct look *look = report->look;
+	uint64_t first_seq = look->catalog.count > 0
+				 ? look->catalog.segments[0].first_seq
+				 : look->found.next_seq;
+
+	if (first_seq > look_last_seq(look))
+		(void)printf("in the files   no event; the next is %" PRIu64
+			     "\n",
+		    look->found.next_seq);
+	else
+		(void)printf("in the files   %" PRIu64 " to %" PRIu64
+			     ", ended up to %" PRIu64 "\n",
+		    first_seq, look_last_seq(look), look->slot.acked_seq);
+	(void)printf("to be given    %" PRIu64 " events, %" PRIu64 " bytes",
+	    report->stored, report->stored_bytes);
+	if (report->oldest_ms >= 0)
+		(void)printf(", the oldest %" PRId64 ".%03d s old",
+		    report->oldest_ms / 1000, (int)(report->oldest_ms % 1000));
+	(void)printf("\n");
+	if (report->unproven > 0)
+		(void)printf("unproven       %" PRIu64
+			     " events at the end, not on record as durable\n",
+		    report->unproven);
+}
+
+static void
+print_text(const char *path, const struct report *report)
+{
+	const struct look *look = report->look;
+	const struct layout_cursor *slot = &look->slot;
+	char printable[4096];
+
+	(void)printf("directory      %s\n",
+	    log_printable(printable, sizeof(printable), path, strlen(path)));
+	(void)printf(
+	    "log            %s, format %d\n", report->log_id, LAYOUT_MAJOR);
+	if (look->is_running)
+		(void)printf(
+		    "walproc        runs, pid %d\n", (int)look->holder);
+	else
+		(void)printf("walproc        none runs on it\n");
+	(void)printf("segments       %zu, %" PRIu64
+		     " bytes on disk with the spare\n",
+	    look->catalog.count, report->disk_bytes);
+	print_events(report);
+	(void)printf("cursor         %s, generation %" PRIu64
+		     ", durable up to %" PRIu64 "\n",
+	    cursor_states[look->cursor], slot->generation, slot->durable_seq);
+	(void)printf("taken in       %" PRIu64 ", which are:\n", report->taken);
+	(void)printf("  delivered    %" PRIu64 "\n", slot->delivered);
+	(void)printf("  stored       %" PRIu64 "\n", report->stored);
+	(void)printf("  dropped      %" PRIu64 " (oldest %" PRIu64
+		     ", newest %" PRIu64 ")\n",
+	    report->dropped, slot->dropped, slot->dropped_newest);
+	(void)printf("  dead letters %" PRIu64 " (refused %" PRIu64
+		     ", rejected %" PRIu64 ")\n",
+	    report->dead_lettered, slot->refused, slot->rejected);
+	(void)printf("  quarantined  %" PRIu64 "\n", slot->quarantined);
+	(void)printf(
+	    "dead letters   %" PRIu64 " bytes\n", report->dead_letters_bytes);
+	(void)printf("quarantine     %" PRIu64 " files, %" PRIu64 " bytes\n",
+	    report->quarantine_files, report->quarantine_bytes);
+	print_faults(report);
+}
+
+enum exitcode
+inspect_log(const char *path, const struct inspect_options *options)
+{
+	struct report report = {.oldest_ms = -1};
+	enum exitcode exitcode;
+	struct look look;
+
+	exitcode = look_exitcode(look_open(&look, path));
+	if (exitcode != EXITCODE_DONE)
+		return exitcode;
+	report.look = &look;
+	/* First: it may take a new look, which all the rest is then of. */
+	if (find_oldest(&report, &look) == -1)
+		goto fail;
+	while (find_stored_bytes(&report) == -1) {
+		if (errno != ENOENT || look_again(&look) != LOOK_OK) {
+			log_error("log: read: %m");
+			goto fail;
+		}
+	}
+	count_all(&report);
+	if (options->is_json)
+		print_json(path, &report);
+	else
+		print_text(path, &report);
+	if (!options->is_json && options->with_segments)
+		print_segments(&look);
+	look_close(&look);
+	return print_flush();
+
+fail:
+	look_close(&look);
+	return EXITCODE_AGAIN;
+}
