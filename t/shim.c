@@ -3,13 +3,13 @@
  * environment variables:
  *
  *   SHIM_FAIL_SYNC=N   the N-th fdatasync(2) from the start fails with EIO
- *   SHIM_HOLD_SYNC=PATH  while there is a file PATH no fdatasync(2) returns
- *   SHIM_LOSE_BATCH=N  each N-th batch with events in it is not written, and
- *                      said to be: a log that acks what it has not got
- *   SHIM_FULL=PATH     while there is a file PATH the disk is full: what would
- *                      grow a file fails with ENOSPC, half written
- *   SHIM_TRACE=PATH    appends a line for each call that durability hangs on:
- *                      its name and the file's, or what is sent
+ *   SHIM_HOLD_SYNC=PATH  while there is a file PATH no fdatasync(2) returns,
+ * but for one each time that there is a file PATH.pass SHIM_LOSE_BATCH=N  each
+ * N-th batch with events in it is not written, and said to be: a log that acks
+ * what it has not got SHIM_FULL=PATH     while there is a file PATH the disk is
+ * full: what would grow a file fails with ENOSPC, half written SHIM_TRACE=PATH
+ * appends a line for each call that durability hangs on: its name and the
+ * file's, or what is sent
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -135,6 +135,17 @@ pwrite64(int fd, const void *data, size_t bytes, off_t offset)
 	return any_pwrite("pwrite64", fd, data, bytes, offset);
 }
 
+/* Waits until there is no file `hold`, or one to let this call pass. */
+static void
+wait_for(const char *hold)
+{
+	char pass[512];
+
+	(void)snprintf(pass, sizeof(pass), "%s.pass", hold);
+	while (access(hold, F_OK) == 0 && unlink(pass) == -1)
+		(void)poll(NULL, 0, 1);
+}
+
 int
 fdatasync(int fd)
 {
@@ -147,8 +158,8 @@ fdatasync(int fd)
 		errno = EIO;
 		return -1;
 	}
-	while (hold != NULL && access(hold, F_OK) == 0)
-		(void)poll(NULL, 0, 1);
+	if (hold != NULL)
+		wait_for(hold);
 	/* On record once it has returned: only then does it count. */
 	REAL(real, "fdatasync");
 	if (real(fd) == -1)

@@ -28,13 +28,13 @@ def program(name):
 
 
 COUNTS = ["acked_seq", "delivered", "rejected", "dropped", "quarantined",
-          "refused", "dropped_newest", "durable_seq"]
+          "refused", "dropped_newest", "durable_seq", "letters_bytes"]
 
 
 def cursor_of(directory):
     """What the cursor file of a log says, as walseg(5) describes it."""
     data = (Path(directory) / "cursor").read_bytes()
-    slots = [struct.unpack_from(">9Q", data, at + 32) for at in (0, 4096)]
+    slots = [struct.unpack_from(">10Q", data, at + 32) for at in (0, 4096)]
     return dict(zip(COUNTS, max(slots)[1:]))
 
 

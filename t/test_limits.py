@@ -176,6 +176,23 @@ def test_events_that_are_not_too_old_stay(tmp_path):
     assert cursor_of(tmp_path / "wal")["delivered"] == 6
 
 
+def test_how_much_of_the_letters_is_durable_is_on_record(tmp_path):
+    letters = tmp_path / "wal" / "dead-letters.ndjson"
+    with Wal(tmp_path) as wal:
+        for n in range(3):
+            wal.send(b"bad")
+            wal.wait_acked(n + 1)
+            assert cursor_of(tmp_path / "wal")["letters_bytes"] == \
+                letters.stat().st_size > 0
+
+
+def ticks_of(pid):
+    """How long a process has run on a processor, in 1/100 s."""
+    with open(f"/proc/{pid}/stat") as stat:
+        fields = stat.read().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
 def syncs_of_segments(calls):
     return [i for i, call in enumerate(calls)
             if call.startswith("fdatasync 0")]
@@ -235,6 +252,13 @@ def test_the_next_batch_gathers_while_the_last_one_syncs(tmp_path):
         assert_silent(wal.answers)
         assert_silent(wal.events)
         before = len(lines_of(trace))
+        # One sync returns; what came meanwhile is in the next.
+        (tmp_path / "hold.pass").touch()
+        wal.acked = wal.answer()["ack"]
+        assert 1 < wal.acked < 5001
+        ticks = ticks_of(wal.process.pid)
+        assert_silent(wal.answers)
+        assert ticks_of(wal.process.pid) - ticks < 10, "it does not wait"
         hold.unlink()
         wal.wait_acked(5001)
         assert wal.event()["n"] == 0
