@@ -100,12 +100,13 @@ $(foreach program,$(PROGRAMS),$(eval $(call program_rules,$(program))))
 wrap = $(WRAP_$(notdir $(1)):%=-Wl,--wrap=%)
 WRAP_check_io = pread pwrite read write
 WRAP_check_log = clock_gettime
-WRAP_check_wal = fdatasync
+WRAP_check_recover = fdatasync
 WRAP_check_damage = pread
 WRAP_check_model = pwrite fdatasync unlinkat renameat
 
 # What tests share; only what one asks for is linked.
-$(BUILD)/t/shared.a: $(addprefix $(BUILD)/t/,damage.o log_dir.o model.o power.o)
+$(BUILD)/t/shared.a: $(addprefix $(BUILD)/t/,damage.o log_dir.o model.o power.o \
+    steps.o)
 	@rm -f $@
 	$(call say,AR)$(AR) rcs $@ $^
 
@@ -119,18 +120,16 @@ $(BUILD)/t/fuzz_%: $(BUILD)/t/fuzz_%.o $(BUILD)/t/replay.o $(BUILD)/t/shared.a \
 	$(call say,LD)$(CC) $(CFLAGS) $(SANFLAGS) $(LDFLAGS) -o $@ $< $(BUILD)/t/replay.o \
 	    $(BUILD)/t/shared.a $(ARCHIVES) $(LIB_LDLIBS)
 
-$(BUILD)/t/%.so: t/%.c
-	@mkdir -p $(@D)
-	$(call say,LD)$(CC) $(STD) $(WARN) -fPIC -shared -o $@ $< -ldl
-
+SHIMS = $(addprefix $(BUILD)/t/,shim.so shim_fault.so shim_power.so \
+    shim_tools.so)
+$(BUILD)/t/shim.so: t/shim.c
 $(BUILD)/t/shim_fault.so: t/shim_fault.c t/shim_calls.c t/shim_memory.c \
     t/shim_fault.h
+$(BUILD)/t/shim_power.so: t/shim_power.c
+$(BUILD)/t/shim_tools.so: t/shim_tools.c
+$(SHIMS):
 	@mkdir -p $(@D)
 	$(call say,LD)$(CC) $(STD) $(WARN) -fPIC -shared -o $@ $(filter %.c,$^) -ldl
-
-$(BUILD)/t/shim_power.so: t/shim_power.c
-	@mkdir -p $(@D)
-	$(call say,LD)$(CC) $(STD) $(WARN) -fPIC -shared -o $@ $< -ldl
 
 $(BUILD)/t/powerfs: $(BUILD)/t/powerfs.o $(BUILD)/t/powerfs_journal.o \
     $(BUILD)/libstage.a
@@ -153,8 +152,7 @@ check-unit: $(CHECKS) $(FUZZERS)
 SOAK_SEED ?= 1
 soak: deps
 	@$(MAKE) --no-print-directory all $(BUILD)/t/check_model \
-	    $(BUILD)/t/shim.so $(BUILD)/t/shim_fault.so \
-	    $(BUILD)/t/shim_power.so $(BUILD)/t/powerfs
+	    $(SHIMS) $(BUILD)/t/powerfs
 	for n in 1 2 3 4 5 6 7 8; do \
 	    MODEL_SEED=$$(($(SOAK_SEED) * 1000 + n)) MODEL_STEPS=20000 \
 	        $(BUILD)/t/check_model || exit 1; done
@@ -165,9 +163,7 @@ soak: deps
 
 # As many at a time as pay: these tests wait more than they work.
 JOBS ?= 4
-check-programs: $(BINS) $(BUILD)/t/shim.so $(BUILD)/t/shim_fault.so \
-    $(BUILD)/t/shim_power.so $(BUILD)/t/powerfs \
-    $(BUILD)/t/shim_tools.so
+check-programs: $(BINS) $(SHIMS) $(BUILD)/t/powerfs
 	WALPIPE_BIN=$(abspath $(BUILD))/bin $(PYTHON) -m pytest -q -rs \
 	    -p no:cacheprovider -n $(JOBS) $(PYTEST_ARGS) t
 

@@ -6,7 +6,6 @@
 #include "t/damage.h"
 #include "t/suite.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>

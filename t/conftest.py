@@ -1,6 +1,28 @@
-"""pytest finds support.py beside the tests."""
+"""pytest finds support.py beside the tests; and logs that several of them harm.
+"""
 
+import shutil
 import sys
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from damages import make_log, segments
+
+
+@pytest.fixture(scope="session")
+def sound_log(tmp_path_factory):
+    """A log of 170 events in three segments, none of them ended."""
+    directory = make_log(tmp_path_factory.mktemp("sound"), count=170)
+    assert len(segments(directory)) == 3
+    return directory
+
+
+@pytest.fixture
+def log(tmp_path, sound_log):
+    """A copy of it, to be damaged."""
+    shutil.copytree(sound_log, tmp_path / "wal")
+    shutil.copy(sound_log.parent / "early", tmp_path)
+    return tmp_path / "wal"

@@ -80,6 +80,7 @@ void model_end_test(const struct model *m, const char *format, ...)
 /* Returns a number from 0 to of - 1 by chance. */
 uint64_t model_chance(struct model *m, uint64_t of);
 
+/* Returns the larger of two. */
 uint64_t model_larger(uint64_t a, uint64_t b);
 
 /* Writes the bytes of an event. */

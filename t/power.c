@@ -1,15 +1,16 @@
 #include "t/power.h"
 
+#include "t/must.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define SECTOR UINT64_C(512)
+#define SECTOR_BYTES UINT64_C(512)
 
 /* One write that no sync has followed: what was there before. */
 struct change {
@@ -37,21 +38,12 @@ int __wrap_unlinkat(int dir_fd, const char *name, int flags);
 int __real_renameat(int from_fd, const char *from, int to_fd, const char *to);
 int __wrap_renameat(int from_fd, const char *from, int to_fd, const char *to);
 
-static void
-must(bool is_done, const char *what)
-{
-	if (is_done)
-		return;
-	perror(what);
-	abort();
-}
-
 static ino_t
 inode_of(int fd)
 {
 	struct stat st;
 
-	must(fstat(fd, &st) == 0, "fstat");
+	MUST(fstat(fd, &st) == 0, "fstat: %s", strerror(errno));
 	return st.st_ino;
 }
 
@@ -91,15 +83,15 @@ note(int fd, size_t bytes, off_t offset)
 	};
 	ssize_t n;
 
-	must(change.before != NULL, "calloc");
+	MUST(change.before != NULL, "calloc: %s", strerror(errno));
 	n = pread(fd, change.before, bytes, offset);
-	must(n >= 0, "pread");
+	MUST(n >= 0, "pread: %s", strerror(errno));
 	replace_lost(&change);
 	if (changes.count == changes.room) {
 		changes.room = changes.room == 0 ? 64 : 2 * changes.room;
 		changes.list =
 		    realloc(changes.list, changes.room * sizeof(*changes.list));
-		must(changes.list != NULL, "realloc");
+		MUST(changes.list != NULL, "realloc: %s", strerror(errno));
 	}
 	changes.list[changes.count++] = change;
 }
@@ -150,7 +142,7 @@ __wrap_pwrite(int fd, const void *data, size_t bytes, off_t offset)
 		note(fd, bytes, offset);
 		return __real_pwrite(fd, data, bytes, offset);
 	}
-	arrive = ((uint64_t)offset + bytes / 2) / SECTOR * SECTOR;
+	arrive = ((uint64_t)offset + bytes / 2) / SECTOR_BYTES * SECTOR_BYTES;
 	if (power_fault.is_short && arrive > (uint64_t)offset) {
 		arrive -= (uint64_t)offset;
 		note(fd, (size_t)arrive, offset);
@@ -219,9 +211,9 @@ open_inode(const struct log_dir *dir, ino_t inode)
 	struct dirent *entry;
 	DIR *list;
 
-	must(fd != -1, "openat");
+	MUST(fd != -1, "openat: %s", strerror(errno));
 	list = fdopendir(fd);
-	must(list != NULL, "fdopendir");
+	MUST(list != NULL, "fdopendir: %s", strerror(errno));
 	fd = -1;
 	while (fd == -1 && (entry = readdir(list)) != NULL)
 		if (entry->d_ino == inode)
@@ -266,15 +258,15 @@ take_back(int fd, size_t index, enum power_cut how, uint64_t random)
 	uint64_t to = change->offset + change->bytes;
 
 	for (uint64_t at = change->offset; at < to;) {
-		uint64_t sector = at / SECTOR;
-		uint64_t next = (sector + 1) * SECTOR;
+		uint64_t sector = at / SECTOR_BYTES;
+		uint64_t next = (sector + 1) * SECTOR_BYTES;
 		size_t bytes = (size_t)((next < to ? next : to) - at);
 
 		if (index >= arrived(change->inode, sector, how, random))
-			must(__real_pwrite(fd,
+			MUST(__real_pwrite(fd,
 				 change->before + (at - change->offset), bytes,
 				 (off_t)at) == (ssize_t)bytes,
-			    "pwrite");
+			    "pwrite: %s", strerror(errno));
 		at += bytes;
 	}
 }

@@ -14,8 +14,8 @@ import subprocess
 
 import pytest
 from powercut import Model, read_journal
-from support import (BIN, DONE, PATIENCE, Frames, Process, frame, lines_of,
-                     program)
+from support import (BIN, DONE, PATIENCE, Frames, Process, cursor_of, frame,
+                     lines_of, program, shimmed)
 
 FUSE, EXT4 = "65735546", "ef53"     # f_type of statfs(2)
 IMAGE_BYTES = 16 << 20
@@ -29,12 +29,6 @@ NEW = 2     # events that each walproc after a cut is given
 # How the runs of a recording end: killed in peace, killed while events come,
 # told to stop, or at the end of their input.
 ENDS = ("kill", "within", "stop", "kill", "drain", "within", "stop", "kill")
-
-# Where the numbers of a cursor slot stand, see walseg(5).
-CURSOR_SLOTS = (0, 4096)
-CURSOR = {"generation": 32, "acked": 40, "delivered": 48, "rejected": 56,
-          "dropped": 64, "quarantined": 72, "refused": 80,
-          "dropped_newest": 88}
 
 
 def filesystem_of(path):
@@ -284,11 +278,7 @@ class Story:
         self.stored = 0         # events that are in the log for sure
         self.runs = []          # items of each run: see Run
         self.seen = []          # of each run: acks and events that came
-        self.env = dict(
-            os.environ, LD_PRELOAD=str(BIN.parent / "t" / "shim_power.so"),
-            ASAN_OPTIONS="verify_asan_link_order=0:"
-            + os.environ.get("ASAN_OPTIONS", ""),
-            POWER_MARK=str(powerfs.mark_path), **env)
+        self.env = shimmed("shim_power", POWER_MARK=powerfs.mark_path, **env)
 
     def start(self):
         self.powerfs.mark("run", len(self.runs))
@@ -463,15 +453,6 @@ def expect(holds, *what):
         raise Wrong(" ".join(str(x) for x in what))
 
 
-def cursor_of(directory):
-    """The numbers of the slot that counts, see walseg(5)."""
-    data = (directory / "cursor").read_bytes().ljust(2 * CURSOR_SLOTS[1],
-                                                     b"\0")
-    slots = [{name: struct.unpack_from(">Q", data, slot + at)[0]
-              for name, at in CURSOR.items()} for slot in CURSOR_SLOTS]
-    return max(slots, key=lambda slot: slot["generation"])
-
-
 def letters_of(directory):
     """The dead letters: those refused at intake, by their bytes, and the
     numbers of those rejected by the sink."""
@@ -560,8 +541,8 @@ def check_letters(letters, facts):
 def check_counts(cursor, facts, last_seq):
     """Promise 7: taken in = delivered + stored + dropped + dead letters +
     quarantined. All is delivered now, so nothing is stored."""
-    expect(cursor["acked"] == last_seq, "ended", cursor, "of", last_seq)
-    expect(cursor["acked"] == cursor["delivered"] + cursor["rejected"]
+    expect(cursor["acked_seq"] == last_seq, "ended", cursor, "of", last_seq)
+    expect(cursor["acked_seq"] == cursor["delivered"] + cursor["rejected"]
            + cursor["dropped"] + cursor["quarantined"], cursor)
     expect(cursor["dropped"] == cursor["dropped_newest"]
            == cursor["quarantined"] == 0, cursor)

@@ -4,7 +4,6 @@ runs, and the oracle: what must be true of all that came out in the end.
 
 import base64
 import json
-import os
 import select
 import signal
 import socket
@@ -12,18 +11,8 @@ import struct
 import time
 from pathlib import Path
 
-from support import BIN, PATIENCE, Process, frame, lines_of, program
-
-# What the cursor file counts, as walseg(5) has it.
-COUNTS = ("acked_seq", "delivered", "rejected", "dropped", "quarantined",
-          "refused")
-
-
-def counts_of(directory):
-    """The counts in the cursor file of a log."""
-    data = (Path(directory) / "cursor").read_bytes().ljust(8192, b"\0")
-    slots = [struct.unpack_from(">7Q", data, at + 32) for at in (0, 4096)]
-    return dict(zip(COUNTS, max(slots)[1:]))
+from support import (COUNTS, PATIENCE, Process, cursor_of, frame, lines_of,
+                     program, shimmed)
 
 
 def letters_of(directory):
@@ -112,13 +101,13 @@ class Story:
               "the rejected are not what is in the letters")
         if has_counts:
             self.check_counts(claim, directory, letters, len(ended))
-        quarantined = counts_of(directory)["quarantined"]
+        quarantined = cursor_of(directory)["quarantined"]
         claim(quarantined == 0 or may_lose, f"{quarantined} in quarantine")
         return wrongs
 
     def check_counts(self, claim, directory, letters, rejected):
         """Taken in = delivered + dead-lettered + dropped + quarantined."""
-        counts = counts_of(directory)
+        counts = cursor_of(directory)
         intake = sum(not had_seq for _, had_seq in letters)
         claim(counts["acked_seq"] == sum(
             counts[name] for name in COUNTS[1:5]), f"{counts} do not add up")
@@ -305,9 +294,7 @@ class Play:
 
 def fault_env(fault="", count=None, sector=None):
     """An environment in which t/shim_fault.c makes a call fail."""
-    asan = os.environ.get("ASAN_OPTIONS", "")
-    env = dict(os.environ, LD_PRELOAD=str(BIN.parent / "t" / "shim_fault.so"),
-               ASAN_OPTIONS=f"verify_asan_link_order=0:{asan}")
+    env = shimmed("shim_fault")
     if fault:
         env["FAULT"] = fault
     if count is not None:

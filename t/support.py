@@ -27,13 +27,13 @@ def program(name):
     return str(BIN / name)
 
 
-COUNTS = ["acked_seq", "delivered", "rejected", "dropped", "quarantined",
-          "refused", "dropped_newest", "durable_seq", "letters_bytes"]
+COUNTS = ("acked_seq", "delivered", "rejected", "dropped", "quarantined",
+          "refused", "dropped_newest", "durable_seq", "letters_bytes")
 
 
 def cursor_of(directory):
     """What the cursor file of a log says, as walseg(5) describes it."""
-    data = (Path(directory) / "cursor").read_bytes()
+    data = (Path(directory) / "cursor").read_bytes().ljust(8192, b"\0")
     slots = [struct.unpack_from(">10Q", data, at + 32) for at in (0, 4096)]
     return dict(zip(COUNTS, max(slots)[1:]))
 
@@ -43,12 +43,18 @@ def acked_seq(directory):
     return cursor_of(directory)["acked_seq"]
 
 
-def shimmed(**settings):
-    """An environment in which t/shim.c stands before the system calls."""
+def shimmed(shim="shim", **settings):
+    """An environment in which t/shim.c, or another shim, stands before the
+    system calls."""
     asan = os.environ.get("ASAN_OPTIONS", "")
-    return dict(os.environ, LD_PRELOAD=str(BIN.parent / "t" / "shim.so"),
+    return dict(os.environ, LD_PRELOAD=str(BIN.parent / "t" / f"{shim}.so"),
                 ASAN_OPTIONS=f"verify_asan_link_order=0:{asan}",
                 **{k: str(v) for k, v in settings.items()})
+
+
+def is_sanitized():
+    """Whether walproc is built with a sanitizer that takes memory."""
+    return b"__asan_init" in (BIN / "walproc").read_bytes()
 
 
 def wait_until(condition, what="condition", timeout=PATIENCE):

@@ -9,8 +9,8 @@ import subprocess
 import time
 
 import pytest
-from support import (BIN, DONE, PATIENCE, Frames, Process, cursor_of, frame,
-                     program, wait_until)
+from support import (DONE, PATIENCE, Frames, Process, cursor_of, frame,
+                     is_sanitized, program, wait_until)
 
 GIB = 1 << 30
 ID = "a" * 250
@@ -28,11 +28,6 @@ def read_bytes_of(pid):
     """How much a process has read, from the disk or not."""
     with open(f"/proc/{pid}/io") as lines:
         return int(re.search(r"rchar: (\d+)", lines.read())[1])
-
-
-def is_sanitized():
-    """Sanitizers take memory of their own."""
-    return b"__asan_init" in (BIN / "walproc").read_bytes()
 
 
 def assert_small(pid):

@@ -18,8 +18,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from story import Play, Story, counts_of, fault_env
-from support import AGAIN, BIN, DONE, program
+from story import Play, Story, fault_env
+from support import AGAIN, BIN, DONE, cursor_of, is_sanitized, program
 
 ROUNDS = int(os.environ.get("FAULT_ROUNDS", "2"))
 SEED = int(os.environ.get("FAULT_SEED", "1"))
@@ -134,7 +134,7 @@ class Scene:
 def unreported(directory, tale, log):
     """What is missing after reads that failed, and not counted or said."""
     missing = tale.missing()
-    counted = counts_of(directory)["quarantined"]
+    counted = cursor_of(directory)["quarantined"]
     # How many events there are in what cannot be read is not always known.
     if not missing or "its end cannot be read" in log:
         return []
@@ -267,15 +267,11 @@ def assert_right(found):
     return sum(one.has_struck for one in found)
 
 
-def has_asan():
-    return b"__asan_init" in Path(program("walproc")).read_bytes()
-
-
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["new", "again"])
 def test_a_call_that_fails(scratch, name, kind):
     """Once, and from then on for ever."""
-    if kind in ("malloc", "mmap") and has_asan():
+    if kind in ("malloc", "mmap") and is_sanitized():
         pytest.skip("skipped: the sanitizer itself needs memory")
     scene = Scene(name, scratch)
     calls = scene.calls(kind)
@@ -294,7 +290,7 @@ def test_a_call_that_fails(scratch, name, kind):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["new", "again"])
 def test_kill_before_and_after_a_call(scratch, name, kind):
-    if kind in ("malloc", "mmap") and has_asan():
+    if kind in ("malloc", "mmap") and is_sanitized():
         pytest.skip("skipped: the sanitizer itself needs memory")
     scene = Scene(name, scratch)
     calls = scene.calls(kind)

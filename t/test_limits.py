@@ -6,9 +6,9 @@ import os
 import signal
 
 import pytest
+from neighbours import Wal, assert_silent, drain, numbered
 from support import (DONE, acked_seq, cursor_of, events_of, frame, lines_of,
                      shimmed, stored_events, wait_until)
-from test_walproc import Wal, assert_silent, drain, numbered
 
 
 def assert_exact(directory, taken):

@@ -13,10 +13,10 @@ import subprocess
 import time
 
 import pytest
+from bad_input import BAD_INPUT
 from support import (AGAIN, BIN, DONE, FINAL, HERE, PYTHON, Process, Server,
                      acked_seq, events_of, lines_of, program, stored_events,
                      wait_until)
-from test_walproc import BAD_INPUT
 
 PIPELINE = """\
 state_dir: state

@@ -2,74 +2,18 @@
 sockets and pipes: what it promises to each, and that it keeps it over kill -9.
 """
 
-import base64
 import json
 import os
-import select
 import signal
 import socket
 import struct
 import subprocess
 
 import pytest
-from support import (AGAIN, DONE, FINAL, Frames, Process, events_of, frame,
-                     program, shimmed, wait_until)
-
-
-class Wal:
-    """A running walproc with its neighbours' ends of two socketpairs."""
-
-    def __init__(self, directory, *options, env=None):
-        self.source, theirs_in = socket.socketpair()
-        self.sink, theirs_out = socket.socketpair()
-        self.process = Process(
-            [program("walproc"), "-d", directory / "wal", *options],
-            directory / "walproc.log", stdin=theirs_in, stdout=theirs_out,
-            env=env)
-        theirs_in.close()
-        theirs_out.close()
-        self.answers = Frames(self.source)
-        self.events = Frames(self.sink)
-        self.acked = 0
-
-    def send(self, *events):
-        self.source.sendall(b"".join(frame(e) for e in events))
-
-    def answer(self):
-        """The next message to the source."""
-        return json.loads(self.answers.next())
-
-    def wait_acked(self, count):
-        """Reads the source's side until `count` events are acked."""
-        while self.acked < count:
-            answer = self.answer()
-            self.acked = answer.get("ack", self.acked)
-        assert self.acked == count
-
-    def event(self):
-        """The next event that the sink is given, or None at the end."""
-        payload = self.events.next()
-        return None if payload is None else json.loads(payload)
-
-    def ack(self, count):
-        self.sink.sendall(frame({"ack": count}))
-
-    def end_input(self):
-        self.source.shutdown(socket.SHUT_WR)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.kill()
-        self.source.close()
-        self.sink.close()
-
-
-def assert_silent(frames):
-    """Nothing more has come, and nothing comes in a time in which it would."""
-    assert frames.data == b""
-    assert not select.select([frames.sock], [], [], 0.2)[0]
+from neighbours import (Wal, assert_silent, dead_letters, drain, numbered,
+                        run_pipe)
+from support import (AGAIN, DONE, FINAL, Process, events_of, frame, program,
+                     shimmed, wait_until)
 
 
 def marks_of(directory):
@@ -85,26 +29,8 @@ def marks_of(directory):
     return count
 
 
-def numbered(first, count):
-    return [{"n": n} for n in range(first, first + count)]
-
-
 def wal_files(directory):
     return sorted(p.name for p in (directory / "wal").iterdir())
-
-
-def dead_letters(directory):
-    letters = events_of(directory / "wal" / "dead-letters.ndjson")
-    return [(e["reason"], base64.b64decode(e["bytes"])) for e in letters]
-
-
-def run_pipe(directory, data, *options, **run):
-    """walproc in a shell pipe with --acks none; returns what came out."""
-    done = subprocess.run(
-        [program("walproc"), "-d", directory / "wal", "--acks", "none",
-         *options], input=data, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, timeout=60, **run)
-    return done.returncode, done.stdout, done.stderr.decode()
 
 
 def test_events_flow_through_and_are_acked_each_way(tmp_path):
@@ -169,18 +95,6 @@ def test_numbers_in_the_log_are_never_used_again(tmp_path):
             assert wal.process.wait() == DONE
     assert [e["seq"] for e in seen] == list(range(1, 13))
     assert len({e["log"] for e in seen}) == 1
-
-
-def drain(directory, received):
-    """A last run without new events: adds all that comes out of the log."""
-    with Wal(directory, "--max-elements", "100000") as wal:
-        wal.end_input()
-        count = 0
-        while (event := wal.event()) is not None:
-            received.append(event["n"])
-            count += 1
-            wal.ack(count)
-        assert wal.process.wait() == DONE
 
 
 def has_all(received, acked):
@@ -401,14 +315,6 @@ def test_max_bytes_is_hard_on_disk(tmp_path):
         assert limit * 0.9 < used < limit + 2 * segment + 65536
 
 
-def test_an_event_that_can_never_fit_is_a_dead_letter(tmp_path):
-    with Wal(tmp_path, "--max-bytes", "16384") as wal:
-        wal.send({"x": "y" * 20000}, {"n": 1})
-        wal.wait_acked(2)
-        assert wal.event() == {"n": 1}
-    assert dead_letters(tmp_path)[0][0] == "does not fit into --max-bytes"
-
-
 def test_a_rejected_event_goes_to_the_dead_letters(tmp_path):
     with Wal(tmp_path) as wal:
         wal.send(*numbered(0, 4))
@@ -552,219 +458,6 @@ def test_output_without_a_way_back_is_refused(tmp_path):
     assert not (tmp_path / "wal").exists()
 
 
-@pytest.mark.parametrize("data", [
-    b'{"n":1}\n{"n":2}\n', b'{"n":1}\r\n{"n":2}', frame(b'{"n":1}') +
-    frame(b'{"n":2}')])
-def test_a_pipe_in_either_framing(tmp_path, data):
-    code, out, _ = run_pipe(tmp_path, data)
-    assert (code, out) == (DONE, b'{"n":1}\n{"n":2}\n')
-
-
-def test_an_event_with_raw_line_ends_stays_one_line(tmp_path):
-    code, out, _ = run_pipe(tmp_path, frame(b'{\n"a" :\r\n"b"}'))
-    assert (code, out) == (DONE, b'{ "a" :  "b"}\n')
-
-
-def test_insert_and_upsert_with_placeholders(tmp_path):
-    env = dict(os.environ, WALPIPE_SITE='a"b')
-    code, out, _ = run_pipe(
-        tmp_path, b'{"id":1,"v":0}\n', "--insert", "hostname=${hostname}",
-        "--insert", "site=${env:WALPIPE_SITE}", "--insert", "seq=${seq}",
-        "--insert", "at=${ingest_ns}", "--insert", "in=${instance}",
-        "--upsert", "v=[1,2]", "--instance", "07", env=env)
-    assert code == DONE
-    event = json.loads(out)
-    assert list(event) == ["id", "v", "hostname", "site", "seq", "at", "in"]
-    assert event["hostname"] == socket.gethostname()
-    assert event["site"] == 'a"b' and event["v"] == [1, 2]
-    assert event["seq"] == 1 and event["in"] == "07"
-    assert event["at"] > 1_600_000_000_000_000_000
-
-
-DEEP = 100_000
-BAD_INPUT = {
-    "broken object": (b'{"a":1', "',' or '}' expected"),
-    "broken array": (b'[1,2', "',' or ']' expected"),
-    "broken string": (b'{"a":"b', "string not closed"),
-    "no JSON": (b"hello", "value expected"),
-    "empty line": (b"", "empty"),
-    "only blanks": (b"  \t ", "empty"),
-    "two values": (b'{"a":1} {"b":2}', "more than one value"),
-    "trailing comma": (b'{"a":1,}', "key expected"),
-    "missing colon": (b'{"a" 1}', "':' expected"),
-    "key without quotes": (b"{a:1}", "key expected"),
-    "single quotes": (b"{'a':1}", "key expected"),
-    "leading zero": (b'{"a":01}', "number with a leading zero"),
-    "plus sign": (b'{"a":+1}', "value expected"),
-    "bare point": (b'{"a":1.}', "digit expected in a number"),
-    "bare exponent": (b'{"a":1e}', "digit expected in a number"),
-    "NaN": (b'{"a":NaN}', "value expected"),
-    "control character": (b'{"a":"\x01"}',
-                          "raw control character in a string"),
-    "tab in a string": (b'{"a":"\t"}', "raw control character in a string"),
-    "NUL": (b'{"a":\x00}', "value expected"),
-    "NUL in a string": (b'{"a":"\x00"}', "raw control character in a string"),
-    "unknown escape": (b'{"a":"\\x41"}', "unknown escape in a string"),
-    "half an escape": (b'{"a":"\\u12"}', "\\u without four hex digits"),
-    "invalid UTF-8": (b'{"a":"\xff"}', "invalid UTF-8"),
-    "overlong UTF-8": (b'{"a":"\xc0\xaf"}', "invalid UTF-8"),
-    "UTF-8 surrogate": (b'{"a":"\xed\xa0\x80"}', "invalid UTF-8"),
-    "cut UTF-8": (b'{"a":"\xe2\x82"}', "invalid UTF-8"),
-    "byte order mark": (b'\xef\xbb\xbf{"a":1}', "value expected"),
-    "comment": (b'{"a":1} // x', "more than one value"),
-    "deep nesting": (b"[" * DEEP + b"]" * DEEP, "nested too deep"),
-    "existing key": (b'{"hostname":1}',
-                     'insert: the key "hostname" exists already'),
-    "existing key, escaped": (b'{"host\\u006eame":1}',
-                              'insert: the key "hostname" exists already'),
-    "not an object": (b"[1]",
-                      "not an object: nothing can be inserted into it"),
-}
-
-
-@pytest.mark.parametrize("name", BAD_INPUT)
-@pytest.mark.parametrize("framing", ["ndjson", "length"])
-def test_bad_input_is_kept_apart_and_good_goes_on(tmp_path, name, framing):
-    bad, reason = BAD_INPUT[name]
-    events = [b'{"n":0}', bad, b'{"n":2}']
-    if framing == "length":
-        data = b"".join(frame(e) for e in events)
-    else:
-        data = b"\n".join(events) + b"\n"
-    code, out, log = run_pipe(tmp_path, data, "--insert",
-                              "hostname=${hostname}")
-    assert code == DONE
-    assert [json.loads(line)["n"] for line in out.splitlines()] == [0, 2]
-    assert dead_letters(tmp_path) == [(reason, bad)]
-    assert "event 2 of the input: " in log
-
-
-def test_a_line_of_16_mib_is_kept_apart(tmp_path):
-    line = b'{"a":"' + b"x" * (16 << 20) + b'"}'
-    code, out, _ = run_pipe(tmp_path, b'{"n":0}\n' + line + b'\n{"n":2}\n')
-    assert (code, out) == (DONE, b'{"n":0}\n{"n":2}\n')
-    assert dead_letters(tmp_path) == [("longer than an event may be", line)]
-
-
-def test_a_last_line_of_16_mib_without_its_end_is_kept_apart(tmp_path):
-    line = b"y" * ((16 << 20) + 7)
-    code, out, _ = run_pipe(tmp_path, b'{"n":0}\n' + line)
-    assert (code, out) == (DONE, b'{"n":0}\n')
-    assert dead_letters(tmp_path) == [("longer than an event may be", line)]
-
-
-def test_the_largest_event_goes_through(tmp_path):
-    line = b'{"a":"' + b"x" * ((1 << 24) - 1 - 8) + b'"}'
-    assert len(line) == (1 << 24) - 1
-    code, out, _ = run_pipe(tmp_path, line + b"\n", "--max-elements", "10")
-    assert (code, out) == (DONE, line + b"\n")
-
-
-def test_max_event_bytes(tmp_path):
-    code, out, _ = run_pipe(tmp_path, b'{"a":12}\n{"a":123}\n',
-                            "--max-event-bytes", "8")
-    assert (code, out) == (DONE, b'{"a":12}\n')
-    assert dead_letters(tmp_path) == [("longer than 8 bytes", b'{"a":123}')]
-
-
-@pytest.mark.parametrize("tail", [
-    b"\x00\x00\x00\x05{}", b"\x00\x00", b"not a frame at all"])
-def test_length_framing_that_breaks_off_keeps_what_is_there(tmp_path, tail):
-    code, out, log = run_pipe(tmp_path, frame(b'{"n":0}') + tail)
-    assert (code, out) == (AGAIN, b'{"n":0}\n')
-    assert [e for _, e in dead_letters(tmp_path)] == [tail]
-    assert "error input: " in log
-
-
-def test_a_half_written_dead_letter_is_cut(tmp_path):
-    run_pipe(tmp_path, b"bad\n")
-    path = tmp_path / "wal" / "dead-letters.ndjson"
-    whole = path.read_bytes()
-    path.write_bytes(whole + b'{"time":"2026-')
-    run_pipe(tmp_path, b"")
-    assert path.read_bytes() == whole
-
-
-def start_piped(directory, *options, env=None):
-    """walproc that reads a pipe and writes a file; and the pipe's end."""
-    read_end, write_end = os.pipe()
-    with open(directory / "out", "ab") as out:
-        process = Process(
-            [program("walproc"), "-d", directory / "wal", "--acks", "none",
-             *options], directory / "log", stdin=read_end, stdout=out,
-            env=env)
-    os.close(read_end)
-    return process, write_end
-
-
-def test_sigterm_keeps_what_it_cannot_take(tmp_path):
-    """Half an event, and what there was no room for, go to the dead letters;
-    that is no failure."""
-    process, pipe = start_piped(tmp_path)
-    os.write(pipe, b'{"n":0}\n{"n":')
-    wait_until(lambda: events_of(tmp_path / "out"), "the first event")
-    assert process.stop() == DONE
-    os.close(pipe)
-    assert dead_letters(tmp_path) == [("stopped within it", b'{"n":')]
-
-
-def test_sigterm_within_a_line_that_is_too_long(tmp_path):
-    line = b"z" * (17 << 20)
-    process, pipe = start_piped(tmp_path)
-    left = memoryview(line)
-    while left:
-        left = left[os.write(pipe, left):]
-    assert process.stop() == DONE
-    os.close(pipe)
-    [(reason, kept)] = dead_letters(tmp_path)
-    # What was still in the pipe itself when it stopped is nobody's.
-    assert reason in ("longer than an event may be", "stopped within it")
-    assert line.startswith(kept) and len(kept) > len(line) - (1 << 17)
-
-
-def test_a_stop_with_the_log_full_keeps_what_was_read(tmp_path):
-    acks = tmp_path / "acks"
-    read_end, pipe = os.pipe()
-    process = Process(
-        [program("walproc"), "-d", tmp_path / "wal", "--acks", acks,
-         "--max-elements", "3"], tmp_path / "log", stdin=read_end,
-        stdout=subprocess.PIPE)
-    os.close(read_end)
-    os.write(pipe, b"".join(b'{"n":%d}\n' % n for n in range(10)))
-    process.wait_log("log full: 3 events")
-    assert process.stop() == DONE
-    os.close(pipe)
-    process.child.stdout.close()
-    assert dead_letters(tmp_path) == [
-        ("stopped before there was room for it", b'{"n":%d}' % n)
-        for n in range(3, 10)]
-
-
-def test_an_output_file_cut_off_within_a_line(tmp_path):
-    (tmp_path / "out").write_bytes(b'{"n":0}\n{"n":1,"x":"yy')
-    process, pipe = start_piped(tmp_path)
-    os.write(pipe, b'{"n":1}\n')
-    os.close(pipe)
-    assert process.wait() == DONE
-    assert (tmp_path / "out").read_bytes() == (
-        b'{"n":0}\n{"n":1,"x":"yy\n{"n":1}\n')
-
-
-def test_dead_letters_can_be_moved_away_at_any_time(tmp_path):
-    letters = tmp_path / "wal" / "dead-letters.ndjson"
-    with Wal(tmp_path) as wal:
-        for n, move in enumerate((
-                lambda: letters.rename(tmp_path / "moved"),
-                letters.unlink,
-                lambda: os.truncate(letters, 0),
-                lambda: None)):
-            wal.send(b"bad%d" % n)
-            wal.wait_acked(n + 1)
-            assert dead_letters(tmp_path) == [
-                ("value expected", b"bad%d" % n)]
-            move()
-
-
 def test_a_reject_that_finds_the_disk_full_waits(tmp_path):
     full = tmp_path / "full"
     with Wal(tmp_path, env=shimmed(SHIM_FULL=full)) as wal:
@@ -823,25 +516,6 @@ def test_damage_alone_does_not_keep_it_waiting(tmp_path):
     assert list((tmp_path / "wal" / "quarantine").iterdir())
 
 
-def test_sigterm_takes_in_what_the_pipe_holds(tmp_path):
-    """A source behind a pipe cannot send again, so nothing that it wrote
-    before the signal is left behind."""
-    read_end, write_end = os.pipe()
-    with open(tmp_path / "out", "wb") as out:
-        process = Process(
-            [program("walproc"), "-d", tmp_path / "wal", "--acks", "none"],
-            tmp_path / "log", stdin=read_end, stdout=out)
-    os.close(read_end)
-    process.wait_log("events stored")
-    os.write(write_end, b"".join(b'{"n":%d}\n' % n for n in range(900)))
-    assert process.stop() == DONE
-    os.close(write_end)
-    code, out, _ = run_pipe(tmp_path, b"")
-    seen = events_of(tmp_path / "out") + [json.loads(x)
-                                          for x in out.splitlines()]
-    assert {e["n"] for e in seen} == set(range(900))
-
-
 def test_acks_through_a_fifo(tmp_path):
     acks = tmp_path / "wal" / "acks"
     process = Process(
@@ -896,13 +570,6 @@ def test_acks_at_a_path_that_is_no_fifo_is_refused(tmp_path):
     (["--insert", "a=1", "--upsert", "a=2"], "the key is given twice"),
     (["--framing", "xml"], "--framing xml: "),
     (["--drain-timeout", "soon"], "--drain-timeout soon: "),
-    (["--sync", "now"], "--sync now: always, never or interval:MS"),
-    (["--sync", "interval:0"], "--sync interval:0: always, never or"),
-    (["--on-full", "drop"], "--on-full drop: pause, drop_oldest or"),
-    (["--max-age", "0"], "--max-age 0: seconds"),
-    (["--max-bytes", "20000", "--segment-bytes", "20001"],
-     "larger than --max-bytes"),
-    (["--segment-bytes", "16383"], "--segment-bytes 16383"),
     (["--sync", "now"], "--sync now: always, never or interval:MS"),
     (["--sync", "interval:0"], "--sync interval:0: always, never or"),
     (["--on-full", "drop"], "--on-full drop: pause, drop_oldest or"),

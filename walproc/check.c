@@ -174,7 +174,6 @@ check_events(struct state *state)
 				.kind = CHECK_UNPROVEN,
 				.seq = proven + 1,
 				.count = last_seq - proven,
-				.from = 0,
 				.what = walk.torn_seq == 0 ? NULL : "not whole",
 			    });
 	walk_fini(&walk);
@@ -191,7 +190,7 @@ is_told(const struct state *state, uint64_t segment_seq, uint64_t from)
 	return false;
 }
 
-/* Counts a finding about bytes, and tells of it if that is wanted. */
+/* Tells of a finding about bytes, if that is wanted. */
 static void
 find_bytes(struct state *state, const struct segment *segment,
     enum check_kind kind, uint64_t from, uint64_t to, bool is_telling)

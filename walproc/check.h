@@ -46,11 +46,11 @@ struct check {
 };
 
 struct check_result {
-	uint64_t segments;
-	uint64_t sound; /* events */
-	uint64_t lost;	/* events damaged, unreadable or missing */
-	uint64_t counts[CHECK_KINDS];
-	bool is_damaged;
+	uint64_t segments; /* that have a sound header */
+	uint64_t sound;	   /* events */
+	uint64_t lost;	   /* events damaged, unreadable or missing */
+	uint64_t counts[CHECK_KINDS]; /* findings of each kind */
+	bool is_damaged;	      /* one of them is damage */
 };
 
 /* Says whether a finding of that kind is damage. */

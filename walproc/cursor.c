@@ -6,25 +6,25 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#define CURSOR_NAME "cursor"
-
-/* Reads one slot; a short file reads as a bad slot. */
+/* Reads one slot; a short file reads as a bad slot. Sets *has_bytes unless all
+ * of it is zero. */
 static enum cursor_status
-read_slot(int fd, unsigned int index, struct layout_cursor *slot, bool *bytes)
+read_slot(
+    int fd, unsigned int index, struct layout_cursor *slot, bool *has_bytes)
 {
 	uint8_t raw[LAYOUT_CURSOR_BYTES] = {0};
 	ssize_t n =
 	    io_pread_full(fd, raw, sizeof(raw), index * LAYOUT_CURSOR_OFFSET);
 
-	/* A slot that cannot be read is lost, which is no more than a hint. */
+	/* What is lost where a slot cannot be read is only a hint. */
 	if (n == -1 && io_is_unreadable(errno)) {
-		*bytes = true;
+		*has_bytes = true;
 		return CURSOR_NONE;
 	}
 	if (n == -1)
 		return CURSOR_ERROR;
 	for (size_t i = 0; i < sizeof(raw); i++)
-		*bytes = *bytes || raw[i] != 0;
+		*has_bytes = *has_bytes || raw[i] != 0;
 	switch (layout_get_cursor(raw, slot)) {
 	case LAYOUT_OK:
 		return CURSOR_OK;
@@ -40,12 +40,12 @@ static enum cursor_status
 read_slots(struct cursor *cursor, bool *lost)
 {
 	enum cursor_status best = CURSOR_NONE;
-	bool bytes = false;
+	bool has_bytes = false;
 
 	for (unsigned int i = 0; i < 2; i++) {
 		struct layout_cursor slot;
 		enum cursor_status status =
-		    read_slot(cursor->fd, i, &slot, &bytes);
+		    read_slot(cursor->fd, i, &slot, &has_bytes);
 
 		if (status == CURSOR_ERROR || status == CURSOR_NEWER)
 			return status;
@@ -58,7 +58,7 @@ read_slots(struct cursor *cursor, bool *lost)
 		}
 		best = CURSOR_OK;
 	}
-	*lost = best == CURSOR_NONE && bytes;
+	*lost = best == CURSOR_NONE && has_bytes;
 	return best;
 }
 

@@ -1,9 +1,10 @@
 /*
  * The cursor: how far the events of a log are ended, in the file "cursor" of
- * its directory (bytes: layout.h). It is a hint. Losing it costs duplicates,
- * never events, so it is written often and synced only before a segment is
- * unlinked, or where what it counts is on record nowhere else. What was synced
- * last is never written over before the next is synced too.
+ * its directory (bytes: layout.h). It is a hint. Losing it costs duplicates and
+ * counts, never events, so it is written often and synced only at the start and
+ * the end of a run, before a segment is unlinked, and where what it counts is
+ * on record nowhere else. What was synced last is never written over before the
+ * next is synced too.
  */
 #ifndef WALPROC_CURSOR_H
 #define WALPROC_CURSOR_H
@@ -11,6 +12,9 @@
 #include "walproc/layout.h"
 
 #include <stdbool.h>
+
+/* Its file in the log's directory. */
+#define CURSOR_NAME "cursor"
 
 struct cursor {
 	int fd;			   /* owned; -1 before it is opened */
@@ -31,8 +35,9 @@ enum cursor_status {
  * Opens the cursor of the directory `dir_fd`, creating an empty file where
  * there is none, durably. CURSOR_OK sets cursor->slot from the better of the
  * two slots; CURSOR_NONE leaves it zeroed, for the caller to fill. In both
- * cases the file is open; otherwise nothing is. *lost is set if the file had
- * bytes in it and yet no slot was valid.
+ * cases the file is open; otherwise nothing is. *lost says whether there was
+ * something in the file, or in what of it cannot be read, and yet no slot was
+ * valid.
  */
 enum cursor_status cursor_open(struct cursor *cursor, int dir_fd, bool *lost);
 

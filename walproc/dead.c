@@ -83,9 +83,9 @@ find_last_line(int fd, uint64_t bytes, uint64_t *end)
 }
 
 /*
- * Sets *end behind the last whole line of those that stand behind `from`, up to
- * the first that has what no letter has: zeros, where a power cut has left
- * sectors out. `from` is the start of a line.
+ * Sets *end behind the whole lines from `from`, the start of one, up to the
+ * first with a byte that is in no letter: a zero, where a power cut has left a
+ * sector out.
  */
 static int
 find_torn_line(int fd, uint64_t from, uint64_t *end)

@@ -33,10 +33,12 @@ struct dead {
 #define DEAD_NONE UINT64_MAX
 
 /*
- * Opens the file in the directory, or makes it. Of what stands behind the first
- * `durable_bytes` (UINT64_MAX: not known, so all) lines that a crash left half
- * written are cut, with all behind them: they were never acked. On a full disk
- * that is left to the first letter. Returns 0, or -1 with errno set.
+ * Opens the file in the directory, or makes it, and cuts off what a crash left
+ * half written, which was never acked: behind the first `durable_bytes` all
+ * from the first line on that is not whole; where it is not known how many are
+ * durable (UINT64_MAX), or no line ends there, what stands behind the last line
+ * end. On a full disk that is left to the first letter. Returns 0, or -1 with
+ * errno set.
  */
 int dead_open(struct dead *dead, int dir_fd, uint64_t durable_bytes);
 

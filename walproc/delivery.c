@@ -167,7 +167,6 @@ end_events(struct walproc *walproc)
 		/* It was given up meanwhile. */
 		if (last_seq <= acked_seq)
 			continue;
-
 		if (event.state == FLIGHT_REJECTED)
 			how = WAL_REJECTED;
 		if (event.state == FLIGHT_DAMAGED)

@@ -77,8 +77,8 @@ list_names(struct files *files)
 	return saved == 0 ? 0 : -1;
 }
 
-static void
-log_file(uint64_t name_seq, const char *what)
+void
+files_log(uint64_t name_seq, const char *what)
 {
 	char name[SEGMENT_NAME_BYTES];
 
@@ -110,7 +110,7 @@ files_list(struct files *files, int dir_fd)
 			continue;
 		}
 		if (errno != ENOENT) {
-			log_file(entry->name_seq, strerror(errno));
+			files_log(entry->name_seq, strerror(errno));
 			return -1;
 		}
 		/* Unlinked meanwhile by the walproc that has the log. */
@@ -134,7 +134,7 @@ files_have_newer(const struct files *files)
 	for (size_t i = 0; i < files->count; i++) {
 		if (files->entries[i].status != SEGMENT_NEWER)
 			continue;
-		log_file(files->entries[i].name_seq,
+		files_log(files->entries[i].name_seq,
 		    "of a format version that this walproc does not know");
 		return true;
 	}
@@ -180,7 +180,7 @@ files_find_log(const struct files *files, const struct layout_cursor *cursor,
 	    LAYOUT_LOG_ID_BYTES);
 }
 
-/* Takes an entry off the list when the sorting comes. */
+/* Has drop_gone take an entry off the list. */
 static void
 mark_gone(struct files_entry *entry)
 {
@@ -191,7 +191,7 @@ mark_gone(struct files_entry *entry)
 static int
 move_away(struct files *files, struct files_entry *entry, const char *why)
 {
-	log_file(entry->name_seq, why);
+	files_log(entry->name_seq, why);
 	if (quarantine_segment(files->dir_fd, entry->name_seq) == -1)
 		return -1;
 	entry->status = SEGMENT_BAD;
@@ -207,11 +207,11 @@ rename_segment(
 
 	segment_name(from_name, from);
 	segment_name(to_name, to);
-	log_warn("segment %s is %s: renamed%s", from_name, to_name,
-	    flags == 0 ? "" : ", each to the other's name");
 	if (renameat2(
 		files->dir_fd, from_name, files->dir_fd, to_name, flags) == -1)
 		return -1;
+	log_warn("segment %s is %s: renamed%s", from_name, to_name,
+	    flags == 0 ? "" : ", each to the other's name");
 	return fsync(files->dir_fd);
 }
 

@@ -31,6 +31,9 @@ int files_list(struct files *files, int dir_fd);
 /* Frees the list. */
 void files_fini(struct files *files);
 
+/* Logs, as an error, what is wrong with the segment file of that name. */
+void files_log(uint64_t name_seq, const char *what);
+
 /* Says whether one of them is of a version that is not ours; logged if so. */
 bool files_have_newer(const struct files *files);
 

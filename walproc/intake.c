@@ -83,7 +83,7 @@ unblock(struct walproc *walproc)
 
 /* What became of an event at intake. */
 enum taking {
-	TAKING_DONE,	/* it is in the log or in the dead letters */
+	TAKING_DONE,	/* it is in the log or the dead letters, or dropped */
 	TAKING_BLOCKED, /* it stays where it is */
 	TAKING_FAILED,	/* the run is over; logged */
 };

@@ -1,7 +1,8 @@
 /*
  * The intake: from the source's stream into the log, or into the dead letters,
- * durably, and then the ack. Where the log or the disk is full it stops, and
- * goes on when there is room.
+ * as safely as the options ask, and then the ack. Where the disk is full it
+ * stops, and goes on when there is room; where the log is, it does so too, or
+ * drops events.
  */
 #ifndef WALPROC_INTAKE_H
 #define WALPROC_INTAKE_H

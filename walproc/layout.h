@@ -24,8 +24,8 @@
  *       56     8  checksum of 0..55
  *
  * Batch: header, records one after another, zeros to a multiple of 8. What one
- * pwrite wrote. With no records it is a commit mark: it says in durable_seq
- * that all before it was proven durable.
+ * pwrite wrote. With no records it is a commit mark: it is there for its
+ * durable_seq, where no batch follows a sync at once.
  *
  *        0     4  magic 57 50 42 48
  *        4     4  bytes of its records
@@ -57,7 +57,7 @@
  *       40     8  acked_seq: all up to here is ended
  *       48     8  of these: delivered
  *       56     8  of these: rejected by the sink, in the dead letters
- *       64     8  of these: dropped by choice when full
+ *       64     8  of these: dropped by choice, when full or too old
  *       72     8  of these: quarantined as damaged
  *       80     8  events refused at intake, in the dead letters, which never
  *                 had a sequence number
@@ -91,8 +91,8 @@
 #define LAYOUT_CURSOR_BYTES ((size_t)120)
 #define LAYOUT_CURSOR_OFFSET UINT64_C(4096)
 
-/* The last number that an event can have: so far no log comes, and sums with
- * it do not overflow. What says more is no header. */
+/* The last number that an event can have. No log comes that far, and sums with
+ * it do not overflow. A header with a higher one is not sound. */
 #define LAYOUT_SEQ_MAX ((uint64_t)INT64_MAX / 2)
 
 enum layout_status {
@@ -126,7 +126,7 @@ struct layout_cursor {
 	uint64_t acked_seq;		     /* all up to here is ended */
 	uint64_t delivered;		     /* acked by the sink */
 	uint64_t rejected;		     /* by the sink: dead letters */
-	uint64_t dropped;		     /* by choice, when full */
+	uint64_t dropped;		     /* by choice: full or too old */
 	uint64_t quarantined;		     /* damaged */
 	/* Of events that never had a number: */
 	uint64_t refused;	 /* at intake: dead letters */
@@ -160,7 +160,8 @@ enum layout_status layout_get_batch(const uint8_t in[LAYOUT_BATCH_BYTES],
 
 /*
  * Reads a batch header whose checksum cannot be checked, because the salt is
- * lost: LAYOUT_OK if it looks like one. Only good for an estimate.
+ * lost: LAYOUT_OK if it looks like one, else *batch is untouched. Only good for
+ * an estimate.
  */
 enum layout_status layout_guess_batch(
     const uint8_t in[LAYOUT_BATCH_BYTES], struct layout_batch *batch);

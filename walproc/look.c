@@ -4,6 +4,7 @@
 #include "stage/lock.h"
 #include "stage/log.h"
 #include "stage/mem.h"
+#include "walproc/place.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,7 +14,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define LOCK_NAME "LOCK"
 /* Looks that disagree with themselves before the last is taken as it is. */
 #define TRIES 20
 
@@ -41,7 +41,7 @@ look_for_holder(const struct look *look, bool *is_running, pid_t *holder)
 	int held;
 
 	*holder = 0;
-	held = lock_look(look->catalog.dir_fd, LOCK_NAME, holder);
+	held = lock_look(look->catalog.dir_fd, PLACE_LOCK_NAME, holder);
 	*is_running = held == 1 && *holder != getpid();
 	return held == -1 ? -1 : 0;
 }
@@ -153,8 +153,8 @@ has_lost_last(const struct look *look)
 	struct look_header header;
 
 	if (last == NULL)
-		return !is_same_time(
-		    look->lock_time, time_of(look->catalog.dir_fd, LOCK_NAME));
+		return !is_same_time(look->lock_time,
+		    time_of(look->catalog.dir_fd, PLACE_LOCK_NAME));
 	return look_header(look, last->first_seq, &header) == -1 ||
 	       header.header.salt != last->salt;
 }
@@ -176,9 +176,9 @@ look_once(struct look *look, bool *is_torn)
 	*is_torn = false;
 	look->slot = (struct layout_cursor){0};
 	look->dir_time = time_of(dir_fd, ".");
-	look->lock_time = time_of(dir_fd, LOCK_NAME);
+	look->lock_time = time_of(dir_fd, PLACE_LOCK_NAME);
 	if (look_for_holder(look, &look->is_running, &look->holder) == -1) {
-		log_error(LOCK_NAME ": %m");
+		log_error(PLACE_LOCK_NAME ": %m");
 		return LOOK_ERROR;
 	}
 	/* Before the segments: what it says is in them then. */
@@ -223,7 +223,7 @@ static bool
 has_log(const struct look *look)
 {
 	return look->catalog.count > 0 || look->fault_count > 0 ||
-	       faccessat(look->catalog.dir_fd, "cursor", F_OK, 0) == 0;
+	       faccessat(look->catalog.dir_fd, CURSOR_NAME, F_OK, 0) == 0;
 }
 
 enum look_status
@@ -287,7 +287,7 @@ look_has_changed(const struct look *look)
 	    look_for_holder(look, &is_running, &holder) == -1 || is_running)
 		return true;
 	return !is_same_time(look->dir_time, time_of(dir_fd, ".")) ||
-	       !is_same_time(look->lock_time, time_of(dir_fd, LOCK_NAME));
+	       !is_same_time(look->lock_time, time_of(dir_fd, PLACE_LOCK_NAME));
 }
 
 uint64_t

@@ -19,8 +19,8 @@
 
 /* A file that is not where or what it should be, as recover.h tells of it. */
 struct look_fault {
-	uint64_t name_seq;
-	char *what; /* owned */
+	uint64_t name_seq; /* what its name says */
+	char *what;	   /* owned */
 };
 
 /* How the cursor was found. */
@@ -33,17 +33,17 @@ enum look_cursor {
 
 struct look {
 	struct catalog catalog; /* its dir_fd is owned */
-	struct recovered found;
+	struct recovered found; /* what the scan says of them */
 	/* What the cursor says; where it is lost or foreign, what a start
 	 * makes of that: all that is stored is not ended, all before it is. */
 	struct layout_cursor slot;
-	enum look_cursor cursor;
-	enum cursor_slot slots[2];
+	enum look_cursor cursor;   /* what was found of it */
+	enum cursor_slot slots[2]; /* and of each slot */
 	struct look_fault *faults; /* owned */
-	size_t fault_count;
-	uint64_t start_seq; /* the first event that should be there */
-	bool is_running;    /* another process has the lock */
-	pid_t holder;	    /* its pid, 0 if not known */
+	size_t fault_count;	   /* of them */
+	uint64_t start_seq;	   /* the first event that should be there */
+	bool is_running;	   /* another process has the lock */
+	pid_t holder;		   /* its pid, 0 if not known */
 	/* When directory and lock file last changed before the look. */
 	struct timespec dir_time, lock_time;
 };
@@ -64,6 +64,7 @@ enum look_status look_open(struct look *look, const char *path);
  * may follow. */
 enum look_status look_again(struct look *look);
 
+/* Closes the directory and frees the memory. */
 void look_close(struct look *look);
 
 /* Returns what a tool exits with that got this status. */

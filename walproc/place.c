@@ -9,8 +9,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define LOCK_NAME "LOCK"
-
 /* Opens the directory, making it if need be; -1 with errno set. */
 static int
 open_dir(const char *path)
@@ -67,7 +65,7 @@ place_open(struct place *place, const char *path)
 		log_error("%s: %m", path);
 		return exitcode;
 	}
-	switch (lock_take(dir_fd, LOCK_NAME, &lock_fd, &holder)) {
+	switch (lock_take(dir_fd, PLACE_LOCK_NAME, &lock_fd, &holder)) {
 	case LOCK_TAKEN:
 		*place = (struct place){.dir_fd = dir_fd, .lock_fd = lock_fd};
 		return EXITCODE_DONE;
@@ -77,7 +75,7 @@ place_open(struct place *place, const char *path)
 		break;
 	case LOCK_ERROR:
 		exitcode = place_exitcode(errno);
-		log_error("%s/" LOCK_NAME ": %m", path);
+		log_error("%s/" PLACE_LOCK_NAME ": %m", path);
 		break;
 	}
 	(void)close(dir_fd);

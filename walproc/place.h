@@ -7,6 +7,9 @@
 
 #include "stage/exitcode.h"
 
+/* The file in it that the lock is on. */
+#define PLACE_LOCK_NAME "LOCK"
+
 struct place {
 	int dir_fd;  /* owned */
 	int lock_fd; /* owned */
@@ -19,6 +22,7 @@ struct place {
  */
 enum exitcode place_open(struct place *place, const char *path);
 
+/* Closes both, which lifts the lock. */
 void place_close(struct place *place);
 
 /* Returns what to exit with when a file could not be opened or made, by errno:

@@ -1,7 +1,8 @@
 /*
- * Quarantine: where damaged parts of a log are moved to, so that a person can
- * look at them: the directory "quarantine" in the log's own. Nothing here is
- * ever read again by the log.
+ * Quarantine: where damaged parts of a log are copied, and files that are not
+ * what they should be moved, so that a person can look at them: the directory
+ * "quarantine" in the log's own. What these files hold is never read again by
+ * the log; their names are in walseg(5).
  */
 #ifndef WALPROC_QUARANTINE_H
 #define WALPROC_QUARANTINE_H
@@ -17,13 +18,14 @@
 int quarantine_bytes(
     int dir_fd, const struct segment *segment, uint64_t from, uint64_t to);
 
-/* Has a segment kept, durably. Returns 0, or -1 with errno set. */
+/* Notes, durably, that the segment is to be kept. 0, or -1 with errno set. */
 int quarantine_keep(int dir_fd, uint64_t first_seq);
 
 /* Says whether the segment is to be moved, not unlinked: see above. */
 bool quarantine_keeps(int dir_fd, uint64_t first_seq);
 
-/* Moves the segment file of that name, durably. 0, or -1 with errno set. */
+/* Moves the segment file of that name, durably, under a name that is new here,
+ * and forgets that it is to be kept. Returns 0, or -1 with errno set. */
 int quarantine_segment(int dir_fd, uint64_t first_seq);
 
 /*

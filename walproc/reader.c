@@ -4,7 +4,6 @@
 #include "walproc/quarantine.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 #define WINDOW_BYTES ((size_t)256 << 10)
 

@@ -18,12 +18,12 @@ struct reader {
 	uint64_t batch_end;	 /* where the next batch header is */
 	uint32_t records_left;	 /* in this batch; 0: a header is next */
 	uint8_t *window;	 /* owned: bytes read ahead */
-	size_t window_room;
-	size_t window_bytes;
-	uint64_t window_offset; /* in the segment, of the first of them */
-	int64_t batch_ns;	/* when this batch was written */
-	bool is_looking;	/* damage is told, and not copied to the
-				 * quarantine */
+	size_t window_room;	 /* bytes allocated */
+	size_t window_bytes;	 /* of them in use */
+	uint64_t window_offset;	 /* in the segment, of the first of them */
+	int64_t batch_ns;	 /* when this batch was written */
+	bool is_looking;	 /* damage is told, and not copied to the
+				  * quarantine */
 };
 
 enum reader_status {
@@ -34,16 +34,16 @@ enum reader_status {
 };
 
 struct reader_event {
-	uint64_t seq;
+	uint64_t seq;	      /* its sequence number */
 	uint64_t count;	      /* 1; READER_DAMAGE: as many, from seq on */
 	const uint8_t *event; /* READER_EVENT: borrowed until the next call */
-	size_t bytes;
-	int64_t realtime_ns; /* READER_EVENT: when it was written */
-	uint64_t end_offset; /* where it ends in the log: wal.h */
+	size_t bytes;	      /* READER_EVENT: of it */
+	int64_t realtime_ns;  /* READER_EVENT: when it was written */
+	uint64_t end_offset;  /* where it ends in the log: wal.h */
 	/* READER_DAMAGE: the damaged bytes, from == to where there are none */
 	const struct segment *segment; /* borrowed; NULL: in no file */
-	uint64_t from;
-	uint64_t to;
+	uint64_t from;		       /* offset in the segment */
+	uint64_t to;		       /* behind the last of them */
 	bool is_known; /* missing, and in the quarantine already */
 };
 
@@ -60,7 +60,7 @@ void reader_skip_to(struct reader *reader, uint64_t seq);
 /*
  * Gives the next event, if its sequence number is at most `last_seq`.
  * READER_DAMAGE sets seq and count, copies the damaged bytes (if there are any)
- * to the quarantine, and stands behind them.
+ * to the quarantine unless it is only looking, and stands behind them.
  */
 enum reader_status reader_next(
     struct reader *reader, uint64_t last_seq, struct reader_event *out);

@@ -75,15 +75,6 @@ scan_last(struct segment *segment, uint64_t *proven_seq)
 	}
 }
 
-static void
-log_segment(const char *what, uint64_t first_seq)
-{
-	char name[SEGMENT_NAME_BYTES];
-
-	segment_name(name, first_seq);
-	log_error("segment %s: %s", name, what);
-}
-
 /*
  * Looks at what stands behind the end of the last segment, and cuts the zeros
  * there. Returns 0, or -1 with errno set.
@@ -107,9 +98,9 @@ end_last(int dir_fd, struct segment *segment, bool is_looking,
 		return 0;
 	}
 	if (!is_readable) {
-		log_segment("its end cannot be read: what may stand there is "
-			    "not known",
-		    segment->first_seq);
+		files_log(segment->first_seq,
+		    "its end cannot be read: what may stand there is not "
+		    "known");
 		return is_looking ? 0
 				  : quarantine_keep(dir_fd, segment->first_seq);
 	}
@@ -138,7 +129,7 @@ note_bad(int dir_fd, uint64_t name_seq, const struct recover_listener *listener,
 	if (listener != NULL)
 		listener->tell(listener->context, name_seq, what);
 	else
-		log_segment(what, name_seq);
+		files_log(name_seq, what);
 }
 
 /* Adds a segment to the catalog, as an empty one. */
@@ -193,9 +184,9 @@ fill_catalog(struct catalog *catalog, const struct files *files,
 
 /*
  * Says whether a file without a header, behind the last sound segment, had been
- * one: not if that segment comes to a clean end before it, of which nobody
- * knows more, for then anything may bear such a name. 1, 0, or -1 with errno
- * set.
+ * a segment. Where that one ends cleanly, before the file's number, and nothing
+ * proves that there was more, it had not: any file may bear such a name.
+ * Returns 1, 0, or -1 with errno set.
  */
 static int
 is_believed(
@@ -259,8 +250,8 @@ find_end(struct catalog *catalog, const struct lost *lost, bool is_looking,
 	return RECOVER_OK;
 
 fail:
-	log_segment(
-	    strerror(errno), last == NULL ? lost->first_seq : last->first_seq);
+	files_log(
+	    last == NULL ? lost->first_seq : last->first_seq, strerror(errno));
 	return RECOVER_ERROR;
 }
 

@@ -13,10 +13,10 @@
  * cannot be read are no torn tail either: what is sound behind them counts.
  *
  * A file that bears another's name gets its own back. One that is not of this
- * log, or is there a second time, goes to the quarantine; so does one neither
- * of whose headers is sound, and who reads finds its events missing. Where that
- * was the last, how many it had is at least what the cursor knows, else an
- * estimate from what is left of it.
+ * log, or is there a second time, goes to the quarantine; so does, with
+ * recover_clear, one neither of whose headers is sound, and who reads finds its
+ * events missing. Where that was the last, how many it had is at least what the
+ * cursor knows, else an estimate from what is left of it.
  */
 #ifndef WALPROC_RECOVER_H
 #define WALPROC_RECOVER_H
@@ -44,7 +44,7 @@ struct recovered {
 	uint64_t first_seq;  /* of the oldest segment, lost or not; or 1 */
 	uint64_t next_seq;   /* one behind the last event in the log */
 	uint64_t proven_seq; /* highest sequence number proven durable */
-	uint64_t torn_bytes; /* behind the end of the last segment */
+	uint64_t torn_bytes; /* of the torn tail, behind the last batch */
 };
 
 /*

@@ -15,7 +15,6 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-#define CURSOR_NAME "cursor"
 /* Repairs in a row: the first does all, unless the disk gets worse. */
 #define PASSES 3
 

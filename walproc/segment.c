@@ -12,8 +12,10 @@
 
 #define NAME_DIGITS 20
 #define NAME_END ".seg"
-/* Written or searched at a time. */
+/* Zeros written at a time. */
 #define PIECE_BYTES ((size_t)64 << 10)
+/* Read at a time in a search. */
+#define SEARCH_BYTES ((size_t)8192)
 /* What a disk can lose by itself. */
 #define SECTOR_BYTES ((size_t)512)
 
@@ -252,7 +254,7 @@ segment_read(
 int
 segment_is_readable(const struct segment *segment, uint64_t from, uint64_t to)
 {
-	uint8_t piece[8192];
+	uint8_t piece[SEARCH_BYTES];
 
 	for (uint64_t at = from; at < to; at += sizeof(piece)) {
 		uint64_t left = to - at;
@@ -284,7 +286,7 @@ int
 segment_find_batch(const struct segment *segment, uint64_t offset,
     uint64_t min_seq, uint64_t *at, struct layout_batch *batch)
 {
-	uint8_t piece[8192];
+	uint8_t piece[SEARCH_BYTES];
 
 	offset = layout_align(offset);
 	for (;;) {
@@ -316,7 +318,6 @@ segment_guess_next(int dir_fd, uint64_t first_seq)
 	struct segment segment = {.fd = -1, .first_seq = first_seq};
 	uint64_t next_seq = first_seq, offset = LAYOUT_DATA_OFFSET;
 	uint8_t raw[LAYOUT_BATCH_BYTES];
-
 	struct stat st;
 
 	if (segment_reopen(&segment, dir_fd) == -1)
@@ -340,7 +341,7 @@ int
 segment_find_zeros(
     const struct segment *segment, uint64_t *end, bool *is_readable)
 {
-	uint8_t piece[8192];
+	uint8_t piece[SEARCH_BYTES];
 
 	*is_readable = true;
 	*end = segment->end_offset;

@@ -13,9 +13,9 @@
 #include <sys/types.h>
 
 struct segment {
-	int fd; /* owned; -1 while closed */
-	uint64_t salt;
-	uint64_t first_seq;
+	int fd;		     /* owned; -1 while closed */
+	uint64_t salt;	     /* of its checksums */
+	uint64_t first_seq;  /* of its first event; its name */
 	uint64_t next_seq;   /* one behind the last event that counts */
 	uint64_t end_offset; /* in the file, behind the last batch */
 	uint64_t bytes;	     /* size of the file */
@@ -81,7 +81,8 @@ int segment_write_batch(
 enum segment_status segment_open(struct segment *segment, int dir_fd,
     uint64_t first_seq, struct layout_segment *header);
 
-/* Opens the file again if it is closed. 0, or -1 with errno set. */
+/* Opens the file again if it is closed; where it cannot be written, for reading
+ * only. Returns 0, or -1 with errno set. */
 int segment_reopen(struct segment *segment, int dir_fd);
 
 /* Closes the file; the struct still describes it. */
@@ -122,15 +123,15 @@ int segment_find_batch(const struct segment *segment, uint64_t offset,
 uint64_t segment_guess_next(int dir_fd, uint64_t first_seq);
 
 /*
- * Sets *end behind the last byte that is not zero, but not before
- * segment->end_offset; where sectors behind that cannot be read, of which it
- * cannot be known, to the end of the file, and *is_readable to false. Returns
- * 0, or -1 with errno set.
+ * Sets *end to where the zeros at the end of the file begin, which is not
+ * before segment->end_offset, and *is_readable to true. Where anything behind
+ * that offset cannot be read, it sets *end to the end of the file and
+ * *is_readable to false. Returns 0, or -1 with errno set.
  */
 int segment_find_zeros(
     const struct segment *segment, uint64_t *end, bool *is_readable);
 
-/* Cuts the file at `end`. Returns 0, or -1 with errno set. */
+/* Cuts the file at `end`, if it is longer. 0, or -1 with errno set. */
 int segment_cut(struct segment *segment, uint64_t end);
 
 #endif

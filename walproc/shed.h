@@ -12,6 +12,7 @@
 
 struct walproc;
 
+/* All zero before its first use. */
 struct shed {
 	struct reader reader;	    /* stands behind `oldest` */
 	struct reader_event oldest; /* its bytes are gone */
@@ -36,7 +37,7 @@ int shed_expired(struct walproc *walproc);
 /* Returns when shed_expired is due, CLOCK_MONOTONIC; or LOOP_NEVER. */
 int64_t shed_due_ns(const struct walproc *walproc);
 
-/* Tells, in the log, of an event dropped for `why`. */
+/* Logs that an event is dropped for the reason `why`, of `total` so far. */
 void shed_tell(struct shed *shed, const char *why, uint64_t total);
 
 #endif

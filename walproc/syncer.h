@@ -10,13 +10,13 @@
 #include <stdbool.h>
 
 struct syncer {
-	pthread_t thread;
-	bool has_thread;
-	bool is_busy; /* begun, and its end not taken */
-	int begin_fd; /* owned: eventfd, tells the thread to begin or end */
-	int done_fd;  /* owned: eventfd, readable when it is done */
-	int file_fd;  /* borrowed: to be synced; -1: the thread is to end */
-	int error;    /* of the last sync: 0 or an errno */
+	pthread_t thread; /* the one that syncs */
+	bool has_thread;  /* it was made */
+	bool is_busy;	  /* begun, and its end not taken */
+	int begin_fd;	  /* owned: eventfd, tells the thread to begin or end */
+	int done_fd;	  /* owned: eventfd, readable when it is done */
+	int file_fd;	  /* borrowed: to be synced; -1: the thread is to end */
+	int error;	  /* of the last sync: 0 or an errno */
 };
 
 /* Makes an idle one, without a thread. */

@@ -305,13 +305,13 @@ wal_probe(struct wal *wal)
 }
 
 void
-wal_end(struct wal *wal, uint64_t count, uint64_t position, enum wal_end how)
+wal_end(struct wal *wal, uint64_t count, uint64_t end_offset, enum wal_end how)
 {
 	struct layout_cursor *slot = &wal->cursor.slot;
 
 	assert(slot->acked_seq + count <= wal_ready_seq(wal));
 	slot->acked_seq += count;
-	wal->ended_offset = position;
+	wal->ended_offset = end_offset;
 	switch (how) {
 	case WAL_DELIVERED:
 		slot->delivered += count;

@@ -8,13 +8,14 @@
  * files one behind the other, since the log was opened, whether they are still
  * there or not: what is stored is the difference of two.
  *
- * Order of work: wal_append any number of times, then wal_sync; only then may
- * the events be acked to where they came from, or be given to the sink.
+ * Order of work: wal_append any number of times, then a commit; only when that
+ * has succeeded may the events be acked to where they came from. Up to
+ * wal_ready_seq they may be given to the sink.
  *
- * After wal_append or wal_sync failed with anything but a full disk (see
- * io_is_full_disk) what the kernel has in its pages cannot be trusted: sync
- * no more, ack nothing, end the process (fsync(2), NOTES). The next wal_open
- * writes what was not proven durable to a new segment before it is acked.
+ * After a call failed with anything but a full disk (see io_is_full_disk) what
+ * the kernel has in its pages cannot be trusted: sync no more, ack nothing, end
+ * the process (fsync(2), NOTES). The next wal_open writes what was not proven
+ * durable to a new segment before it is acked.
  */
 #ifndef WALPROC_WAL_H
 #define WALPROC_WAL_H
@@ -49,7 +50,8 @@ struct wal {
 				* proven durable and is not settled yet; 0 if
 				* there is none */
 	uint64_t ended_offset; /* in the log: where what is not ended starts */
-	uint64_t cursor_saved; /* acked_seq in the cursor file */
+	uint64_t cursor_saved; /* acked_seq in the cursor file; UINT64_MAX:
+				* there is more to save than that */
 	bool counts_wait;      /* what only the cursor counts is not durable */
 	bool cursor_waits;     /* its two slots are not in the file yet */
 	bool has_bad;	       /* headless files are not in quarantine yet */
@@ -62,7 +64,8 @@ struct wal {
 
 enum wal_status {
 	WAL_OPEN,
-	WAL_NEWER, /* of a format version that is not ours: untouched */
+	WAL_NEWER, /* of a format version that is not ours, which is logged:
+		    * what is there is untouched */
 	WAL_ERROR, /* errno is set; already logged */
 };
 
@@ -89,16 +92,22 @@ void wal_default_segment(struct wal_limits *limits);
 /*
  * Opens the log in the directory `dir_fd`, borrowed until wal_close, and makes
  * it if there is none. What an earlier process left is scanned (recover.h),
- * what was not proven durable written again.
+ * what was not proven durable written again; on a full disk that is left to
+ * wal_settle. Anything but WAL_OPEN leaves nothing open.
  */
 enum wal_status wal_open(
     struct wal *wal, int dir_fd, const struct wal_limits *limits);
 
-/* Saves the cursor durably, cuts unused zeros, and closes. Nothing gathered
- * since the last sync is written. Returns 0, or -1 with errno set. */
+/*
+ * Waits for the sync that is on its way, saves the cursor durably, cuts unused
+ * zeros, and closes. What was appended since is synced first where the log is
+ * lazy; else what is only gathered is dropped. Returns 0, or -1 with errno set
+ * and the log closed.
+ */
 int wal_close(struct wal *wal);
 
-/* Closes without writing anything more: for after a failure. */
+/* Closes without writing anything more, though not before a sync that is on
+ * its way has returned: for after a failure. */
 void wal_abandon(struct wal *wal);
 
 /* Events not ended, and what they take on disk with all that is around them.
@@ -115,10 +124,11 @@ bool wal_is_relieved(const struct wal *wal);
 /*
  * Writes the cursor, moves files without a header to the quarantine, and writes
  * the tail that the start found and that is not proven durable to a new
- * segment; what of that tail is not sound is dropped. In this order no crash
- * makes the next start know less. Nothing may be appended before that is done;
- * wal_open does it, but for a full disk. Returns 0 (also if there is nothing to
- * do), or -1 with errno set and all as it was.
+ * segment. Where that tail is not sound the log ends, but for what cannot be
+ * read, which goes to the quarantine. In this order no crash makes the next
+ * start know less. Nothing may be appended before that is done; wal_open does
+ * it, but for a full disk. Returns 0 (also if there is nothing to do), or -1
+ * with errno set; after a full disk it can be tried again.
  */
 int wal_settle(struct wal *wal);
 
@@ -147,18 +157,19 @@ int wal_sync(struct wal *wal);
 
 /*
  * Makes all that was appended and counted safe, so that it may be acked to
- * where it came from: durable, or written where the log is lazy. Returns as
- * wal_sync.
+ * where it came from: durable, or where the log is lazy only written (the
+ * counts by the wal_save that follows). Returns as wal_sync.
  */
 int wal_commit(struct wal *wal);
 
 /*
- * The same without waiting for the sync. wal_commit_begin returns 1 if all is
- * safe already; 0 if the sync is on its way: until wal_commit_end has returned
- * 1 none of it may be acked, but more may be appended, which the next commit
- * makes safe; or -1 as wal_commit. wal_commit_end returns 1 if it has
- * succeeded, 0 if it is not over, or -1 with errno set. Any other call that
- * needs a sync waits for this one.
+ * The same without waiting for the sync, while none is on its way.
+ * wal_commit_begin returns 1 if all is safe already; 0 if the sync is on its
+ * way: until wal_commit_end has returned 1 none of it may be acked, but more
+ * may be appended, which the next commit makes safe; or -1 as wal_commit.
+ * wal_commit_end returns 1 if it has succeeded, or none was on its way, 0 if it
+ * is not over, or -1 with errno set. Any other call that needs a sync waits for
+ * this one.
  */
 int wal_commit_begin(struct wal *wal);
 int wal_commit_end(struct wal *wal);
@@ -187,11 +198,11 @@ int wal_mark(struct wal *wal);
 int wal_prepare(struct wal *wal);
 
 /*
- * Ends `count` events that follow the last ended one, up to `position` in the
- * running byte count (struct reader_event).
+ * Ends `count` events that follow the last ended one; all of them are ready.
+ * `end_offset` is where the last of them ends in the log (struct reader_event).
  */
 void wal_end(
-    struct wal *wal, uint64_t count, uint64_t position, enum wal_end how);
+    struct wal *wal, uint64_t count, uint64_t end_offset, enum wal_end how);
 
 /* Count one event that was refused at intake into the dead letters, or dropped
  * there by choice; it never had a number. */
@@ -216,8 +227,8 @@ int wal_save(struct wal *wal);
 /* Returns the highest sequence number ended. */
 uint64_t wal_acked_seq(const struct wal *wal);
 
-/* Stands the reader before the first event that is not ended. Returns 0, or
- * -1 with errno set. */
+/* Stands the reader before the first event that is not ended, and counts the
+ * bytes stored anew from that one's batch on. 0, or -1 with errno set. */
 int wal_rewind(struct wal *wal, struct reader *reader);
 
 #endif

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+/* What is just too little to be written, and the largest event behind it. */
 #define BATCH_MAX_BYTES (WAL_WRITE_BATCH_BYTES + ((size_t)32 << 20))
 
 /*
@@ -126,8 +127,8 @@ wal_settle(struct wal *wal)
 		wal->cursor.slot.durable_seq = wal->durable_seq;
 		if (cursor_claim(&wal->cursor) == -1)
 			return -1;
+		wal->cursor_waits = false;
 	}
-	wal->cursor_waits = false;
 	if (wal->has_bad && recover_clear(wal->catalog.dir_fd) == -1)
 		return -1;
 	wal->has_bad = false;
@@ -226,8 +227,10 @@ open_files(struct wal *wal, struct recovered *found)
 		memcpy(found->log_id, wal->cursor.slot.log_id,
 		    LAYOUT_LOG_ID_BYTES);
 	if (cursor == CURSOR_NONE && !found->has_log_id &&
-	    wal_write_random(found->log_id, LAYOUT_LOG_ID_BYTES) == -1)
+	    wal_write_random(found->log_id, LAYOUT_LOG_ID_BYTES) == -1) {
+		log_error("log id: %m");
 		return WAL_ERROR;
+	}
 	return WAL_OPEN;
 }
 

@@ -15,7 +15,7 @@
 #define WAL_WRITE_OVERHEAD \
 	(2 * LAYOUT_BATCH_BYTES + LAYOUT_ALIGN + LAYOUT_RECORD_BYTES)
 
-/* Fills up to 256 bytes. Returns 0, or -1 with errno set. */
+/* Fills up to 256 bytes by chance. Returns 0, or -1 with errno set. */
 int wal_write_random(void *to, size_t bytes);
 
 /* Forgets the spare and removes its file. Keeps errno. */
@@ -37,7 +37,8 @@ void wal_write_gather(struct wal *wal, const struct segment *segment,
 int wal_write_batch(struct wal *wal, struct segment *segment);
 
 /* Takes the `result` of a sync, with errno set where it is -1, that was to make
- * all up to `seq` durable. Returns 0, or -1 with errno set. */
+ * all up to `seq` durable. Returns 0, or -1 with errno set, which is never that
+ * of a full disk: a failed sync is not to be tried again. */
 int wal_write_end_sync(struct wal *wal, int result, uint64_t seq);
 
 /* Waits for the sync that is on its way, if one is. Returns as that. */
@@ -48,8 +49,9 @@ int wal_write_cursor(struct wal *wal);
 
 /*
  * Takes away the segments all of whose events are ended, but never the last,
- * which carries the numbering on. The cursor is synced first. Returns 0 (also
- * where a full disk leaves some for later), or -1 with errno set.
+ * which carries the numbering on: to the quarantine those that it keeps, for
+ * good the others. The cursor is synced first. Returns 0 (also where a full
+ * disk leaves some for later), or -1 with errno set.
  */
 int wal_write_drop_ended(struct wal *wal);
 

@@ -93,7 +93,7 @@ judge(struct walk *walk, const struct reader_event *event)
 	return look_has_changed(walk->look) ? VERDICT_DOUBT : verdict;
 }
 
-/* Handles damage. Returns true with *status set, or false to go on. */
+/* Handles damage. Returns true with *out set, or false to go on. */
 static bool
 meet_damage(
     struct walk *walk, const struct reader_event *event, enum walk_status *out)

@@ -16,13 +16,13 @@
 #include "walproc/reader.h"
 
 struct walk {
-	struct look *look; /* borrowed; looked at again as need be */
-	struct reader reader;
-	uint64_t last_seq;  /* where it ends */
-	uint64_t torn_seq;  /* the tail is not whole from here on; 0: it is */
-	uint64_t doubt_seq; /* of the damage that is looked at again, or 0 */
-	uint64_t doubt_count;
-	unsigned int doubts; /* looks taken at it so far */
+	struct look *look;    /* borrowed; looked at again as need be */
+	struct reader reader; /* only looking */
+	uint64_t last_seq;    /* where it ends */
+	uint64_t torn_seq;    /* the tail is not whole from here on; 0: it is */
+	uint64_t doubt_seq;   /* of the damage that is looked at again, or 0 */
+	uint64_t doubt_count; /* events in that damage */
+	unsigned int doubts;  /* looks taken at it so far */
 };
 
 enum walk_status {
@@ -37,6 +37,7 @@ enum walk_status {
 void walk_init(struct walk *walk, struct look *look, uint64_t first_seq,
     uint64_t last_seq);
 
+/* Frees the memory; the look stays open. */
 void walk_fini(struct walk *walk);
 
 /*

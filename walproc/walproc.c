@@ -9,7 +9,6 @@
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -206,7 +205,7 @@ turn(struct walproc *walproc)
 	if (delivery_take_answers(walproc) == -1)
 		return -1;
 	if (shed_expired(walproc) == -1) {
-		log_error("log: read: %m");
+		log_error("log: dropping old events: %m");
 		return -1;
 	}
 	if (intake_take(walproc) == -1 || intake_commit(walproc) == -1 ||

@@ -31,7 +31,7 @@ struct walproc_options {
 	enum walproc_on_full on_full;
 	int64_t sync_ns;	   /* how long what is acked may be not durable;
 				    * 0: never so; LOOP_NEVER: any time */
-	int64_t max_age_ns;	   /* drop events when they are older */
+	int64_t max_age_ns;	   /* drop older events; LOOP_NEVER: none */
 	int64_t drain_timeout_ns;  /* after the end of input; LOOP_NEVER */
 	enum framing framing;	   /* of the output; FRAMING_AUTO */
 	int acks_fd;		   /* FIFO with the sink's acks, borrowed; -1 */
@@ -71,7 +71,7 @@ struct walproc {
 	char log_id[2 * LAYOUT_LOG_ID_BYTES + 1]; /* in hexadecimal */
 
 	uint64_t taken;	      /* events of the input stream that are in the log
-			       * or the dead letters */
+			       * or the dead letters, or were dropped */
 	uint64_t committing;  /* of these: acked when the sync is over */
 	bool is_committing;   /* a sync is on its way */
 	uint64_t taken_acked; /* of these: acked to the source */
