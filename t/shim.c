@@ -24,6 +24,9 @@
 #include <sys/types.h>
 #include <unistd.h>
 
+/* In a slot of the cursor, the lowest byte of what it counts as refused. */
+#define REFUSED_OFFSET 87
+
 #define REAL(pointer, name) (*(void **)&(pointer) = dlsym(RTLD_NEXT, name))
 
 ssize_t pwrite(int fd, const void *data, size_t bytes, off_t offset);
@@ -116,8 +119,12 @@ any_pwrite(
 		errno = ENOSPC;
 		return -1;
 	}
-	trace("pwrite %s %s\n", name_of(fd, name),
-	    is_batch(data, bytes) ? "batch" : "other");
+	if (strcmp(name_of(fd, name), "cursor") == 0 && bytes > REFUSED_OFFSET)
+		trace("pwrite cursor refused=%u\n",
+		    ((const unsigned char *)data)[REFUSED_OFFSET]);
+	else
+		trace("pwrite %s %s\n", name,
+		    is_batch(data, bytes) ? "batch" : "other");
 	if (nth > 0 && is_batch(data, bytes) && ++count % nth == 0)
 		return (ssize_t)bytes;
 	return real(fd, data, bytes, offset);

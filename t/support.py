@@ -57,6 +57,13 @@ def is_sanitized():
     return b"__asan_init" in (BIN / "walproc").read_bytes()
 
 
+def ticks_of(pid):
+    """How long a process has run on a processor, in 1/100 s."""
+    with open(f"/proc/{pid}/stat") as stat:
+        fields = stat.read().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
 def wait_until(condition, what="condition", timeout=PATIENCE):
     """Waits until condition() is true, and returns its value."""
     deadline = time.monotonic() + timeout

@@ -20,6 +20,17 @@ delivery_is_due(const struct walproc *walproc)
 	       walproc->reader.next_seq <= wal_ready_seq(&walproc->wal);
 }
 
+void
+delivery_tell_damage(struct walproc *walproc, const struct reader_event *damage)
+{
+	unsigned long held;
+
+	if (log_limit_passes(&walproc->damage_limit, &held))
+		log_error("log: %" PRIu64 " events from %" PRIu64
+			  " on are damaged: moved to quarantine held=%lu",
+		    damage->count, damage->seq, held);
+}
+
 /* The log could not be read; or what is damaged could not be quarantined for
  * want of room, which passes. */
 static int
@@ -42,7 +53,6 @@ delivery_give(struct walproc *walproc)
 	while (delivery_is_due(walproc)) {
 		struct flight_event flight = {.count = 1};
 		struct reader_event event;
-		unsigned long held;
 
 		switch (reader_next(
 		    &walproc->reader, wal_ready_seq(&walproc->wal), &event)) {
@@ -53,12 +63,7 @@ delivery_give(struct walproc *walproc)
 		case READER_DAMAGE:
 			flight.state = FLIGHT_DAMAGED;
 			flight.count = event.count;
-			if (log_limit_passes(&walproc->damage_limit, &held))
-				log_error("log: %" PRIu64
-					  " events from %" PRIu64
-					  " on are damaged: moved to "
-					  "quarantine held=%lu",
-				    event.count, event.seq, held);
+			delivery_tell_damage(walproc, &event);
 			break;
 		case READER_EVENT:
 			/* The queue has room: DELIVER_BYTES leaves it. */
@@ -93,7 +98,12 @@ reject(struct walproc *walproc, const struct msg *msg)
 		flight->state = FLIGHT_REJECTED;
 		return 0;
 	}
-	reader_init(&walproc->lookup, &walproc->wal.catalog, flight->seq);
+	/* Mostly they come in order: then it stands close before. */
+	if (walproc->lookup.catalog == NULL ||
+	    walproc->lookup.next_seq > flight->seq)
+		reader_init(
+		    &walproc->lookup, &walproc->wal.catalog, flight->seq);
+	reader_skip_to(&walproc->lookup, flight->seq);
 	if (reader_next(&walproc->lookup, flight->seq, &event) !=
 	    READER_EVENT) {
 		log_error("log: event %" PRIu64

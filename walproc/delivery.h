@@ -7,6 +7,10 @@
 
 #include "walproc/walproc.h"
 
+/* Says in the log, at most once a second, that events are damaged. */
+void delivery_tell_damage(
+    struct walproc *walproc, const struct reader_event *damage);
+
 /* Says whether there is something that the sink may be given now. */
 bool delivery_is_due(const struct walproc *walproc);
 

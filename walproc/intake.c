@@ -47,8 +47,11 @@ intake_block(struct walproc *walproc, enum walproc_block block)
 static int
 has_passed(struct walproc *walproc)
 {
+	/* The event that waits, if one does, must find its room too. */
 	if (walproc->block == WALPROC_FULL_LOG)
-		return wal_is_relieved(&walproc->wal);
+		return wal_is_relieved(&walproc->wal) &&
+		       wal_room(&walproc->wal, walproc->wanted_bytes) ==
+			   WAL_ROOM;
 	if (loop_now_ns() < walproc->retry_ns)
 		return 0;
 	walproc->retry_ns = loop_now_ns() + DISK_RETRY_NS;
@@ -74,6 +77,7 @@ unblock(struct walproc *walproc)
 	if (passed != 1)
 		return passed;
 	walproc->block = WALPROC_TAKING;
+	walproc->wanted_bytes = 0;
 	walproc->damage_waits = false;
 	if (walproc->block_is_told)
 		log_info("intake goes on");
@@ -107,7 +111,7 @@ count_refused(struct walproc *walproc, const char *why)
 
 	walproc->taken++;
 	walproc->refused++;
-	wal_count_refused(&walproc->wal);
+	walproc->refused_waits++;
 	if (log_limit_passes(&walproc->refuse_limit, &held))
 		log_warn("event %" PRIu64
 			 " of the input: %s: to dead-letters.ndjson held=%lu",
@@ -164,6 +168,7 @@ append(struct walproc *walproc, const uint8_t *event, size_t bytes,
 	case WAL_ROOM:
 		break;
 	case WAL_FULL:
+		walproc->wanted_bytes = bytes;
 		taking = make_room(walproc, bytes, &is_taken);
 		if (taking != TAKING_DONE || is_taken)
 			return taking;
@@ -359,6 +364,9 @@ static int
 sync_dead(struct walproc *walproc)
 {
 	if (dead_sync(&walproc->dead) == 0) {
+		/* Only now: a count on record means a letter that is there. */
+		for (; walproc->refused_waits > 0; walproc->refused_waits--)
+			wal_count_refused(&walproc->wal);
 		wal_note_letters(&walproc->wal, walproc->dead.end_bytes);
 		return 0;
 	}
@@ -426,11 +434,19 @@ int
 intake_leave(struct walproc *walproc)
 {
 	size_t bytes = buf_bytes(&walproc->up.in);
+	enum taking taking = TAKING_DONE;
 
-	if (walproc->up.in_is_socket || (bytes == 0 && !walproc->is_skipping))
+	/* Where acks go back, the source sends again what was not acked. */
+	if (walproc->up.in_is_socket)
 		return 0;
-	if (take_leftover(walproc) == TAKING_DONE)
-		return commit_all(walproc);
-	log_error("stopped with %zu bytes of a pipe that are not safe", bytes);
+	if (bytes > 0 || walproc->is_skipping)
+		taking = take_leftover(walproc);
+	if (taking == TAKING_DONE && commit_all(walproc) == -1)
+		return -1;
+	if (taking == TAKING_DONE && walproc->taken == walproc->taken_acked)
+		return 0;
+	log_error("stopped with %" PRIu64
+		  " events and %zu bytes of a pipe that are not safe",
+	    walproc->taken - walproc->taken_acked, buf_bytes(&walproc->up.in));
 	return -1;
 }

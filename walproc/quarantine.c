@@ -224,3 +224,19 @@ quarantine_link(int dir_fd, const char *name, char kept[QUARANTINE_NAME_BYTES])
 	errno = saved;
 	return result;
 }
+
+int
+quarantine_release(int dir_fd, uint64_t first_seq)
+{
+	char name[SEGMENT_NAME_BYTES], kept[QUARANTINE_NAME_BYTES],
+	    mark[2 * SEGMENT_NAME_BYTES];
+
+	if (!quarantine_keeps(dir_fd, first_seq))
+		return 0;
+	segment_name(name, first_seq);
+	if (quarantine_link(dir_fd, name, kept) == -1 && errno != ENOENT)
+		return -1;
+	/* It was of the old file. */
+	keep_name(mark, first_seq);
+	return unlinkat(dir_fd, mark, 0);
+}

@@ -24,6 +24,12 @@ int quarantine_keep(int dir_fd, uint64_t first_seq);
 /* Says whether the segment is to be moved, not unlinked: see above. */
 bool quarantine_keeps(int dir_fd, uint64_t first_seq);
 
+/*
+ * Before a file of that name is replaced: has it in the quarantine, durably, if
+ * it is to be kept. Returns 0, or -1 with errno set.
+ */
+int quarantine_release(int dir_fd, uint64_t first_seq);
+
 /* Moves the segment file of that name, durably, under a name that is new here,
  * and forgets that it is to be kept. Returns 0, or -1 with errno set. */
 int quarantine_segment(int dir_fd, uint64_t first_seq);

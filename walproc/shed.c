@@ -1,7 +1,9 @@
 #include "walproc/shed.h"
 
-#include "walproc/walproc.h"
+#include "stage/io.h"
+#include "walproc/delivery.h"
 
+#include <errno.h>
 #include <inttypes.h>
 
 void
@@ -62,7 +64,9 @@ drop_oldest(struct walproc *walproc, const char *why)
 	/* Damaged ones are lost already; that is another count. */
 	wal_end(wal, count, oldest->end_offset,
 	    oldest->event == NULL ? WAL_QUARANTINED : WAL_DROPPED);
-	if (oldest->event != NULL)
+	if (oldest->event == NULL)
+		delivery_tell_damage(walproc, oldest);
+	else
 		shed_tell(
 		    &walproc->shed, why, slot->dropped + slot->dropped_newest);
 	/* At once where that frees a file, so that the promise on disk use
@@ -112,7 +116,12 @@ shed_expired(struct walproc *walproc)
 		if (drop_oldest(walproc, "older than --max-age") == -1)
 			return -1;
 	}
-	return found == -1 ? -1 : wal_save(&walproc->wal);
+	if (found == -1 && !io_is_full_disk(errno))
+		return -1;
+	/* What is damaged waits for room to be quarantined. */
+	if (found == -1)
+		walproc->shed.check_ns = now + LOOP_NS_PER_S;
+	return wal_save(&walproc->wal);
 }
 
 int64_t

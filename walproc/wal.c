@@ -114,7 +114,7 @@ roll(struct wal *wal, size_t bytes)
 
 	if (wal_write_start(wal, &segment, wal->next_seq, need) == -1)
 		return -1;
-	if (segment_publish(&segment, wal->catalog.dir_fd) == -1) {
+	if (wal_write_publish(wal, &segment) == -1) {
 		saved = errno;
 		segment_close(&segment);
 		wal_write_drop_spare(wal);
@@ -133,6 +133,27 @@ roll(struct wal *wal, size_t bytes)
 	return 0;
 }
 
+/*
+ * Begins a new segment for an event of `bytes`, where the last one has no room.
+ * Returns 0, or -1 with errno set.
+ */
+static int
+make_room(struct wal *wal, size_t bytes)
+{
+	const struct segment *last;
+
+	if (wal_sync(wal) == -1)
+		return -1;
+	last = catalog_last(&wal->catalog);
+	/* One that is larger than others, and not needed any more, goes before
+	 * another such comes: the two would take more than is promised. */
+	if (last != NULL && wal_elements(wal) == 0 &&
+	    last->bytes > wal->limits.segment_bytes &&
+	    (roll(wal, 0) == -1 || wal_write_drop_ended(wal) == -1))
+		return -1;
+	return fits_last(wal, bytes) ? 0 : roll(wal, bytes);
+}
+
 int
 wal_append(struct wal *wal, const uint8_t *event, size_t bytes)
 {
@@ -140,7 +161,7 @@ wal_append(struct wal *wal, const uint8_t *event, size_t bytes)
 
 	assert(wal_is_settled(wal));
 	if (!fits_last(wal, bytes)) {
-		if (wal_sync(wal) == -1 || roll(wal, bytes) == -1)
+		if (make_room(wal, bytes) == -1)
 			return -1;
 	} else if (buf_bytes(&wal->batch) >= WAL_WRITE_BATCH_BYTES) {
 		if (wal_write_batch(wal, catalog_last(&wal->catalog)) == -1)
@@ -278,20 +299,24 @@ make_spare(struct wal *wal)
 	return wal->spare_fd == -1 ? -1 : 0;
 }
 
+/* Says whether the promise on disk use holds with a spare. */
+static bool
+has_room_for_spare(const struct wal *wal)
+{
+	uint64_t bytes = wal->limits.segment_bytes, most;
+
+	if (__builtin_add_overflow(wal->limits.max_bytes, 2 * bytes, &most))
+		most = UINT64_MAX;
+	return catalog_bytes(&wal->catalog) + bytes <= most;
+}
+
 int
 wal_prepare(struct wal *wal)
 {
 	const struct segment *last = catalog_last(&wal->catalog);
-	uint64_t bytes = wal->limits.segment_bytes;
-	uint64_t most;
 
 	if (wal->spare_fd != -1 || !wal->is_writable ||
-	    last->end_offset < last->bytes / 2)
-		return 0;
-	/* The promise on disk use holds with the spare in it. */
-	if (__builtin_add_overflow(wal->limits.max_bytes, 2 * bytes, &most))
-		most = UINT64_MAX;
-	if (catalog_bytes(&wal->catalog) + bytes > most)
+	    last->end_offset < last->bytes / 2 || !has_room_for_spare(wal))
 		return 0;
 	return make_spare(wal) == -1 && !io_is_full_disk(errno) ? -1 : 0;
 }
@@ -301,7 +326,9 @@ wal_probe(struct wal *wal)
 {
 	if (wal_settle(wal) == -1)
 		return -1;
-	return wal->spare_fd == -1 ? make_spare(wal) : 0;
+	if (wal->spare_fd != -1 || !has_room_for_spare(wal))
+		return 0;
+	return make_spare(wal);
 }
 
 void

@@ -142,7 +142,7 @@ wal_settle(struct wal *wal)
 		goto fail;
 	if (segment.next_seq <= wal_acked_seq(wal))
 		segment.next_seq = wal_acked_seq(wal) + 1;
-	if (segment_publish(&segment, wal->catalog.dir_fd) == -1)
+	if (wal_write_publish(wal, &segment) == -1)
 		goto fail;
 	log_info("settled a tail of %" PRIu64 " events, not proven durable",
 	    segment.next_seq - segment.first_seq);

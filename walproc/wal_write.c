@@ -170,3 +170,13 @@ wal_write_wait(struct wal *wal)
 	return wal_write_end_sync(
 	    wal, syncer_take(&wal->syncer, true), wal->syncing_seq);
 }
+
+int
+wal_write_publish(struct wal *wal, const struct segment *segment)
+{
+	int dir_fd = wal->catalog.dir_fd;
+
+	if (quarantine_release(dir_fd, segment->first_seq) == -1)
+		return -1;
+	return segment_publish(segment, dir_fd);
+}

@@ -28,6 +28,12 @@ void wal_write_drop_spare(struct wal *wal);
 int wal_write_start(struct wal *wal, struct segment *segment,
     uint64_t first_seq, uint64_t bytes);
 
+/*
+ * Publishes a segment that was started; one of that name that is to be kept is
+ * in the quarantine before. Returns as segment_publish.
+ */
+int wal_write_publish(struct wal *wal, const struct segment *segment);
+
 /* Adds one event, numbered `seq`, to what is gathered for `segment`. */
 void wal_write_gather(struct wal *wal, const struct segment *segment,
     uint64_t seq, const uint8_t *event, size_t bytes);

@@ -166,9 +166,12 @@ keep_synced(struct walproc *walproc)
 	const struct wal *wal = &walproc->wal;
 	int64_t now;
 
-	if (!wal->is_lazy || walproc->options.sync_ns == LOOP_NEVER ||
-	    wal->durable_seq + 1 == wal->next_seq)
+	if (!wal->is_lazy || walproc->options.sync_ns == LOOP_NEVER)
 		return 0;
+	if (wal->durable_seq + 1 == wal->next_seq) {
+		walproc->sync_due_ns = LOOP_NEVER;
+		return 0;
+	}
 	now = loop_now_ns();
 	if (walproc->sync_due_ns == LOOP_NEVER)
 		walproc->sync_due_ns = now + walproc->options.sync_ns;

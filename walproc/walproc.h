@@ -76,18 +76,22 @@ struct walproc {
 	bool is_committing;   /* a sync is on its way */
 	uint64_t taken_acked; /* of these: acked to the source */
 	uint64_t refused;     /* of these: in the dead letters */
-	bool is_skipping;     /* inside a line that is too long */
-	bool is_behind;	      /* whole events are left for the next turn */
-	bool input_is_over;   /* it has ended, and all of it is taken */
-	bool has_read;	      /* bytes came in this turn */
-	bool has_failed;      /* the log: nothing more is written to it */
-	bool has_held;	      /* `held` is to be looked at again */
-	struct msg held;      /* a reject that a full disk did not let in */
-	bool damage_waits;    /* damage ahead, and no room to quarantine it */
-	bool breaker_is_open; /* the sink's: send nothing */
-	int64_t deadline_ns;  /* of draining or stopping; or LOOP_NEVER */
-	int64_t retry_ns;     /* when to try a full disk again */
-	int64_t sync_due_ns;  /* of what is written only; or LOOP_NEVER */
+	uint64_t refused_waits; /* of these: not durable, nor counted in the
+				 * log's cursor yet */
+	size_t wanted_bytes;	/* of the event that a full log had no room
+				 * for; 0: of none */
+	bool is_skipping;	/* inside a line that is too long */
+	bool is_behind;		/* whole events are left for the next turn */
+	bool input_is_over;	/* it has ended, and all of it is taken */
+	bool has_read;		/* bytes came in this turn */
+	bool has_failed;	/* the log: nothing more is written to it */
+	bool has_held;		/* `held` is to be looked at again */
+	struct msg held;	/* a reject that a full disk did not let in */
+	bool damage_waits;	/* damage ahead, and no room to quarantine it */
+	bool breaker_is_open;	/* the sink's: send nothing */
+	int64_t deadline_ns;	/* of draining or stopping; or LOOP_NEVER */
+	int64_t retry_ns;	/* when to try a full disk again */
+	int64_t sync_due_ns;	/* of what is written only; or LOOP_NEVER */
 
 	bool block_is_told;	       /* the log says that the intake paused */
 	struct log_limit block_limit;  /* lines about that */
