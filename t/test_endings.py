@@ -45,6 +45,7 @@ def test_what_came_from_a_pipe_during_a_sync_is_stored(
         stdin.write(b'{"n":0}\n')
         stdin.flush()
         assert select.select([output], [], [], 30)[0]
+        assert os.read(output, 4096) == b'{"n":0}\n'
         hold.touch()
         for n in (1, 2):
             stdin.write(b'{"n":%d}\n' % n)
