@@ -13,10 +13,11 @@ import termios
 import threading
 
 import pytest
-from neighbours import Wal, assert_silent, dead_letters, numbered
-from support import (AGAIN, DONE, Process, acked_seq, cursor_of, events_of,
-                     frame, lines_of, program, shimmed, stored_events,
-                     ticks_of, wait_until)
+from neighbours import (Wal, assert_silent, dead_letters, drain, numbered,
+                        run_pipe)
+from support import (AGAIN, DONE, FINAL, Process, acked_seq, cursor_of,
+                     events_of, frame, lines_of, program, shimmed,
+                     stored_events, ticks_of, wait_until)
 
 
 def unread(fd):
@@ -167,6 +168,7 @@ def test_large_events_one_by_one_keep_the_bound_on_disk_use(tmp_path):
     most = 0
     with Wal(tmp_path, "--max-bytes", limit, "--segment-bytes",
              segment) as wal:
+        wal.process.wait_log("next is")
         for n in range(5):
             source = threading.Thread(
                 target=wal.send, args=[{"n": n, "x": "y" * 1_800_000}])
@@ -263,3 +265,90 @@ def test_a_refused_event_is_counted_when_its_letter_is_durable(tmp_path):
     assert "pwrite cursor refused=1" not in calls[:synced]
     assert "pwrite cursor refused=1" in calls[synced:calls.index("ack")]
     assert cursor_of(tmp_path / "wal")["refused"] == 1
+
+
+def make_small_log(directory):
+    with Wal(directory) as wal:
+        wal.send(*numbered(0, 3))
+        wal.wait_acked(3)
+        wait_until(lambda: cursor_of(directory / "wal")["durable_seq"] == 3)
+        wal.process.kill()
+    return directory / "wal"
+
+
+@pytest.mark.parametrize("name", [
+    "cursor", "dead-letters.ndjson", "spare.tmp", "quarantine",
+    "00000000000000000900.seg"])
+@pytest.mark.parametrize("kind", ["fifo", "directory"])
+def test_what_is_no_file_is_moved_away_and_it_starts(tmp_path, name, kind):
+    log = make_small_log(tmp_path)
+    path = log / name
+    if path.exists():
+        path.unlink()
+    if name == "quarantine":
+        # Here a directory is right, and damage is to go there.
+        path.write_text("not a directory")
+        segment, = log.glob("*.seg")
+        segment.write_bytes(segment.read_bytes().replace(b'"n": 0', b'"n": 7'))
+    elif kind == "fifo":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    for tool in ("inspect", "verify"):
+        subprocess.run([program("walproc"), tool, log], timeout=20,
+                       stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                       check=False)
+    received = []
+    drain(tmp_path, received)
+    assert received == list(range(1 if name == "quarantine" else 0, 3))
+    aside = list((log / "quarantine").glob(f"{name}*")) + \
+        list(log.glob("quarantine.*"))
+    assert len(aside) == 1
+
+
+def test_a_name_that_is_no_number_is_not_a_segment(tmp_path):
+    log = make_small_log(tmp_path)
+    for digits in ("9" * 20, "0" * 20, "1" * 19, "1" * 21):
+        (log / f"{digits}.seg").touch()
+    received = []
+    drain(tmp_path, received)
+    assert received == [0, 1, 2]
+
+
+def test_a_second_one_is_refused_also_when_lock_was_removed(tmp_path):
+    with Wal(tmp_path) as wal:
+        wal.process.wait_log("next is")
+        (tmp_path / "wal" / "LOCK").unlink()
+        code, _, log = run_pipe(tmp_path, b"1\n")
+        assert code == FINAL
+        assert "another walproc has it" in log
+        wal.send({"n": 0})
+        wal.wait_acked(1)
+
+
+@pytest.mark.parametrize("name", [
+    "cursor", "dead-letters.ndjson", "spare.tmp", "quarantine",
+    "00000000000000000001.seg"])
+def test_the_acks_fifo_takes_no_name_of_the_logs_own(tmp_path, name):
+    done = subprocess.run(
+        [program("walproc"), "-d", "wal", "--acks", f"wal/../wal/{name}"],
+        cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, timeout=60, check=False)
+    assert done.returncode == FINAL
+    assert b"the log has a file of that name" in done.stderr
+
+
+def test_damage_has_the_first_of_the_room_on_a_full_disk(tmp_path):
+    """Else the intake would take it, and the delivery wait for ever."""
+    log = make_small_log(tmp_path)
+    segment, = log.glob("*.seg")
+    segment.write_bytes(segment.read_bytes().replace(b'"n": 0', b'"n": 7'))
+    full = tmp_path / "full"
+    full.touch()
+    with Wal(tmp_path, env=shimmed(SHIM_FULL=full)) as wal:
+        wal.send({"n": 3})
+        wal.process.wait_log("delivery waits")
+        assert_silent(wal.events)
+        full.unlink()
+        assert [wal.event()["n"] for _ in range(3)] == [1, 2, 3]
+        wal.wait_acked(1)

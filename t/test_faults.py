@@ -138,7 +138,8 @@ def unreported(directory, tale, log):
     # How many events there are in what cannot be read is not always known.
     if not missing or "its end cannot be read" in log:
         return []
-    if "damaged: moved" in log and len(missing) <= counted:
+    is_told = "damaged: moved" in log or "are missing" in log
+    if is_told and len(missing) <= counted:
         return []
     return [f"{missing} are missing and {counted} in quarantine"]
 

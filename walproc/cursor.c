@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* Reads one slot; a short file reads as a bad slot. Sets *has_bytes unless all
@@ -90,13 +91,20 @@ cursor_open(struct cursor *cursor, int dir_fd, bool *lost)
 enum cursor_status
 cursor_look(int dir_fd, struct layout_cursor *slot, enum cursor_slot slots[2])
 {
-	int fd = openat(dir_fd, CURSOR_NAME, O_RDONLY | O_CLOEXEC), saved;
+	int fd = openat(dir_fd, CURSOR_NAME, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	int saved;
 	enum cursor_status best = CURSOR_NONE, status = CURSOR_NONE;
 	struct layout_cursor found, better = {0};
+	struct stat st;
 
 	slots[0] = slots[1] = CURSOR_SLOT_EMPTY;
 	if (fd == -1)
 		return errno == ENOENT ? CURSOR_NONE : CURSOR_ERROR;
+	if (fstat(fd, &st) == 0 && !S_ISREG(st.st_mode)) {
+		(void)close(fd);
+		slots[0] = slots[1] = CURSOR_SLOT_BAD;
+		return CURSOR_NONE;
+	}
 	for (unsigned int i = 0; i < 2; i++) {
 		bool has_bytes = false;
 

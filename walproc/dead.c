@@ -16,7 +16,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define DEAD_NAME "dead-letters.ndjson"
 #define PART_NAME "dead-letter.tmp"
 /* A line up to its base64, and what of that its numbers and so on take. */
 #define LINE_START_BYTES ((size_t)512)

@@ -17,6 +17,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define DEAD_NAME "dead-letters.ndjson"
+
 struct dead {
 	int dir_fd;	    /* borrowed: the log's directory */
 	int fd;		    /* owned; -1 while closed */

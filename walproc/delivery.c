@@ -27,8 +27,11 @@ delivery_tell_damage(struct walproc *walproc, const struct reader_event *damage)
 
 	if (log_limit_passes(&walproc->damage_limit, &held))
 		log_error("log: %" PRIu64 " events from %" PRIu64
-			  " on are damaged: moved to quarantine held=%lu",
-		    damage->count, damage->seq, held);
+			  " on are %s held=%lu",
+		    damage->count, damage->seq,
+		    damage->from == damage->to ? "missing"
+					       : "damaged: moved to quarantine",
+		    held);
 }
 
 /* The log could not be read; or what is damaged could not be quarantined for
@@ -36,8 +39,16 @@ delivery_tell_damage(struct walproc *walproc, const struct reader_event *damage)
 static int
 read_failed(struct walproc *walproc)
 {
+	unsigned long held;
+
 	if (io_is_full_disk(errno)) {
+		if (!walproc->damage_waits &&
+		    log_limit_passes(&walproc->damage_limit, &held))
+			log_warn("delivery waits: the disk has no room to "
+				 "quarantine what is damaged held=%lu",
+			    held);
 		walproc->damage_waits = true;
+		wal_give_spare(&walproc->wal);
 		intake_block(walproc, WALPROC_FULL_DISK);
 		return 0;
 	}

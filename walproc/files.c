@@ -67,8 +67,8 @@ list_names(struct files *files)
 		errno = saved;
 		return -1;
 	}
-	errno = 0;
-	while ((entry = readdir(dir)) != NULL)
+	/* A name that is no number changes errno too. */
+	while (errno = 0, (entry = readdir(dir)) != NULL)
 		if (segment_is_name(entry->d_name, &seq))
 			add_name(files, seq);
 	saved = errno;

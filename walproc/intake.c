@@ -55,6 +55,12 @@ has_passed(struct walproc *walproc)
 	if (loop_now_ns() < walproc->retry_ns)
 		return 0;
 	walproc->retry_ns = loop_now_ns() + DISK_RETRY_NS;
+	/* What is damaged has the first of the room, or the intake would take
+	 * it, and the delivery wait for ever. */
+	if (walproc->damage_waits) {
+		walproc->damage_waits = false;
+		return 0;
+	}
 	/* Letters that were moved away hold their space while open here. */
 	if (dead_refresh(&walproc->dead) == 0 && wal_probe(&walproc->wal) == 0)
 		return 1;
@@ -78,7 +84,6 @@ unblock(struct walproc *walproc)
 		return passed;
 	walproc->block = WALPROC_TAKING;
 	walproc->wanted_bytes = 0;
-	walproc->damage_waits = false;
 	if (walproc->block_is_told)
 		log_info("intake goes on");
 	chan_send_msg(&walproc->up, &msg);

@@ -380,8 +380,11 @@ run(struct command *command)
 
 	if (exitcode != EXITCODE_DONE)
 		return exitcode;
-	if (command->acks != NULL && !command->options.acks_none) {
-		command->options.acks_fd = place_make_fifo(command->acks);
+	exitcode = place_clear(&place);
+	if (exitcode == EXITCODE_DONE && command->acks != NULL &&
+	    !command->options.acks_none) {
+		command->options.acks_fd =
+		    place_make_fifo(&place, command->acks);
 		if (command->options.acks_fd == -1)
 			exitcode = place_exitcode(errno);
 	}

@@ -35,6 +35,12 @@ enum exitcode place_exitcode(int error);
  * still be writing acks into it, which count other events. Returns its
  * descriptor, the caller's to close, or -1 with errno set; logged.
  */
-int place_make_fifo(const char *path);
+int place_make_fifo(const struct place *place, const char *path);
+
+/*
+ * Moves what bears the name of one of the log's own files and is no regular
+ * file to the quarantine. Returns EXITCODE_DONE, or what to exit with; logged.
+ */
+enum exitcode place_clear(const struct place *place);
 
 #endif

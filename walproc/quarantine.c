@@ -1,6 +1,7 @@
 #include "walproc/quarantine.h"
 
 #include "stage/io.h"
+#include "stage/log.h"
 #include "stage/loop.h"
 
 #include <errno.h>
@@ -17,12 +18,29 @@
 static int
 open_quarantine(int dir_fd)
 {
+	static const int flags = O_RDONLY | O_DIRECTORY | O_CLOEXEC;
+	char aside[2 * SEGMENT_NAME_BYTES];
+	int fd, saved;
+
 	if (mkdirat(dir_fd, QUARANTINE_NAME, 0700) == -1 && errno != EEXIST)
 		return -1;
-	if (fsync(dir_fd) == -1)
+	fd = openat(dir_fd, QUARANTINE_NAME, flags);
+	if (fd == -1 && errno == ENOTDIR) {
+		/* Something else bears the name: that is kept too. */
+		(void)snprintf(aside, sizeof(aside),
+		    QUARANTINE_NAME ".%" PRId64, loop_realtime_ns());
+		if (renameat(dir_fd, QUARANTINE_NAME, dir_fd, aside) == 0 &&
+		    mkdirat(dir_fd, QUARANTINE_NAME, 0700) == 0)
+			fd = openat(dir_fd, QUARANTINE_NAME, flags);
+	}
+	if (fd == -1)
 		return -1;
-	return openat(
-	    dir_fd, QUARANTINE_NAME, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fsync(dir_fd) == 0)
+		return fd;
+	saved = errno;
+	(void)close(fd);
+	errno = saved;
+	return -1;
 }
 
 static int
@@ -118,30 +136,49 @@ out:
 	return result;
 }
 
-int
-quarantine_segment(int dir_fd, uint64_t first_seq)
+/* Moves what bears a name, durably, under a name of its own. */
+static int
+move(int dir_fd, const char *name)
 {
-	char name[SEGMENT_NAME_BYTES], moved[2 * SEGMENT_NAME_BYTES];
-	int quarantine, result = -1, saved;
+	char moved[QUARANTINE_NAME_BYTES];
+	int quarantine = open_quarantine(dir_fd), result = -1, saved;
 
-	quarantine = open_quarantine(dir_fd);
 	if (quarantine == -1)
 		return -1;
-	segment_name(name, first_seq);
 	/* Not over one that has been moved here before. */
 	(void)snprintf(
 	    moved, sizeof(moved), "%s-%" PRId64, name, loop_realtime_ns());
 	if (renameat(dir_fd, name, quarantine, moved) == 0 &&
 	    fsync(quarantine) == 0 && fsync(dir_fd) == 0)
 		result = 0;
-	if (result == 0) {
-		keep_name(moved, first_seq);
-		(void)unlinkat(dir_fd, moved, 0);
-	}
 	saved = errno;
 	(void)close(quarantine);
 	errno = saved;
 	return result;
+}
+
+int
+quarantine_segment(int dir_fd, uint64_t first_seq)
+{
+	char name[SEGMENT_NAME_BYTES], mark[2 * SEGMENT_NAME_BYTES];
+
+	segment_name(name, first_seq);
+	if (move(dir_fd, name) == -1)
+		return -1;
+	keep_name(mark, first_seq);
+	(void)unlinkat(dir_fd, mark, 0);
+	return 0;
+}
+
+int
+quarantine_odd(int dir_fd, const char *name)
+{
+	struct stat st;
+
+	if (fstatat(dir_fd, name, &st, 0) == -1 || S_ISREG(st.st_mode))
+		return 0;
+	log_error("%s: no regular file: moved to quarantine", name);
+	return move(dir_fd, name);
 }
 
 /* Copies the file `name`, for quarantine_link. Returns 0, or -1 with errno set

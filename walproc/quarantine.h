@@ -35,6 +35,12 @@ int quarantine_release(int dir_fd, uint64_t first_seq);
 int quarantine_segment(int dir_fd, uint64_t first_seq);
 
 /*
+ * Moves what bears the name of one of the log's files and is no regular file,
+ * if that is so. Returns 0, or -1 with errno set.
+ */
+int quarantine_odd(int dir_fd, const char *name);
+
+/*
  * Keeps the file `name` of the log's directory in the quarantine too, under a
  * name of its own, durably: what then takes its place in the log takes nothing
  * away. It is a second link; where the file system has none, a copy, unless

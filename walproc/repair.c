@@ -331,8 +331,10 @@ repair_log(const char *path)
 		log_error("%s: a repair is not safe while a walproc runs on it",
 		    path);
 	if (exitcode == EXITCODE_DONE) {
+		exitcode = place_clear(&place);
 		/* What was seen before the lock was taken does not count. */
-		exitcode = look_exitcode(look_again(&repair.look));
+		if (exitcode == EXITCODE_DONE)
+			exitcode = look_exitcode(look_again(&repair.look));
 		if (exitcode == EXITCODE_DONE)
 			exitcode = repair_all(&repair);
 		place_close(&place);

@@ -164,8 +164,11 @@ segment_open(struct segment *segment, int dir_fd, uint64_t first_seq,
 	int saved;
 
 	if (segment_reopen(&found, dir_fd) == -1)
-		return SEGMENT_ERROR;
+		return errno == EISDIR ? SEGMENT_BAD : SEGMENT_ERROR;
 	if (fstat(found.fd, &st) == -1)
+		goto fail;
+	status = SEGMENT_BAD;
+	if (!S_ISREG(st.st_mode))
 		goto fail;
 	status = read_header(found.fd, 0, header);
 	if (status == SEGMENT_BAD)
@@ -194,10 +197,11 @@ segment_reopen(struct segment *segment, int dir_fd)
 	if (segment->fd != -1)
 		return 0;
 	segment_name(name, segment->first_seq);
-	segment->fd = openat(dir_fd, name, O_RDWR | O_CLOEXEC);
+	segment->fd = openat(dir_fd, name, O_RDWR | O_NONBLOCK | O_CLOEXEC);
 	/* Who only looks needs no more. */
 	if (segment->fd == -1 && (errno == EROFS || errno == EACCES))
-		segment->fd = openat(dir_fd, name, O_RDONLY | O_CLOEXEC);
+		segment->fd =
+		    openat(dir_fd, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	return segment->fd == -1 ? -1 : 0;
 }
 

@@ -24,7 +24,8 @@ struct segment {
 
 enum segment_status {
 	SEGMENT_OK,
-	SEGMENT_BAD,   /* neither copy of its header is sound, or readable */
+	SEGMENT_BAD,   /* neither copy of its header is sound, or readable;
+			* or it is no regular file */
 	SEGMENT_NEWER, /* a major version that is not ours */
 	SEGMENT_ERROR, /* errno is set */
 };

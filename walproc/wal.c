@@ -321,6 +321,13 @@ wal_prepare(struct wal *wal)
 	return make_spare(wal) == -1 && !io_is_full_disk(errno) ? -1 : 0;
 }
 
+void
+wal_give_spare(struct wal *wal)
+{
+	if (wal->spare_fd != -1)
+		wal_write_drop_spare(wal);
+}
+
 int
 wal_probe(struct wal *wal)
 {

@@ -135,6 +135,9 @@ int wal_settle(struct wal *wal);
 /* Says whether there is nothing left to settle. */
 bool wal_is_settled(const struct wal *wal);
 
+/* Gives the room of the spare back to the disk. */
+void wal_give_spare(struct wal *wal);
+
 /*
  * Tries whether a disk that was full has room again: settles, and makes a
  * spare. Returns 0, or -1 with errno set.
