@@ -185,14 +185,21 @@ def test_large_events_one_by_one_keep_the_bound_on_disk_use(tmp_path):
     assert limit / 2 < most < limit + 2 * segment + 65536
 
 
-def size_of(directory):
-    total = 0
+def sizes_of(directory):
+    sizes = {}
     for entry in os.scandir(directory):
         try:
-            total += entry.stat().st_size
+            sizes[entry.name] = entry.stat().st_size
         except FileNotFoundError:
             pass
-    return total
+    return sizes
+
+
+def size_of(directory):
+    """What the files take; 0 while they come and go, since then what was seen
+    first may be gone when the last is."""
+    sizes = sizes_of(directory)
+    return sum(sizes.values()) if sizes_of(directory) == sizes else 0
 
 
 @pytest.mark.parametrize("options, count", [
