@@ -10,6 +10,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from damages import make_log, segments
+from sinks import RawServer
+from support import Server
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +28,15 @@ def log(tmp_path, sound_log):
     shutil.copytree(sound_log, tmp_path / "wal")
     shutil.copy(sound_log.parent / "early", tmp_path)
     return tmp_path / "wal"
+
+
+@pytest.fixture
+def raw():
+    with RawServer() as server:
+        yield server
+
+
+@pytest.fixture
+def server(tmp_path):
+    with Server(tmp_path) as running:
+        yield running
