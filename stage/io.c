@@ -4,9 +4,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+/* The most that the system takes, tcp(7). */
+#define KEEPIDLE_MAX_S 32767
 
 int
 io_pwrite_full(int fd, const void *data, size_t bytes, uint64_t offset)
@@ -145,6 +152,31 @@ io_is_socket(int fd)
 	struct stat st;
 
 	return fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode);
+}
+
+int
+io_set_silence_timeout(int fd, uint64_t ms)
+{
+	uint64_t idle_s = ms / 2000;
+	const struct {
+		int level;
+		int name;
+		int value;
+	} table[] = {
+	    {IPPROTO_TCP, TCP_USER_TIMEOUT, ms < INT_MAX ? (int)ms : INT_MAX},
+	    {IPPROTO_TCP, TCP_KEEPINTVL, 1},
+	    {IPPROTO_TCP, TCP_KEEPIDLE,
+		idle_s < 1		  ? 1
+		: idle_s < KEEPIDLE_MAX_S ? (int)idle_s
+					  : KEEPIDLE_MAX_S},
+	    {SOL_SOCKET, SO_KEEPALIVE, 1},
+	};
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
+		if (setsockopt(fd, table[i].level, table[i].name,
+			&table[i].value, sizeof(table[i].value)) == -1)
+			return -1;
+	return 0;
 }
 
 bool

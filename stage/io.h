@@ -42,6 +42,15 @@ bool io_is_full_disk(int error);
  */
 bool io_is_unreadable(int error);
 
+/*
+ * Lets the connection of the TCP socket `fd` fail (ETIMEDOUT) when its peer
+ * has acknowledged nothing for `ms`, be it what was sent, or the probes that
+ * are sent while nothing is (from 1 s on, or half of `ms` if that is more; a
+ * second apart). tcp(7): TCP_USER_TIMEOUT, TCP_KEEPIDLE, TCP_KEEPINTVL; their
+ * clock is a second late at most. Returns 0, or -1 with errno set.
+ */
+int io_set_silence_timeout(int fd, uint64_t ms);
+
 /* Says whether `fd` is an open socket. */
 bool io_is_socket(int fd);
 

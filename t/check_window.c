@@ -31,7 +31,7 @@ START_TEST(test_events_come_out_in_order_and_once)
 {
 	struct window window;
 
-	window_init(&window);
+	window_init(&window, 0);
 	ck_assert(window_is_empty(&window));
 	assert_next(&window, NULL);
 	add(&window, "1");
@@ -53,7 +53,7 @@ START_TEST(test_rewind_gives_again_what_has_not_ended)
 {
 	struct window window;
 
-	window_init(&window);
+	window_init(&window, 0);
 	add(&window, "1");
 	add(&window, "22");
 	add(&window, "333");
@@ -73,7 +73,7 @@ START_TEST(test_refused_events_keep_the_count_exact)
 {
 	struct window window;
 
-	window_init(&window);
+	window_init(&window, 0);
 	window_add_refused(&window);
 	ck_assert_uint_eq(window.ended, 1);
 	add(&window, "2");
@@ -99,7 +99,7 @@ START_TEST(test_events_are_counted_against_the_cap)
 {
 	struct window window;
 
-	window_init(&window);
+	window_init(&window, 0);
 	for (size_t i = 0; i < WINDOW_EVENTS; i++)
 		add(&window, "x");
 	ck_assert(!window_has_room(&window, 0));
@@ -119,7 +119,7 @@ START_TEST(test_bytes_are_counted_against_the_cap)
 	size_t bytes;
 
 	ck_assert_ptr_nonnull(event);
-	window_init(&window);
+	window_init(&window, 0);
 	ck_assert(window_has_room(&window, FRAME_MAX_BYTES));
 	window_add(&window, event, WINDOW_BYTES - 1);
 	ck_assert(window_has_room(&window, 1));
@@ -128,6 +128,132 @@ START_TEST(test_bytes_are_counted_against_the_cap)
 	window_end(&window, 1);
 	window_add(&window, event, FRAME_MAX_BYTES);
 	ck_assert(!window_has_room(&window, 1));
+	window_fini(&window);
+	free(event);
+}
+END_TEST
+
+/* What is refused later than it came in ends at once, and is not given again.
+ */
+START_TEST(test_the_first_event_can_be_refused)
+{
+	struct window window;
+
+	window_init(&window, 0);
+	add(&window, "1");
+	add(&window, "22");
+	window_add_refused(&window);
+	add(&window, "4444");
+	assert_next(&window, "1");
+	window_refuse_first(&window);
+	ck_assert_uint_eq(window.ended, 1);
+	assert_next(&window, "22");
+	assert_next(&window, "4444");
+	window_rewind(&window);
+	window_refuse_first(&window);
+	ck_assert_uint_eq(window.ended, 3);
+	assert_next(&window, "4444");
+	window_end(&window, 1);
+	ck_assert(window_is_empty(&window));
+	ck_assert_uint_eq(buf_bytes(&window.bytes), 0);
+	window_fini(&window);
+}
+END_TEST
+
+/* The last confirmed events come again in front of the others, if asked for. */
+START_TEST(test_confirmed_events_are_kept)
+{
+	struct window window;
+
+	window_init(&window, 2);
+	ck_assert_uint_eq(window_rewind_kept(&window), 0);
+	add(&window, "1");
+	add(&window, "22");
+	add(&window, "333");
+	add(&window, "4444");
+	add(&window, "5");
+	for (size_t i = 0; i < 5; i++)
+		assert_next(&window,
+		    (const char *[]){"1", "22", "333", "4444", "5"}[i]);
+	window_end(&window, 1);
+	window_refuse_first(&window);
+	window_end(&window, 2);
+	ck_assert_uint_eq(window.ended, 4);
+	window_rewind(&window);
+	assert_next(&window, "5");
+	ck_assert_uint_eq(window_rewind_kept(&window), 2);
+	assert_next(&window, "333");
+	assert_next(&window, "4444");
+	assert_next(&window, "5");
+	assert_next(&window, NULL);
+	window_end(&window, 1);
+	ck_assert_uint_eq(window_rewind_kept(&window), 2);
+	assert_next(&window, "4444");
+	/* Lost in the middle of it: the same again. */
+	ck_assert_uint_eq(window_rewind_kept(&window), 2);
+	assert_next(&window, "4444");
+	assert_next(&window, "5");
+	assert_next(&window, NULL);
+	window_fini(&window);
+}
+END_TEST
+
+/* Refused events do not push out what is kept, and never fill the window. */
+START_TEST(test_refused_events_between_kept_ones)
+{
+	struct window window;
+
+	window_init(&window, 3);
+	add(&window, "1");
+	assert_next(&window, "1");
+	window_end(&window, 1);
+	for (size_t i = 0; i < WINDOW_KEPT_EVENTS; i++)
+		window_add_refused(&window);
+	ck_assert_uint_eq(window_rewind_kept(&window), 1);
+	assert_next(&window, "1");
+	assert_next(&window, NULL);
+	for (size_t i = 0; i < 100000; i++) {
+		ck_assert(window_has_room(&window, 0));
+		window_add_refused(&window);
+	}
+	/* What is to be given again is not forgotten for them: they wait. */
+	add(&window, "2");
+	assert_next(&window, "2");
+	window_end(&window, 1);
+	ck_assert_uint_eq(window_rewind_kept(&window), 1);
+	while (window_has_room(&window, 0))
+		window_add_refused(&window);
+	assert_next(&window, "2");
+	assert_next(&window, NULL);
+	ck_assert(window_has_room(&window, 0));
+	window_fini(&window);
+}
+END_TEST
+
+/* What is kept is limited in bytes, though a single event may be longer; and
+ * it takes nothing away from the window's own room. */
+START_TEST(test_kept_bytes_are_limited)
+{
+	uint8_t *event = calloc(1, FRAME_MAX_BYTES);
+	const uint8_t *payload;
+	struct window window;
+	size_t bytes;
+
+	ck_assert_ptr_nonnull(event);
+	window_init(&window, WINDOW_KEPT_EVENTS);
+	for (size_t i = 0; i < 20; i++) {
+		window_add(&window, event, WINDOW_KEPT_BYTES / 8);
+		ck_assert(window_next(&window, &payload, &bytes));
+		window_end(&window, 1);
+	}
+	ck_assert_uint_eq(window.kept, 8);
+	for (size_t i = 0; i < 2; i++) {
+		ck_assert(window_has_room(&window, FRAME_MAX_BYTES));
+		window_add(&window, event, FRAME_MAX_BYTES);
+		ck_assert(window_next(&window, &payload, &bytes));
+		window_end(&window, 1);
+		ck_assert_uint_eq(window.kept, 1);
+	}
 	window_fini(&window);
 	free(event);
 }
@@ -145,5 +271,9 @@ main(void)
 	tcase_add_test(tests, test_refused_events_keep_the_count_exact);
 	tcase_add_test(tests, test_events_are_counted_against_the_cap);
 	tcase_add_test(tests, test_bytes_are_counted_against_the_cap);
+	tcase_add_test(tests, test_the_first_event_can_be_refused);
+	tcase_add_test(tests, test_confirmed_events_are_kept);
+	tcase_add_test(tests, test_refused_events_between_kept_ones);
+	tcase_add_test(tests, test_kept_bytes_are_limited);
 	return suite_run(suite);
 }

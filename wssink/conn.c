@@ -1,13 +1,17 @@
 #include "wssink/conn.h"
 
+#include "stage/io.h"
+#include "stage/log.h"
 #include "stage/mem.h"
 
 #include <curl/curl.h>
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
 
 /* One TLS record carries at most this; see conn_send. */
 #define BLOCK_BYTES ((size_t)16 << 10)
@@ -28,6 +32,7 @@ struct conn {
 	bool is_tls;
 	bool is_up;
 	bool is_drained;       /* the last read found nothing more */
+	bool is_hung_up;       /* by the peer; see conn_was_hung_up */
 	curl_socket_t fd;      /* libcurl's; valid while it is up */
 	size_t slot;	       /* of fd */
 	int64_t timer_ns;      /* when libcurl wants to be called */
@@ -263,18 +268,24 @@ note_why(struct conn *conn, CURLcode code)
 	conn->error[0] = '\0';
 }
 
-/* The options that name files and the proxy. */
+/* The options that are text. */
 static CURLcode
-set_files(CURL *easy, const struct conn_options *options)
+set_texts(CURL *easy, const struct conn_options *options,
+    const struct conn_user *user)
 {
 	const struct {
 		CURLoption option;
 		const char *value;
 	} table[] = {
+	    {CURLOPT_PROTOCOLS_STR, "http,https"},
 	    {CURLOPT_PROXY, options->proxy},
+	    {CURLOPT_PROXYUSERNAME, user->name},
+	    {CURLOPT_PROXYPASSWORD, user->password},
 	    {CURLOPT_CAINFO, options->ca_file},
 	    {CURLOPT_SSLCERT, options->cert_file},
 	    {CURLOPT_SSLKEY, options->key_file},
+	    /* Else OpenSSL would ask on the terminal for that of a key. */
+	    {CURLOPT_KEYPASSWD, ""},
 	};
 	CURLcode code = CURLE_OK;
 
@@ -305,6 +316,7 @@ set_numbers(CURL *easy, const struct conn_options *options)
 	    {CURLOPT_DNS_CACHE_TIMEOUT, 0},
 	    {CURLOPT_FRESH_CONNECT, 1},
 	    {CURLOPT_CONNECTTIMEOUT_MS, (long)options->connect_timeout_ms},
+	    {CURLOPT_SSLVERSION, CURL_SSLVERSION_TLSv1_2},
 	    {CURLOPT_SSL_VERIFYPEER, options->is_insecure ? 0 : 1},
 	    {CURLOPT_SSL_VERIFYHOST, options->is_insecure ? 0 : 2},
 	};
@@ -318,24 +330,22 @@ set_numbers(CURL *easy, const struct conn_options *options)
 }
 
 int
-conn_start(struct conn *conn)
+conn_start(struct conn *conn, const struct conn_user *user)
 {
 	CURLcode code = CURLE_OUT_OF_MEMORY;
 
 	conn->error[0] = '\0';
 	conn->block_bytes = 0;
+	conn->is_hung_up = false;
 	conn->easy = curl_easy_init();
 	if (conn->easy == NULL)
 		goto fail;
 	(void)curl_easy_setopt(conn->easy, CURLOPT_ERRORBUFFER, conn->error);
 	code = curl_easy_setopt(conn->easy, CURLOPT_URL, conn->url->plain);
 	if (code == CURLE_OK)
-		code = curl_easy_setopt(
-		    conn->easy, CURLOPT_PROTOCOLS_STR, "http,https");
-	if (code == CURLE_OK)
 		code = set_numbers(conn->easy, conn->options);
 	if (code == CURLE_OK)
-		code = set_files(conn->easy, conn->options);
+		code = set_texts(conn->easy, conn->options, user);
 	if (code != CURLE_OK)
 		goto fail;
 	if (curl_multi_add_handle(conn->multi, conn->easy) == CURLM_OK)
@@ -438,6 +448,9 @@ finish_connecting(struct conn *conn)
 		conn_stop(conn);
 		return CONN_DOWN;
 	}
+	/* Not before: it would end a TCP handshake that is merely slow. */
+	if (io_set_silence_timeout(conn->fd, conn->options->silence_ms) == -1)
+		log_debug("timeouts of TCP: %m");
 	conn->is_up = true;
 	conn->is_drained = true;
 	conn->watched_count = 0;
@@ -451,6 +464,31 @@ conn_turn(struct conn *conn, const struct loop *loop)
 		return CONN_DOWN;
 	tell_libcurl(conn, loop);
 	return conn->is_up ? CONN_UP : finish_connecting(conn);
+}
+
+/* Says whether reading or writing failed because the peer is gone: TLS has
+ * words of its own for that, but its socket is at its end then too. */
+static bool
+is_gone(const struct conn *conn)
+{
+	long error = 0;
+	char byte;
+
+	(void)curl_easy_getinfo(conn->easy, CURLINFO_OS_ERRNO, &error);
+	if (error == ECONNRESET || error == EPIPE)
+		return true;
+	/* After this one the socket is at its end as well. */
+	if (error == ETIMEDOUT)
+		return false;
+	return recv(conn->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
+/* Notes why reading or writing failed. */
+static void
+note_loss(struct conn *conn, CURLcode code)
+{
+	conn->is_hung_up = is_gone(conn);
+	note_why(conn, code);
 }
 
 bool
@@ -473,11 +511,13 @@ conn_recv(struct conn *conn, void *to, size_t room, size_t *bytes)
 	conn->is_drained = false;
 	if (code == CURLE_OK && *bytes > 0)
 		return 0;
-	if (code == CURLE_OK)
+	if (code == CURLE_OK) {
+		conn->is_hung_up = true;
 		(void)snprintf(conn->why, sizeof(conn->why),
 		    "the server closed the connection");
-	else
-		note_why(conn, code);
+	} else {
+		note_loss(conn, code);
+	}
 	return -1;
 }
 
@@ -504,7 +544,7 @@ conn_send(struct conn *conn, const void *data, size_t bytes, size_t *sent)
 	if (code == CURLE_AGAIN)
 		return 0;
 	if (code != CURLE_OK) {
-		note_why(conn, code);
+		note_loss(conn, code);
 		return -1;
 	}
 	if (conn->is_tls) {
@@ -518,4 +558,10 @@ const char *
 conn_why(const struct conn *conn)
 {
 	return conn->why;
+}
+
+bool
+conn_was_hung_up(const struct conn *conn)
+{
+	return conn->is_hung_up;
 }

@@ -47,6 +47,14 @@ struct conn_options {
 	const char *key_file;	     /* NULL: the key is in cert_file */
 	bool is_insecure;	     /* accept any certificate */
 	uint64_t connect_timeout_ms; /* DNS, TCP, proxy and TLS together */
+	uint64_t silence_ms;	     /* once up: a peer whose TCP acknowledges
+				      * nothing for so long is gone */
+};
+
+/* Who we are to a proxy. */
+struct conn_user {
+	const char *name; /* NULL: as the proxy's URL says */
+	const char *password;
 };
 
 struct conn;
@@ -62,10 +70,10 @@ struct conn *conn_new(
 void conn_free(struct conn *conn);
 
 /*
- * Begins to connect; the connection was down. Returns 0, or -1 with conn_why
- * set.
+ * Begins to connect; the connection was down. `user` is borrowed for the call.
+ * Returns 0, or -1 with conn_why set.
  */
-int conn_start(struct conn *conn);
+int conn_start(struct conn *conn, const struct conn_user *user);
 
 /* Closes the connection, if there is one or one is being made. */
 void conn_stop(struct conn *conn);
@@ -107,5 +115,9 @@ int conn_send(struct conn *conn, const void *data, size_t bytes, size_t *sent);
 
 /* Returns why the connection last failed. Borrowed until the next call. */
 const char *conn_why(const struct conn *conn);
+
+/* Says whether the last failure of conn_recv or conn_send was that the peer
+ * has closed or reset the connection. */
+bool conn_was_hung_up(const struct conn *conn);
 
 #endif

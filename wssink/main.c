@@ -4,13 +4,14 @@
 #include "stage/mem.h"
 #include "stage/number.h"
 #include "stage/options.h"
+#include "wssink/auth.h"
 #include "wssink/conn.h"
+#include "wssink/pace.h"
+#include "wssink/pem.h"
+#include "wssink/window.h"
 #include "wssink/wshandshake.h"
 #include "wssink/wssink.h"
 
-#include <openssl/crypto.h>
-
-#include <errno.h>
 #include <getopt.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -19,20 +20,14 @@
 #include <strings.h>
 #include <unistd.h>
 
-/* A file of headers, or of a user and password, has at most this much. */
-#define FILE_BYTES ((size_t)64 << 10)
-/* Headers of the request, beside our own, at most. */
-#define HEADERS 64
-
 /* The command line, and the memory behind what it points to. */
 struct command {
 	struct wssink_options options;
-	char *headers[HEADERS]; /* owned */
+	char *headers[AUTH_HEADERS]; /* owned */
 	size_t header_count;
-	char *protocols; /* owned; NULL: none */
-	const char *url;
-	const char *header_file;
-	const char *auth_file;
+	char *protocols;    /* owned; NULL: none */
+	char *proxy;	    /* owned; NULL: none */
+	char *url;	    /* in argv */
 	const char *answer; /* to --help or --version, which is all then */
 	enum log_level level;
 };
@@ -45,8 +40,10 @@ enum {
 	OPTION_CERT,
 	OPTION_KEY,
 	OPTION_BASIC_AUTH_FILE,
+	OPTION_BEARER_AUTH_FILE,
 	OPTION_PROTOCOL,
 	OPTION_PROXY,
+	OPTION_PROXY_AUTH_FILE,
 	OPTION_BINARY,
 	OPTION_PING_INTERVAL,
 	OPTION_PING_TIMEOUT,
@@ -54,6 +51,8 @@ enum {
 	OPTION_BACKOFF_MAX,
 	OPTION_ACKS,
 	OPTION_DRAIN_TIMEOUT,
+	OPTION_ON_CONNECT_REPLAY,
+	OPTION_RATE,
 	OPTION_VERSION,
 };
 
@@ -67,8 +66,10 @@ static const struct option long_options[] = {
     {"cert", required_argument, NULL, OPTION_CERT},
     {"key", required_argument, NULL, OPTION_KEY},
     {"basic-auth-file", required_argument, NULL, OPTION_BASIC_AUTH_FILE},
+    {"bearer-auth-file", required_argument, NULL, OPTION_BEARER_AUTH_FILE},
     {"protocol", required_argument, NULL, OPTION_PROTOCOL},
     {"proxy", required_argument, NULL, OPTION_PROXY},
+    {"proxy-auth-file", required_argument, NULL, OPTION_PROXY_AUTH_FILE},
     {"binary", no_argument, NULL, OPTION_BINARY},
     {"ping-interval", required_argument, NULL, OPTION_PING_INTERVAL},
     {"ping-timeout", required_argument, NULL, OPTION_PING_TIMEOUT},
@@ -76,6 +77,8 @@ static const struct option long_options[] = {
     {"backoff-max", required_argument, NULL, OPTION_BACKOFF_MAX},
     {"acks", required_argument, NULL, OPTION_ACKS},
     {"drain-timeout", required_argument, NULL, OPTION_DRAIN_TIMEOUT},
+    {"on-connect-replay", required_argument, NULL, OPTION_ON_CONNECT_REPLAY},
+    {"rate", required_argument, NULL, OPTION_RATE},
     {"verbose", no_argument, NULL, 'v'},
     {"quiet", no_argument, NULL, 'q'},
     {"help", no_argument, NULL, 'h'},
@@ -94,17 +97,22 @@ static const char help[] =
     "  -H, --header 'Name: value'  send this header too; may be repeated\n"
     "  --header-file FILE       headers from a file, one a line\n"
     "  --basic-auth-file FILE   user:password from a file\n"
+    "  --bearer-auth-file FILE  token from a file\n"
     "  --protocol NAME          offer this subprotocol; may be repeated\n"
     "  --binary                 binary messages, not text\n"
     "  --cacert FILE            trust these certificates only (PEM)\n"
     "  --cert FILE --key FILE   our certificate and its key (PEM)\n"
     "  -k, --insecure           do not check the server's certificate\n"
     "  --proxy URL              connect through this proxy\n"
+    "  --proxy-auth-file FILE   user:password for it from a file\n"
     "  --ping-interval S        ping at least this often [10]\n"
     "  --ping-timeout S         reconnect if no pong comes [5]\n"
     "  --connect-timeout S      from name to Upgrade [10]\n"
     "  --backoff-max S          longest wait between two tries [30]\n"
     "  --acks PATH              write acks to this FIFO\n"
+    "  --on-connect-replay K    after an abnormal end send the last K\n"
+    "                           confirmed events again [0]\n"
+    "  --rate N                 send N events a second at most\n"
     "  --drain-timeout S        give up this long after the end of input\n"
     "  -v, --verbose            log more\n"
     "  -q, --quiet              log warnings and errors only\n"
@@ -157,19 +165,56 @@ take_ack(struct wslink_options *link, const char *name)
 	return wrong("--ack '%s': not one of pong, write, app", name);
 }
 
-/* Takes one more header; `where` names what it came from. Its value, which may
- * be secret, is not shown. */
-static int
-take_header(struct command *command, const char *where, const char *header)
+/* Writes over what a process list must not show any longer. */
+static void
+hide(char *from, const char *to)
 {
-	const char *fault = wshandshake_header_fault(header);
+	memset(from, '*', (size_t)(to - from));
+}
 
-	if (fault != NULL)
-		return wrong("%s: %s", where, fault);
-	if (command->header_count == HEADERS)
-		return wrong("%s: more than %d headers", where, HEADERS);
+/* Hides the user and password in a URL of the command line. */
+static void
+hide_user(char *url)
+{
+	char *host = strstr(url, "://");
+	char *at = NULL;
+
+	if (host == NULL)
+		return;
+	host += strlen("://");
+	for (char *p = host; *p != '\0' && strchr("/?#", *p) == NULL; p++)
+		if (*p == '@')
+			at = p;
+	if (at != NULL)
+		hide(host, at);
+}
+
+/* Takes one more header of the command line. */
+static int
+take_header(struct command *command, char *header)
+{
+	static const char *const secret[] = {
+	    "Authorization:", "Proxy-Authorization:", "Cookie:"};
+
+	if (command->header_count == AUTH_HEADERS)
+		return wrong("more than %zu headers", AUTH_HEADERS);
 	command->headers[command->header_count++] = mem_strdup(header);
+	for (size_t i = 0; i < sizeof(secret) / sizeof(secret[0]); i++) {
+		size_t n = strlen(secret[i]);
+
+		if (strncasecmp(header, secret[i], n) == 0)
+			hide(header + n, header + strlen(header));
+	}
 	return 0;
+}
+
+static void
+take_proxy(struct command *command, char *url)
+{
+	free(command->proxy);
+	command->proxy = mem_strdup(url);
+	command->options.link.conn.proxy = command->proxy;
+	hide_user(url);
 }
 
 static int
@@ -213,18 +258,67 @@ take_time(struct wssink_options *options, int option, const char *text)
 	}
 }
 
+/* Takes an option whose value is a whole number. */
+static int
+take_number(struct wssink_options *options, int option, const char *text)
+{
+	uint64_t n;
+
+	if (option == OPTION_RATE)
+		return number_parse(text, 1, PACE_RATE_MAX, &options->rate) == 0
+			   ? 0
+			   : wrong("--rate '%s': not a number from 1 to "
+				   "1000000000",
+				 text);
+	if (number_parse(text, 0, WINDOW_KEPT_EVENTS, &n) == -1)
+		return wrong("--on-connect-replay '%s': not a number from 0 "
+			     "to %zu",
+		    text, WINDOW_KEPT_EVENTS);
+	options->replay = (size_t)n;
+	return 0;
+}
+
+/* Takes an option that names a file. Returns whether it is one. */
+static bool
+take_file(struct wslink_options *link, int option, const char *path)
+{
+	const struct {
+		int option;
+		const char **path;
+	} table[] = {
+	    {OPTION_HEADER_FILE, &link->auth.header_file},
+	    {OPTION_BASIC_AUTH_FILE, &link->auth.basic_file},
+	    {OPTION_BEARER_AUTH_FILE, &link->auth.bearer_file},
+	    {OPTION_PROXY_AUTH_FILE, &link->auth.proxy_file},
+	    {OPTION_CACERT, &link->conn.ca_file},
+	    {OPTION_CERT, &link->conn.cert_file},
+	    {OPTION_KEY, &link->conn.key_file},
+	};
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		if (table[i].option != option)
+			continue;
+		*table[i].path = path;
+		return true;
+	}
+	return false;
+}
+
 /* Takes one option. Returns 0, or -1 and has logged what is wrong with it. */
 static int
-take_option(struct command *command, int option, const char *value)
+take_option(struct command *command, int option, char *value)
 {
 	struct wslink_options *link = &command->options.link;
+
+	if (take_file(link, option, value))
+		return 0;
 
 	switch (option) {
 	case 'u':
 		command->url = value;
 		return 0;
 	case 'H':
-		return take_header(command, "-H", value);
+		return take_header(command, value);
 	case 'k':
 		link->conn.is_insecure = true;
 		return 0;
@@ -236,29 +330,17 @@ take_option(struct command *command, int option, const char *value)
 		return 0;
 	case OPTION_ACK:
 		return take_ack(link, value);
-	case OPTION_HEADER_FILE:
-		command->header_file = value;
-		return 0;
-	case OPTION_CACERT:
-		link->conn.ca_file = value;
-		return 0;
-	case OPTION_CERT:
-		link->conn.cert_file = value;
-		return 0;
-	case OPTION_KEY:
-		link->conn.key_file = value;
-		return 0;
-	case OPTION_BASIC_AUTH_FILE:
-		command->auth_file = value;
-		return 0;
 	case OPTION_PROTOCOL:
 		return take_protocol(command, value);
 	case OPTION_PROXY:
-		link->conn.proxy = value;
+		take_proxy(command, value);
 		return 0;
 	case OPTION_BINARY:
 		link->is_binary = true;
 		return 0;
+	case OPTION_RATE:
+	case OPTION_ON_CONNECT_REPLAY:
+		return take_number(&command->options, option, value);
 	case OPTION_ACKS:
 		command->options.acks_path = value;
 		return 0;
@@ -267,91 +349,19 @@ take_option(struct command *command, int option, const char *value)
 	}
 }
 
-/* Takes the headers in a file: one a line, empty lines left out. */
+/* Reads once what will be read with each try, so that what is wrong with it is
+ * told at the start. */
 static int
-read_headers(struct command *command)
+check_auth(const struct auth_sources *sources)
 {
-	const char *path = command->header_file;
-	char *text, *line, *rest;
-	size_t bytes;
-	int result = 0;
+	char why[AUTH_WHY_BYTES];
+	struct auth auth;
+	int result;
 
-	if (path == NULL)
-		return 0;
-	text = io_read_file(path, FILE_BYTES, &bytes);
-	if (text == NULL)
-		return wrong("--header-file %s: %s", path, strerror(errno));
-	if (memchr(text, '\0', bytes) != NULL)
-		result = wrong("--header-file %s: a NUL in the text", path);
-	for (line = strtok_r(text, "\r\n", &rest); line != NULL && result == 0;
-	     line = strtok_r(NULL, "\r\n", &rest))
-		result = take_header(command, path, line);
-	free(text);
-	return result;
-}
-
-/* Takes a user and a password as the header that carries them. */
-static void
-take_auth(struct command *command, const char *user, const char *password)
-{
-	command->headers[command->header_count++] =
-	    wshandshake_basic_auth(user, password);
-}
-
-static int
-read_auth(struct command *command)
-{
-	const char *path = command->auth_file;
-	char *text, *colon;
-	size_t bytes;
-	int result = 0;
-
-	if (path == NULL)
-		return 0;
-	text = io_read_file(path, FILE_BYTES, &bytes);
-	if (text == NULL)
-		return wrong("--basic-auth-file %s: %s", path, strerror(errno));
-	text[strcspn(text, "\r\n")] = '\0';
-	colon = strchr(text, ':');
-	if (colon == NULL) {
-		result = wrong("--basic-auth-file %s: the first line is not "
-			       "user:password",
-		    path);
-	} else {
-		*colon = '\0';
-		take_auth(command, text, colon + 1);
-	}
-	OPENSSL_cleanse(text, bytes);
-	free(text);
-	return result;
-}
-
-/* Says whether there is one way at most in which a user is named. */
-static int
-check_auth(const struct command *command)
-{
-	size_t ways = command->auth_file != NULL;
-
-	if (command->options.link.url.user != NULL)
-		ways++;
-	for (size_t i = 0; i < command->header_count; i++)
-		if (strncasecmp(command->headers[i], "Authorization:", 14) == 0)
-			ways++;
-	if (ways > 1)
-		return wrong("more than one of user in the URL, "
-			     "--basic-auth-file, header Authorization");
-	if (command->header_count == HEADERS)
-		return wrong("more than %d headers", HEADERS - 1);
-	return 0;
-}
-
-/* Checks that a file named by an option can be read. */
-static int
-check_file(const char *option, const char *path)
-{
-	if (path == NULL || access(path, R_OK) == 0)
-		return 0;
-	return wrong("%s %s: %s", option, path, strerror(errno));
+	auth_init(&auth);
+	result = auth_read(&auth, sources, why);
+	auth_fini(&auth);
+	return result == 0 ? 0 : wrong("%s", why);
 }
 
 /* Checks and opens what the options name, once all are known. */
@@ -359,28 +369,29 @@ static int
 complete(struct command *command)
 {
 	struct wslink_options *link = &command->options.link;
+	char pem_why[PEM_WHY_BYTES];
 	const char *why;
+	int parsed;
 
 	if (command->url == NULL)
 		return wrong("-u is missing: the URL to send to");
+	parsed = conn_url_parse(&link->url, command->url, &why);
+	hide_user(command->url);
 	/* The URL is not shown: a password may stand in it. */
-	if (conn_url_parse(&link->url, command->url, &why) == -1)
+	if (parsed == -1)
 		return wrong("-u: %s", why);
+	link->auth.headers = (const char *const *)command->headers;
+	link->auth.header_count = command->header_count;
+	link->auth.user = link->url.user;
+	link->auth.password = link->url.password;
+	link->protocols = command->protocols;
+	link->conn.silence_ms = link->ping_timeout_ms;
 	if (link->conn.key_file != NULL && link->conn.cert_file == NULL)
 		return wrong("--key without --cert");
-	if (check_file("--cacert", link->conn.ca_file) == -1 ||
-	    check_file("--cert", link->conn.cert_file) == -1 ||
-	    check_file("--key", link->conn.key_file) == -1)
-		return -1;
-	if (read_headers(command) == -1 || check_auth(command) == -1 ||
-	    read_auth(command) == -1)
-		return -1;
-	if (link->url.user != NULL)
-		take_auth(command, link->url.user, link->url.password);
-	link->headers = (const char *const *)command->headers;
-	link->header_count = command->header_count;
-	link->protocols = command->protocols;
-	return 0;
+	if (pem_check(link->conn.ca_file, link->conn.cert_file,
+		link->conn.key_file, pem_why) == -1)
+		return wrong("%s", pem_why);
+	return check_auth(&link->auth);
 }
 
 /* Names the option that getopt_long has found wrong. */
@@ -433,6 +444,7 @@ command_fini(struct command *command)
 	for (size_t i = 0; i < command->header_count; i++)
 		free(command->headers[i]);
 	free(command->protocols);
+	free(command->proxy);
 	conn_url_fini(&command->options.link.url);
 }
 

@@ -6,21 +6,28 @@
 #include <assert.h>
 #include <stdlib.h>
 
+/* Refused events between those that are kept take a slot too. */
+#define SLOTS (WINDOW_EVENTS + 2 * WINDOW_KEPT_EVENTS)
+
 void
-window_init(struct window *window)
+window_init(struct window *window, size_t keep)
 {
+	assert(keep <= WINDOW_KEPT_EVENTS);
 	*window = (struct window){
-	    .sizes = mem_calloc(WINDOW_EVENTS, sizeof(uint32_t)),
+	    .slots = mem_calloc(SLOTS, sizeof(struct window_slot)),
+	    .keep = keep,
 	};
-	buf_init(&window->bytes, WINDOW_BYTES + FRAME_MAX_BYTES);
+	/* The longest event may be alone in the window, one more be kept. */
+	buf_init(&window->bytes,
+	    WINDOW_BYTES + WINDOW_KEPT_BYTES + 2 * (size_t)FRAME_MAX_BYTES);
 }
 
 void
 window_fini(struct window *window)
 {
 	buf_fini(&window->bytes);
-	free(window->sizes);
-	window->sizes = NULL;
+	free(window->slots);
+	window->slots = NULL;
 }
 
 bool
@@ -32,17 +39,51 @@ window_is_empty(const struct window *window)
 bool
 window_has_room(const struct window *window, size_t bytes)
 {
-	if (window->taken - window->ended >= WINDOW_EVENTS)
+	size_t held = buf_bytes(&window->bytes) - window->ended_bytes;
+
+	if (window->taken - window->ended >= WINDOW_EVENTS ||
+	    window->taken - window->forgotten >= SLOTS)
 		return false;
-	return buf_bytes(&window->bytes) == 0 ||
-	       buf_bytes(&window->bytes) + bytes <= WINDOW_BYTES;
+	return held == 0 || held + bytes <= WINDOW_BYTES;
 }
 
-/* The size of event `number`, counted from 1. */
-static uint32_t *
-size_of(struct window *window, uint64_t number)
+static struct window_slot *
+slot_of(const struct window *window, uint64_t number)
 {
-	return &window->sizes[number % WINDOW_EVENTS];
+	return &window->slots[number % SLOTS];
+}
+
+/* Says whether an event that has ended is to be forgotten. */
+static bool
+is_too_much(const struct window *window)
+{
+	const struct window_slot *first =
+	    slot_of(window, window->forgotten + 1);
+
+	if (window->forgotten == window->ended)
+		return false;
+	/* What is still to be given out again is held. */
+	if (window->forgotten == window->next)
+		return false;
+	return first->is_refused || window->kept > window->keep ||
+	       (window->kept > 1 && window->ended_bytes > WINDOW_KEPT_BYTES) ||
+	       window->ended - window->forgotten >= SLOTS - WINDOW_EVENTS;
+}
+
+/* Forgets events that have ended, but for those to be kept. */
+static void
+forget(struct window *window)
+{
+	while (is_too_much(window)) {
+		const struct window_slot *first =
+		    slot_of(window, ++window->forgotten);
+
+		buf_drop(&window->bytes, first->bytes);
+		window->ended_bytes -= first->bytes;
+		window->next_offset -= first->bytes;
+		if (!first->is_refused)
+			window->kept--;
+	}
 }
 
 /* Refused events end as soon as all in front of them have. */
@@ -50,10 +91,28 @@ static void
 end_refused(struct window *window)
 {
 	while (window->ended < window->taken &&
-	       *size_of(window, window->ended + 1) == 0)
+	       slot_of(window, window->ended + 1)->is_refused) {
 		window->ended++;
-	if (window->next < window->ended)
-		window->next = window->ended;
+		window->ended_bytes += slot_of(window, window->ended)->bytes;
+		if (window->next + 1 == window->ended) {
+			window->next = window->ended;
+			window->next_offset = window->ended_bytes;
+		}
+	}
+	forget(window);
+}
+
+/* Takes the next number for an event. */
+static void
+add(struct window *window, size_t bytes, bool is_refused)
+{
+	assert(window->taken - window->ended < WINDOW_EVENTS);
+	assert(window->taken - window->forgotten < SLOTS);
+	window->taken++;
+	*slot_of(window, window->taken) = (struct window_slot){
+	    .bytes = (uint32_t)bytes,
+	    .is_refused = is_refused,
+	};
 }
 
 void
@@ -62,49 +121,58 @@ window_add(struct window *window, const uint8_t *payload, size_t bytes)
 	int result = buf_append(&window->bytes, payload, bytes);
 
 	assert(bytes > 0 && result == 0);
-	assert(window->taken - window->ended < WINDOW_EVENTS);
-	window->taken++;
-	*size_of(window, window->taken) = (uint32_t)bytes;
+	add(window, bytes, false);
 }
 
 void
 window_add_refused(struct window *window)
 {
-	assert(window->taken - window->ended < WINDOW_EVENTS);
-	window->taken++;
-	*size_of(window, window->taken) = 0;
+	add(window, 0, true);
 	end_refused(window);
 }
 
 bool
 window_next(struct window *window, const uint8_t **payload, size_t *bytes)
 {
-	size_t n = 0;
+	forget(window);
+	while (window->next < window->taken) {
+		const struct window_slot *slot =
+		    slot_of(window, ++window->next);
+		size_t offset = window->next_offset;
 
-	while (window->next < window->taken && n == 0)
-		n = *size_of(window, ++window->next);
-	if (n == 0)
-		return false;
-	*payload = buf_front(&window->bytes) + window->next_offset;
-	*bytes = n;
-	window->next_offset += n;
-	return true;
+		window->next_offset += slot->bytes;
+		if (slot->is_refused)
+			continue;
+		*payload = buf_front(&window->bytes) + offset;
+		*bytes = slot->bytes;
+		return true;
+	}
+	return false;
 }
 
 void
 window_end(struct window *window, uint64_t count)
 {
 	while (count > 0) {
-		size_t n;
+		const struct window_slot *slot;
 
 		assert(window->ended < window->next);
-		n = *size_of(window, ++window->ended);
-		if (n == 0)
+		slot = slot_of(window, ++window->ended);
+		window->ended_bytes += slot->bytes;
+		if (slot->is_refused)
 			continue;
-		buf_drop(&window->bytes, n);
-		window->next_offset -= n;
+		window->kept++;
 		count--;
+		forget(window);
 	}
+	end_refused(window);
+}
+
+void
+window_refuse_first(struct window *window)
+{
+	assert(window->ended < window->taken);
+	slot_of(window, window->ended + 1)->is_refused = true;
 	end_refused(window);
 }
 
@@ -112,5 +180,13 @@ void
 window_rewind(struct window *window)
 {
 	window->next = window->ended;
+	window->next_offset = window->ended_bytes;
+}
+
+size_t
+window_rewind_kept(struct window *window)
+{
+	window->next = window->forgotten;
 	window->next_offset = 0;
+	return window->kept;
 }

@@ -2,7 +2,8 @@
  * The window: the events that were taken in and are not ended yet, in order,
  * kept so that they can be sent again. An event ends when the server has
  * confirmed it or when it was refused; the window counts the events of the
- * input from 1 and knows up to which of them all have ended. Memory only.
+ * input from 1 and knows up to which of them all have ended. If told to, it
+ * keeps the last of those that the server has confirmed as well. Memory only.
  */
 #ifndef WSSINK_WINDOW_H
 #define WSSINK_WINDOW_H
@@ -17,24 +18,38 @@
 #define WINDOW_EVENTS ((size_t)4096)
 /* Bytes held at most, unless it is a single event. */
 #define WINDOW_BYTES ((size_t)8 << 20)
+/* Events kept at most after they were confirmed; and their bytes, unless it is
+ * a single event. */
+#define WINDOW_KEPT_EVENTS ((size_t)4096)
+#define WINDOW_KEPT_BYTES ((size_t)8 << 20)
 
-struct window {
-	struct buf bytes;   /* the events' bytes, one behind the other */
-	uint32_t *sizes;    /* owned; by number modulo WINDOW_EVENTS;
-			     * 0: refused */
-	uint64_t ended;	    /* events 1..ended have ended */
-	uint64_t taken;	    /* events 1..taken came in */
-	uint64_t next;	    /* events 1..next were given out */
-	size_t next_offset; /* in bytes: of the event behind `next` */
+/* One event of the window. */
+struct window_slot {
+	uint32_t bytes;	 /* 0: refused before it came in */
+	bool is_refused; /* never given out again */
 };
 
-/* Makes an empty window. */
-void window_init(struct window *window);
+struct window {
+	struct buf bytes;	   /* the events' bytes, one behind the other */
+	struct window_slot *slots; /* owned; by number modulo their count */
+	size_t keep;		   /* confirmed events to keep, at most */
+	size_t kept;		   /* that many are */
+	uint64_t forgotten;	   /* events 1..forgotten are not held */
+	uint64_t ended;		   /* events 1..ended have ended */
+	uint64_t taken;		   /* events 1..taken came in */
+	uint64_t next;		   /* events 1..next were given out */
+	size_t ended_bytes;	   /* in bytes: of those that have ended */
+	size_t next_offset;	   /* in bytes: of the event behind `next` */
+};
+
+/* Makes an empty window that keeps the last `keep` (0..WINDOW_KEPT_EVENTS) of
+ * the events that were confirmed. */
+void window_init(struct window *window, size_t keep);
 
 /* Frees its memory. */
 void window_fini(struct window *window);
 
-/* Says whether no event is held. */
+/* Says whether all events have ended. */
 bool window_is_empty(const struct window *window);
 
 /* Says whether an event of `bytes` may be added. */
@@ -57,7 +72,14 @@ bool window_next(struct window *window, const uint8_t **payload, size_t *bytes);
 /* Ends the first `count` of the events given out and not ended. */
 void window_end(struct window *window, uint64_t count);
 
+/* Ends the first event that has not ended, as refused. There is one. */
+void window_refuse_first(struct window *window);
+
 /* Gives out again all that has not ended. */
 void window_rewind(struct window *window);
+
+/* As window_rewind, and in front of that all confirmed events that are kept.
+ * Returns how many of these there are. */
+size_t window_rewind_kept(struct window *window);
 
 #endif

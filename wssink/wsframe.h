@@ -30,7 +30,9 @@ enum wsframe_code {
 	WSFRAME_PROTOCOL_ERROR = 1002,
 	WSFRAME_NO_CODE = 1005, /* never on the wire: Close had no code */
 	WSFRAME_BAD_DATA = 1007,
+	WSFRAME_POLICY = 1008,
 	WSFRAME_TOO_BIG = 1009,
+	WSFRAME_RESTART = 1012, /* the registry that section 11.7 asks for */
 };
 
 #define WSFRAME_MASK_BYTES 4

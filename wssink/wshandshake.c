@@ -244,18 +244,19 @@ next_line(struct text *rest, struct text *line, struct wshandshake_reply *reply)
 	return WSHANDSHAKE_READY;
 }
 
-/* Finds the end of the response's header. */
+/* Finds the end of the response's header, which begins at `start`. */
 static enum wshandshake_status
-find_head(const char *in, size_t in_bytes, struct wshandshake_reply *reply)
+find_head(const char *in, size_t in_bytes, size_t start,
+    struct wshandshake_reply *reply)
 {
-	struct text rest = {in, in_bytes}, line = {in, 0};
+	struct text rest = {in + start, in_bytes - start}, line = rest;
 	enum wshandshake_status status;
 	size_t n = strlen(STATUS_LINE);
 
-	if (memcmp(in, STATUS_LINE, in_bytes < n ? in_bytes : n) != 0)
+	if (memcmp(rest.at, STATUS_LINE, rest.bytes < n ? rest.bytes : n) != 0)
 		return refused(reply, "the response is not HTTP/1");
-	if (rest.bytes > WSHANDSHAKE_HEAD_BYTES)
-		rest.bytes = WSHANDSHAKE_HEAD_BYTES;
+	if (in_bytes > WSHANDSHAKE_HEAD_BYTES)
+		rest.bytes = WSHANDSHAKE_HEAD_BYTES - start;
 	do {
 		status = next_line(&rest, &line, reply);
 	} while (status == WSHANDSHAKE_READY && line.bytes > 0);
@@ -379,31 +380,73 @@ take_fields(
 	return NULL;
 }
 
-enum wshandshake_status
-wshandshake_check(const uint8_t *in, size_t in_bytes,
-    const char key[WSHANDSHAKE_KEY_BYTES], const char *protocols,
-    struct wshandshake_reply *reply)
+/* Picks what a response that is no websocket's says beside its status. */
+static void
+take_refusal(struct text rest, struct wshandshake_reply *reply)
 {
-	char accept[WSHANDSHAKE_ACCEPT_BYTES], minor;
+	struct text line, name, value, one;
+
+	while (next_line(&rest, &line, reply) == WSHANDSHAKE_READY &&
+	       line.bytes > 0) {
+		if (!split(line, &name, &value))
+			continue;
+		if (is_word(name, "Location")) {
+			reply->location = value.at;
+			reply->location_bytes = value.bytes;
+		} else if (is_word(name, "Retry-After")) {
+			reply->retry_after = value.at;
+			reply->retry_after_bytes = value.bytes;
+		} else if (is_word(name, "Transfer-Encoding")) {
+			while (next_element(&value, &one))
+				reply->is_chunked = is_word(one, "chunked");
+		}
+	}
+}
+
+/* Checks a response that is the last one, `rest` from behind its status. */
+static enum wshandshake_status
+check_final(struct text rest, char minor, const char *key,
+    const char *protocols, struct wshandshake_reply *reply)
+{
+	char accept[WSHANDSHAKE_ACCEPT_BYTES];
 	struct fields fields = {.accept = accept, .protocols = protocols};
-	struct text rest = {(const char *)in, 0}, line;
-	enum wshandshake_status status;
 	const char *why;
 
-	*reply = (struct wshandshake_reply){0};
-	status = find_head(rest.at, in_bytes, reply);
-	if (status != WSHANDSHAKE_READY)
-		return status;
-	rest.bytes = reply->head_bytes;
-	(void)next_line(&rest, &line, reply);
-	if (!read_status(line, reply, &minor))
-		return refused(reply, "a malformed status line");
-	if (reply->status != STATUS_SWITCHING)
+	if (reply->status != STATUS_SWITCHING) {
+		take_refusal(rest, reply);
 		return refused(reply, "the status is not 101");
+	}
 	if (minor == '0')
 		return refused(reply, "the response is HTTP/1.0");
 	if (wshandshake_accept(accept, key) == -1)
 		return refused(reply, "the library has no SHA-1");
 	why = take_fields(rest, &fields, reply);
 	return why == NULL ? WSHANDSHAKE_READY : refused(reply, why);
+}
+
+enum wshandshake_status
+wshandshake_check(const uint8_t *in, size_t in_bytes,
+    const char key[WSHANDSHAKE_KEY_BYTES], const char *protocols,
+    struct wshandshake_reply *reply)
+{
+	const char *text = (const char *)in;
+	enum wshandshake_status status;
+	struct text rest, line;
+	size_t start = 0;
+	char minor;
+
+	for (;;) {
+		*reply = (struct wshandshake_reply){0};
+		status = find_head(text, in_bytes, start, reply);
+		if (status != WSHANDSHAKE_READY)
+			return status;
+		rest = (struct text){text + start, reply->head_bytes - start};
+		(void)next_line(&rest, &line, reply);
+		if (!read_status(line, reply, &minor))
+			return refused(reply, "a malformed status line");
+		if (reply->status / 100 != 1 ||
+		    reply->status == STATUS_SWITCHING)
+			return check_final(rest, minor, key, protocols, reply);
+		start = reply->head_bytes;
+	}
 }

@@ -9,6 +9,7 @@
 
 #include "stage/buf.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -38,6 +39,11 @@ struct wshandshake_reply {
 	size_t reason_bytes;  /* may be 0 */
 	const char *protocol; /* the subprotocol chosen; NULL: none */
 	size_t protocol_bytes;
+	const char *location; /* of a status that is not 101; NULL: none */
+	size_t location_bytes;
+	const char *retry_after; /* likewise */
+	size_t retry_after_bytes;
+	bool is_chunked; /* its body is sent in chunks */
 	const char *why; /* WSHANDSHAKE_REFUSED: a constant string */
 };
 
@@ -85,11 +91,15 @@ int wshandshake_put(struct buf *out, const struct wshandshake_request *request,
  * Checks the response at the front of `in` to a request with `key` and
  * `protocols` (as in the request). All of *reply is set as far as it is known.
  *
+ * Interim responses (1xx other than 101; RFC 9110, section 15.2) in front of it
+ * are left out.
+ *
  * WSHANDSHAKE_READY: what follows behind reply->head_bytes is the first frame.
  * WSHANDSHAKE_REFUSED: a status that is not 101; no "Upgrade: websocket"; no
  * token "upgrade" in Connection; a Sec-WebSocket-Accept that is missing, twice
  * there or not the answer to the key; any extension; a subprotocol that was
- * not asked for; a header over WSHANDSHAKE_HEAD_BYTES; or no HTTP/1.1 at all.
+ * not asked for; a header over WSHANDSHAKE_HEAD_BYTES, interim ones
+ * included; or no HTTP/1.1 at all.
  */
 enum wshandshake_status wshandshake_check(const uint8_t *in, size_t in_bytes,
     const char key[WSHANDSHAKE_KEY_BYTES], const char *protocols,

@@ -10,6 +10,7 @@
 #include "wssink/wsframe.h"
 #include "wssink/wshandshake.h"
 #include "wssink/wsping.h"
+#include "wssink/wsrefusal.h"
 
 #include <openssl/rand.h>
 
@@ -42,6 +43,9 @@
 struct wslink {
 	const struct wslink_options *options; /* borrowed */
 	struct conn *conn;		      /* owned */
+	struct auth auth;		      /* as last read */
+	bool has_auth;			      /* it was */
+	bool auth_is_odd;		      /* the last reading failed */
 	enum wslink_state state;
 	int64_t until_ns; /* connecting, upgrading, closing: deadline */
 	char key[WSHANDSHAKE_KEY_BYTES];
@@ -50,6 +54,9 @@ struct wslink {
 	struct buf out;
 	bool close_sent;
 	bool is_deaf; /* closing: what comes is dropped unread */
+	enum wslink_end end;
+	unsigned code; /* of the server's Close; 0: none came */
+	uint64_t retry_after_ms;
 
 	/* All of these count within one connection. */
 	uint64_t messages;	/* queued */
@@ -61,6 +68,7 @@ struct wslink {
 				 * number modulo WINDOW_EVENTS */
 
 	struct wsping pings; /* of this connection */
+	bool is_probing;     /* a ping is asked for */
 
 	bool owes_pong;
 	uint8_t pong[WSFRAME_CONTROL_BYTES];
@@ -105,6 +113,7 @@ wslink_new(const struct wslink_options *options)
 	set_why(link, "not connected yet");
 	link->masks_used = MASKS_BYTES;
 	link->ends = mem_calloc(WINDOW_EVENTS, sizeof(uint64_t));
+	auth_init(&link->auth);
 	wsframe_reader_init(&link->reader);
 	buf_init(&link->in, WSFRAME_READ_BYTES + READ_BYTES);
 	buf_init(&link->out, QUEUE_MAX_BYTES);
@@ -120,6 +129,7 @@ wslink_free(struct wslink *link)
 	wsframe_reader_fini(&link->reader);
 	buf_fini(&link->in);
 	buf_fini(&link->out);
+	auth_fini(&link->auth);
 	free(link->ends);
 	free(link);
 }
@@ -134,6 +144,36 @@ const char *
 wslink_why(const struct wslink *link)
 {
 	return link->why;
+}
+
+enum wslink_end
+wslink_end(const struct wslink *link)
+{
+	return link->end;
+}
+
+unsigned
+wslink_code(const struct wslink *link)
+{
+	return link->code;
+}
+
+uint64_t
+wslink_retry_after_ms(const struct wslink *link)
+{
+	return link->retry_after_ms;
+}
+
+void
+wslink_probe(struct wslink *link)
+{
+	link->is_probing = link->pings.pinged == 0;
+}
+
+bool
+wslink_was_answered(const struct wslink *link)
+{
+	return link->pings.ponged > 0;
 }
 
 uint64_t
@@ -166,10 +206,24 @@ enter(struct wslink *link, enum wslink_state state)
 	link->state = state;
 }
 
+/* How the connection that is ending now came to its end. */
+static enum wslink_end
+end_of(const struct wslink *link)
+{
+	if (link->state == WSLINK_CONNECTING || link->state == WSLINK_UPGRADING)
+		return WSLINK_END_NEVER_OPEN;
+	if (link->code != 0)
+		return WSLINK_END_CLOSED;
+	if (link->state == WSLINK_OPEN && conn_was_hung_up(link->conn))
+		return WSLINK_END_HUNG_UP;
+	return WSLINK_END_GIVEN_UP;
+}
+
 /* Drops the connection; the reason is set. */
 static void
 go_down(struct wslink *link)
 {
+	link->end = end_of(link);
 	conn_stop(link->conn);
 	enter(link, WSLINK_DOWN);
 }
@@ -283,6 +337,9 @@ reset(struct wslink *link)
 	buf_drop(&link->out, buf_bytes(&link->out));
 	link->close_sent = false;
 	link->is_deaf = false;
+	link->code = 0;
+	link->retry_after_ms = 0;
+	link->is_probing = false;
 	link->messages = 0;
 	link->confirmed = 0;
 	link->queued_bytes = 0;
@@ -291,14 +348,44 @@ reset(struct wslink *link)
 	link->owes_pong = false;
 }
 
+/* Reads anew what may have changed in files. Returns false if there is none
+ * at all. */
+static bool
+refresh_auth(struct wslink *link)
+{
+	char why[AUTH_WHY_BYTES];
+
+	if (auth_read(&link->auth, &link->options->auth, why) == 0) {
+		link->has_auth = true;
+		link->auth_is_odd = false;
+		return true;
+	}
+	if (!link->has_auth)
+		set_why(link, "%s", why);
+	else if (!link->auth_is_odd)
+		log_warn("%s; what was read before is used", why);
+	link->auth_is_odd = true;
+	return link->has_auth;
+}
+
 void
 wslink_dial(struct wslink *link)
 {
+	struct conn_user user;
+
 	assert(link->state == WSLINK_DOWN);
 	reset(link);
 	link->until_ns = after_ms(link->options->conn.connect_timeout_ms);
 	enter(link, WSLINK_CONNECTING);
-	if (conn_start(link->conn) == -1)
+	if (!refresh_auth(link)) {
+		go_down(link);
+		return;
+	}
+	user = (struct conn_user){
+	    .name = link->auth.proxy_user,
+	    .password = link->auth.proxy_password,
+	};
+	if (conn_start(link->conn, &user) == -1)
 		go_down_by_conn(link, "");
 }
 
@@ -310,8 +397,8 @@ start_upgrade(struct wslink *link)
 	    .host = link->options->url.host,
 	    .target = link->options->url.target,
 	    .protocols = link->options->protocols,
-	    .headers = link->options->headers,
-	    .header_count = link->options->header_count,
+	    .headers = (const char *const *)link->auth.headers,
+	    .header_count = link->auth.header_count,
 	};
 	uint8_t nonce[WSHANDSHAKE_NONCE_BYTES];
 
@@ -354,7 +441,7 @@ static void
 take_refusal(
     struct wslink *link, const struct wshandshake_reply *reply, bool is_last)
 {
-	char reason[EXCERPT_BYTES], body[EXCERPT_BYTES];
+	char text[WSREFUSAL_BYTES];
 	const uint8_t *in = buf_front(&link->in);
 	size_t n = buf_bytes(&link->in) - reply->head_bytes;
 	int64_t until_ns = after_ms(REFUSAL_WAIT_MS);
@@ -364,15 +451,14 @@ take_refusal(
 		go_down(link);
 		return;
 	}
-	if (n == 0 && !is_last) {
+	if (n < WSREFUSAL_BODY_BYTES && !is_last) {
 		if (until_ns < link->until_ns)
 			link->until_ns = until_ns;
 		return;
 	}
-	set_why(link, "the Upgrade was refused: %u %s \"%s\"", reply->status,
-	    log_escape(
-		reason, sizeof(reason), reply->reason, reply->reason_bytes),
-	    log_escape(body, sizeof(body), in + reply->head_bytes, n));
+	wsrefusal_tell(text, reply, in + reply->head_bytes, n);
+	set_why(link, "the Upgrade was refused: %s", text);
+	link->retry_after_ms = wsrefusal_wait_ms(reply, loop_realtime_ns());
 	go_down(link);
 }
 
@@ -446,6 +532,7 @@ take_close(struct wslink *link, const struct wsframe_message *message)
 	/* The answer to ours; the server hangs up next. */
 	if (link->close_sent)
 		return;
+	link->code = message->code;
 	if (message->code == WSFRAME_NO_CODE)
 		set_why(link, "the server closed without a code");
 	else
@@ -610,9 +697,10 @@ put_ping(struct wslink *link)
 	int64_t now = loop_now_ns();
 	uint8_t payload[PING_BYTES];
 
-	if (!wsping_is_due(
-		&link->pings, link->messages, confirms, interval_ns(link), now))
+	if (!link->is_probing && !wsping_is_due(&link->pings, link->messages,
+				     confirms, interval_ns(link), now))
 		return;
+	link->is_probing = false;
 	put_be64(payload, wsping_next_number(&link->pings));
 	if (put_frame(link, WSFRAME_PING, payload, sizeof(payload)))
 		(void)wsping_queue(
@@ -682,7 +770,8 @@ check_deadlines(struct wslink *link)
 		/* A refusal may be there whose text did not come. */
 		(void)take_response(link, true);
 	}
-	go_down(link);
+	if (link->state != WSLINK_DOWN)
+		go_down(link);
 }
 
 void

@@ -12,6 +12,7 @@
 #define WSSINK_WSLINK_H
 
 #include "stage/loop.h"
+#include "wssink/auth.h"
 #include "wssink/conn.h"
 
 #include <stdbool.h>
@@ -29,9 +30,8 @@ enum wslink_ack {
 struct wslink_options {
 	struct conn_url url;
 	struct conn_options conn;
-	const char *const *headers; /* more of the request, "Name: value" */
-	size_t header_count;
-	const char *protocols; /* subprotocols, "a, b"; NULL: none */
+	struct auth_sources auth; /* read anew with each dial */
+	const char *protocols;	  /* subprotocols, "a, b"; NULL: none */
 	enum wslink_ack ack;
 	bool is_binary; /* messages are binary, not text */
 	uint64_t ping_interval_ms;
@@ -44,6 +44,15 @@ enum wslink_state {
 	WSLINK_UPGRADING,  /* asked, not answered */
 	WSLINK_OPEN,	   /* messages may be sent */
 	WSLINK_CLOSING,	   /* no more messages; some may yet be confirmed */
+};
+
+/* How a connection came to its end. */
+enum wslink_end {
+	WSLINK_END_NEVER_OPEN, /* it was none: see wslink_retry_after_ms */
+	WSLINK_END_CLOSED,     /* the server sent a Close: see wslink_code */
+	WSLINK_END_HUNG_UP,    /* it ended without one */
+	WSLINK_END_GIVEN_UP, /* we ended it, or TCP: the server did not answer,
+			      * or broke the protocol */
 };
 
 struct wslink;
@@ -60,6 +69,17 @@ enum wslink_state wslink_state(const struct wslink *link);
 /* Returns why the last connection ended, or is ending: one line of printable
  * text, borrowed until the next call that changes the link. */
 const char *wslink_why(const struct wslink *link);
+
+/* Says how the last connection ended. The link is down. */
+enum wslink_end wslink_end(const struct wslink *link);
+
+/* Returns the code of the server's Close, or WSFRAME_NO_CODE, where that is
+ * how the connection ended; else 0. */
+unsigned wslink_code(const struct wslink *link);
+
+/* Returns for how long the server, which refused the Upgrade, wants no other
+ * try, in ms; 0 if it did not say. */
+uint64_t wslink_retry_after_ms(const struct wslink *link);
 
 /* Begins to connect. The link is down; it may be so again on return. */
 void wslink_dial(struct wslink *link);
@@ -89,6 +109,12 @@ bool wslink_flush(struct wslink *link);
 /* Returns how many messages of this connection are confirmed, from the first;
  * it starts at 0 with each dial, and never falls until then. */
 uint64_t wslink_confirmed(const struct wslink *link);
+
+/* Asks for a ping now, if there was none on this connection yet. */
+void wslink_probe(struct wslink *link);
+
+/* Says whether a ping was answered on this connection. */
+bool wslink_was_answered(const struct wslink *link);
 
 /*
  * Begins the closing handshake with `code`; the connection is dropped if it

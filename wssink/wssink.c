@@ -6,10 +6,11 @@
 #include "stage/log.h"
 #include "stage/loop.h"
 #include "stage/mem.h"
+#include "wssink/pace.h"
+#include "wssink/poison.h"
+#include "wssink/retry.h"
 #include "wssink/window.h"
 #include "wssink/wsframe.h"
-
-#include <openssl/rand.h>
 
 #include <assert.h>
 #include <errno.h>
@@ -23,14 +24,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Wait between two tries to connect, at least; it grows from here. */
-#define BACKOFF_MIN_MS 100
-/*
- * A connection that held this long resets the backoff. Time is what counts,
- * not acks: a server that takes an event and closes, each time, would else be
- * asked ten times a second for ever.
- */
-#define STABLE_NS (5 * LOOP_NS_PER_S)
 /* For the closing handshake: when all is done, and after a signal. */
 #define CLOSE_DONE_MS 2000
 #define CLOSE_SIGNAL_MS 1000
@@ -41,8 +34,6 @@
 /* No ack is queued, and no event taken, on top of this much that the reader of
  * the acks has not read yet. */
 #define UNREAD_ACKS_BYTES 4096
-/* The same failure to connect is told again after this long. */
-#define REPEAT_NS (60 * LOOP_NS_PER_S)
 
 enum life {
 	LIFE_RUNNING,  /* events come in and go out */
@@ -79,14 +70,14 @@ struct wssink {
 	bool is_skipping;     /* inside a line that is too long */
 
 	enum wslink_state seen;	 /* the link's state, last looked at */
-	int64_t opened_ns;	 /* when it was opened */
-	bool was_open;		 /* it was, since the last dial */
-	int64_t dial_ns;	 /* when to connect again */
-	uint64_t backoff_ms;	 /* the last wait; 0: none yet */
-	uint64_t ended_messages; /* of this connection, taken off the window */
-	char *told_why;		 /* owned; the last failure told */
-	int64_t told_why_ns;
-	unsigned long untold; /* failures since */
+	uint64_t ended_messages; /* of this connection, looked at */
+	uint64_t replayed;	 /* of its messages: events that had ended
+				  * before, and are not confirmed again yet */
+	bool owes_replay;	 /* the last end was abnormal */
+	bool is_alone;		 /* a single event was sent, to try it */
+	struct retry retry;
+	struct poison poison;
+	struct pace pace;
 
 	uint64_t confirmed;   /* events */
 	uint64_t acked;	      /* the last ack queued */
@@ -117,7 +108,7 @@ wssink_open(const struct wssink_options *options)
 		free(sink);
 		return NULL;
 	}
-	window_init(&sink->window);
+	window_init(&sink->window, options->replay);
 	answers = options->acks_path == NULL && io_is_socket(STDIN_FILENO);
 	chan_init(&sink->input, STDIN_FILENO, FRAMING_AUTO,
 	    answers ? STDIN_FILENO : -1, FRAMING_LENGTH);
@@ -127,8 +118,11 @@ wssink_open(const struct wssink_options *options)
 	sink->fifo_next_ns = now;
 	sink->fifo_odd_ns = now + FIFO_ODD_NS;
 	sink->drain_ns = LOOP_NEVER;
-	sink->dial_ns = now;
 	sink->seen = WSLINK_DOWN;
+	retry_init(&sink->retry, options->link.url.shown,
+	    options->backoff_max_ms, now);
+	poison_init(&sink->poison);
+	pace_init(&sink->pace, options->rate);
 	return sink;
 }
 
@@ -143,7 +137,7 @@ wssink_close(struct wssink *sink)
 	wslink_free(sink->link);
 	window_fini(&sink->window);
 	loop_close(&sink->loop);
-	free(sink->told_why);
+	retry_fini(&sink->retry);
 	free(sink);
 }
 
@@ -180,91 +174,22 @@ give_up(struct wssink *sink, enum exitcode status)
 		leave(sink, status, WSFRAME_GOING_AWAY, CLOSE_SIGNAL_MS);
 }
 
-/* A wait between two tries: decorrelated jitter, which keeps many clients of
- * a server that comes back from meeting there. */
-static uint64_t
-next_backoff_ms(const struct wssink *sink)
-{
-	uint64_t max = sink->options->backoff_max_ms;
-	uint64_t last = sink->backoff_ms, random = 0, span;
-
-	if (last < BACKOFF_MIN_MS)
-		last = BACKOFF_MIN_MS;
-	span = 3 * last - BACKOFF_MIN_MS;
-	(void)RAND_bytes((uint8_t *)&random, sizeof(random));
-	last = BACKOFF_MIN_MS + random % (span + 1);
-	return last < max ? last : max;
-}
-
-/* Says whether two reasons differ in their numbers at most: libcurl's tell how
- * many milliseconds a try took. */
-static bool
-is_same_reason(const char *a, const char *b)
-{
-	static const char digits[] = "0123456789";
-
-	for (;; a++, b++) {
-		a += strspn(a, digits);
-		b += strspn(b, digits);
-		if (*a == '\0' || *a != *b)
-			return *a == *b;
-	}
-}
-
-/* Logs that there is no connection, unless it was told lately. */
+/* Tells the writer of event N of the input that it can never be delivered. */
 static void
-tell_failure(struct wssink *sink, uint64_t wait_ms)
+tell_reject(struct wssink *sink, uint64_t n, const char *why)
 {
-	const char *why = wslink_why(sink->link);
-	const char *url = sink->options->link.url.shown;
-	int64_t now = loop_now_ns();
+	struct msg msg = {.kind = MSG_REJECT, .n = n};
+	unsigned long held;
 
-	if (sink->was_open) {
-		log_warn("lost %s: %s; connecting again in %" PRIu64 " ms", url,
-		    why, wait_ms);
-	} else if (sink->told_why != NULL &&
-		   is_same_reason(sink->told_why, why) &&
-		   now - sink->told_why_ns < REPEAT_NS) {
-		sink->untold++;
-		log_debug("cannot connect to %s: %s; again in %" PRIu64 " ms",
-		    url, why, wait_ms);
-		return;
-	} else {
-		log_warn("cannot connect to %s: %s; trying on, next in %" PRIu64
-			 " ms failed_since=%lu",
-		    url, why, wait_ms, sink->untold);
-	}
-	free(sink->told_why);
-	sink->told_why = sink->was_open ? NULL : mem_strdup(why);
-	sink->told_why_ns = now;
-	sink->untold = 0;
-}
-
-/* There is no connection any more, or none was to be had. */
-static void
-take_loss(struct wssink *sink)
-{
-	int64_t now = loop_now_ns();
-
-	window_rewind(&sink->window);
-	sink->ended_messages = 0;
-	if (sink->was_open && now - sink->opened_ns >= STABLE_NS)
-		sink->backoff_ms = 0;
-	sink->backoff_ms = next_backoff_ms(sink);
-	sink->dial_ns = now + (int64_t)sink->backoff_ms * LOOP_NS_PER_MS;
-	if (sink->life < LIFE_LEAVING)
-		tell_failure(sink, sink->backoff_ms);
-}
-
-static void
-take_connection(struct wssink *sink)
-{
-	sink->was_open = true;
-	sink->opened_ns = loop_now_ns();
-	log_info("connected to %s", sink->options->link.url.shown);
-	free(sink->told_why);
-	sink->told_why = NULL;
-	sink->untold = 0;
+	sink->rejected++;
+	(void)snprintf(msg.reason, sizeof(msg.reason), "%s", why);
+	if (log_limit_passes(&sink->reject_limit, &held))
+		log_warn("event %" PRIu64 " refused: %s held_back=%lu", n, why,
+		    held);
+	if (sink->reverse != NULL)
+		chan_send_msg(sink->reverse, &msg);
+	else
+		sink->untellable++;
 }
 
 /* Takes the confirmed messages off the window. Returns whether there were any.
@@ -273,14 +198,106 @@ static bool
 take_confirmed(struct wssink *sink)
 {
 	uint64_t n = wslink_confirmed(sink->link) - sink->ended_messages;
+	uint64_t again = n < sink->replayed ? n : sink->replayed;
 
 	/* After a loss the count is that of a connection long over. */
 	if (sink->seen == WSLINK_DOWN || n == 0)
 		return false;
-	window_end(&sink->window, n);
 	sink->ended_messages += n;
-	sink->confirmed += n;
+	sink->replayed -= again;
+	if (again > 0 && sink->replayed == 0)
+		sink->owes_replay = false;
+	if (n == again)
+		return true;
+	window_end(&sink->window, n - again);
+	sink->confirmed += n - again;
+	poison_confirmed(&sink->poison, sink->window.ended);
 	return true;
+}
+
+/* Says whether the server may have lost what it had confirmed: it did not end
+ * the connection in good order. */
+static bool
+is_abnormal(const struct wslink *link)
+{
+	unsigned code = wslink_code(link);
+
+	if (wslink_end(link) != WSLINK_END_CLOSED)
+		return wslink_end(link) != WSLINK_END_NEVER_OPEN;
+	return code != WSFRAME_NORMAL && code != WSFRAME_GOING_AWAY &&
+	       code != WSFRAME_RESTART && code != WSFRAME_NO_CODE;
+}
+
+/* Says whether a connection ended as it does for an event that the server
+ * cannot take. */
+static bool
+is_strike(const struct wslink *link)
+{
+	unsigned code = wslink_code(link);
+
+	if (wslink_end(link) != WSLINK_END_CLOSED)
+		return wslink_end(link) == WSLINK_END_HUNG_UP;
+	return code == WSFRAME_BAD_DATA || code == WSFRAME_POLICY ||
+	       code == WSFRAME_TOO_BIG;
+}
+
+/* Holds the end of the connection against the first event on it. */
+static void
+take_strike(struct wssink *sink)
+{
+	struct window *window = &sink->window;
+	uint64_t first = window->ended + 1;
+	char why[MSG_REASON_BYTES];
+
+	if (window->next <= window->ended || !is_strike(sink->link))
+		return;
+	switch (poison_strike(&sink->poison, first, window->next,
+	    wslink_code(sink->link), sink->is_alone)) {
+	case POISON_AGAIN:
+		break;
+	case POISON_ISOLATE:
+		log_warn("connections end at event %" PRIu64
+			 ", or behind it: sending events one by one",
+		    first);
+		break;
+	case POISON_REFUSE:
+		(void)snprintf(why, sizeof(why),
+		    "each time, and alone at last: %s", wslink_why(sink->link));
+		window_refuse_first(window);
+		tell_reject(sink, first, why);
+		break;
+	}
+}
+
+/* There is no connection any more, or none was to be had. */
+static void
+take_loss(struct wssink *sink)
+{
+	bool is_quiet = sink->life >= LIFE_LEAVING;
+
+	if (!is_quiet)
+		take_strike(sink);
+	if (is_abnormal(sink->link))
+		sink->owes_replay = true;
+	window_rewind(&sink->window);
+	retry_lost(&sink->retry, wslink_why(sink->link),
+	    wslink_retry_after_ms(sink->link), is_quiet, loop_now_ns());
+}
+
+static void
+dial(struct wssink *sink)
+{
+	sink->ended_messages = 0;
+	sink->replayed = 0;
+	sink->is_alone = false;
+	/* What was confirmed would blur which event it is. */
+	if (sink->owes_replay && !poison_is_careful(&sink->poison)) {
+		sink->replayed = window_rewind_kept(&sink->window);
+		sink->owes_replay = sink->replayed > 0;
+	}
+	retry_dialed(&sink->retry);
+	wslink_dial(sink->link);
+	sink->seen = WSLINK_CONNECTING;
 }
 
 /* Follows the link's state, and connects when it is time to. */
@@ -294,16 +311,13 @@ follow_link(struct wssink *sink)
 		(void)take_confirmed(sink);
 		sink->seen = state;
 		if (state == WSLINK_OPEN)
-			take_connection(sink);
+			retry_opened(&sink->retry, loop_now_ns());
 		if (state == WSLINK_DOWN)
 			take_loss(sink);
 	}
 	if (state == WSLINK_DOWN && sink->life < LIFE_LEAVING &&
-	    loop_now_ns() >= sink->dial_ns) {
-		sink->was_open = false;
-		wslink_dial(sink->link);
-		sink->seen = WSLINK_CONNECTING;
-	}
+	    loop_now_ns() >= sink->retry.next_ns)
+		dial(sink);
 }
 
 /* Says whether an event of `bytes` may be taken from the input. Where its
@@ -323,20 +337,8 @@ has_room(const struct wssink *sink, size_t bytes)
 static void
 reject(struct wssink *sink, const char *why)
 {
-	struct msg msg = {.kind = MSG_REJECT};
-	unsigned long held;
-
 	window_add_refused(&sink->window);
-	sink->rejected++;
-	msg.n = sink->window.taken;
-	(void)snprintf(msg.reason, sizeof(msg.reason), "%s", why);
-	if (log_limit_passes(&sink->reject_limit, &held))
-		log_warn("event %" PRIu64 " refused: %s held_back=%lu", msg.n,
-		    why, held);
-	if (sink->reverse != NULL)
-		chan_send_msg(sink->reverse, &msg);
-	else
-		sink->untellable++;
+	tell_reject(sink, sink->window.taken, why);
 }
 
 /* Takes one event that is whole. */
@@ -431,6 +433,31 @@ take_events(struct wssink *sink)
 		end_input(sink, "ends within an event");
 }
 
+/* Says whether the pace allows an event now. */
+static bool
+is_paced(const struct wssink *sink)
+{
+	return sink->options->rate == 0 ||
+	       pace_is_due(&sink->pace, loop_now_ns());
+}
+
+/* Says whether the next event may be sent now. */
+static bool
+may_send(struct wssink *sink)
+{
+	if (!wslink_has_room(sink->link))
+		return false;
+	if (poison_is_careful(&sink->poison)) {
+		if (sink->window.next > sink->window.ended)
+			return false;
+		if (!wslink_was_answered(sink->link)) {
+			wslink_probe(sink->link);
+			return false;
+		}
+	}
+	return is_paced(sink);
+}
+
 /* Gives the link what it takes. */
 static void
 send_events(struct wssink *sink)
@@ -441,13 +468,26 @@ send_events(struct wssink *sink)
 
 	do {
 		is_more = true;
-		while (is_more && wslink_has_room(sink->link)) {
+		while (is_more && may_send(sink)) {
 			is_more = window_next(&sink->window, &payload, &bytes);
-			if (is_more)
-				wslink_send(sink->link, payload, bytes);
+			if (!is_more)
+				break;
+			wslink_send(sink->link, payload, bytes);
+			if (sink->options->rate > 0)
+				pace_take(&sink->pace, loop_now_ns());
+			sink->is_alone = poison_is_careful(&sink->poison);
 		}
 		is_flushed = wslink_flush(sink->link);
-	} while (is_flushed && is_more && wslink_has_room(sink->link));
+	} while (is_flushed && is_more && may_send(sink));
+}
+
+/* Lets the turn end when the pace allows the next event. */
+static void
+watch_pace(struct wssink *sink)
+{
+	if (wslink_state(sink->link) == WSLINK_OPEN &&
+	    sink->window.next < sink->window.taken && !is_paced(sink))
+		loop_until(&sink->loop, pace_wake_ns(&sink->pace));
 }
 
 /* Tells the input's writer what changed. */
@@ -609,8 +649,9 @@ watch(struct wssink *sink)
 	else if (sink->options->acks_path != NULL)
 		loop_until(loop, sink->fifo_next_ns);
 	wslink_watch(sink->link, loop);
+	watch_pace(sink);
 	if (wslink_state(sink->link) == WSLINK_DOWN)
-		loop_until(loop, sink->dial_ns);
+		loop_until(loop, sink->retry.next_ns);
 	loop_until(loop, sink->drain_ns);
 }
 

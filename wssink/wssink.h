@@ -24,6 +24,9 @@ struct wssink_options {
 	uint64_t backoff_max_ms;   /* longest wait between two tries */
 	bool has_drain_timeout;	   /* else there is none */
 	uint64_t drain_timeout_ms; /* from the end of the input */
+	size_t replay;		   /* confirmed events sent again after an
+				    * abnormal end; 0..WINDOW_KEPT_EVENTS */
+	uint64_t rate;		   /* events a second at most; 0: no limit */
 };
 
 struct wssink;

@@ -1,0 +1,156 @@
+#include "t/suite.h"
+#include "wssink/poison.h"
+
+#include <check.h>
+
+#define TOO_BIG 1009
+#define POLICY 1008
+#define HANG_UP 0
+
+/* Strikes against event `first` up to its refusal; returns how many of them
+ * were alone. */
+static unsigned
+strike_out(struct poison *poison, uint64_t first, unsigned code)
+{
+	enum poison_verdict verdict = POISON_AGAIN;
+	unsigned alone = 0, strikes = 0;
+
+	while (verdict != POISON_REFUSE) {
+		bool is_alone = poison_is_careful(poison);
+
+		verdict =
+		    poison_strike(poison, first, first + 10, code, is_alone);
+		strikes++;
+		alone += is_alone;
+		ck_assert_uint_le(strikes, 100);
+	}
+	ck_assert_uint_gt(strikes, POISON_STRIKES);
+	return alone;
+}
+
+START_TEST(test_three_strikes_then_alone)
+{
+	struct poison poison;
+
+	poison_init(&poison);
+	ck_assert(!poison_is_careful(&poison));
+	for (unsigned i = 1; i < POISON_STRIKES; i++)
+		ck_assert_int_eq(
+		    poison_strike(&poison, 5, 9, TOO_BIG, false), POISON_AGAIN);
+	ck_assert(!poison_is_careful(&poison));
+	ck_assert_int_eq(
+	    poison_strike(&poison, 5, 9, TOO_BIG, false), POISON_ISOLATE);
+	ck_assert(poison_is_careful(&poison));
+	ck_assert_int_eq(
+	    poison_strike(&poison, 5, 5, TOO_BIG, true), POISON_REFUSE);
+}
+END_TEST
+
+/* The one at the head may be innocent: events go alone until the one that the
+ * strikes were for, wherever it stood, is found. */
+START_TEST(test_the_innocent_in_front_are_confirmed_alone)
+{
+	struct poison poison;
+
+	poison_init(&poison);
+	for (unsigned i = 0; i < POISON_STRIKES; i++)
+		(void)poison_strike(&poison, 5, 9, POLICY, false);
+	for (uint64_t ended = 5; ended < 8; ended++) {
+		poison_confirmed(&poison, ended);
+		ck_assert(poison_is_careful(&poison));
+	}
+	for (unsigned i = 0; i < POISON_STRIKES; i++)
+		ck_assert_int_eq(
+		    poison_strike(&poison, 8, 8, POLICY, true), POISON_AGAIN);
+	ck_assert_int_eq(
+	    poison_strike(&poison, 8, 8, POLICY, true), POISON_REFUSE);
+	ck_assert(poison_is_careful(&poison));
+	poison_confirmed(&poison, 9);
+	ck_assert(!poison_is_careful(&poison));
+}
+END_TEST
+
+/* Strikes against different events are a server that fails now and then. */
+START_TEST(test_progress_forgets_strikes)
+{
+	struct poison poison;
+
+	poison_init(&poison);
+	for (uint64_t first = 1; first < 100; first++) {
+		for (unsigned i = 1; i < POISON_STRIKES; i++)
+			ck_assert_int_eq(poison_strike(&poison, first,
+					     first + 5, HANG_UP, false),
+			    POISON_AGAIN);
+		poison_confirmed(&poison, first);
+	}
+}
+END_TEST
+
+/* Nothing is refused for an end of a connection that did not show itself
+ * sound before, or had more than the one event on it. */
+START_TEST(test_only_alone_is_refused)
+{
+	struct poison poison;
+
+	poison_init(&poison);
+	for (unsigned i = 0; i < 1000; i++)
+		ck_assert_int_ne(
+		    poison_strike(&poison, 1, 1, POLICY, false), POISON_REFUSE);
+}
+END_TEST
+
+START_TEST(test_ends_without_close_need_more)
+{
+	static const unsigned codes[][2] = {
+	    {HANG_UP, POISON_HANG_UPS}, {POLICY, 1}, {TOO_BIG, 1}, {1007, 1}};
+	struct poison poison;
+
+	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
+		poison_init(&poison);
+		ck_assert_uint_eq(
+		    strike_out(&poison, 1, codes[i][0]), codes[i][1]);
+	}
+}
+END_TEST
+
+/* A server that refuses everything is asked ever more often for each event,
+ * unless it says that it is the event's fault. */
+START_TEST(test_refusals_in_a_row_take_longer)
+{
+	static const unsigned policy[] = {1, 1, 1, 2, 4, 8, 16, 32, 64, 64};
+	struct poison poison;
+
+	poison_init(&poison);
+	for (uint64_t i = 0; i < 10; i++) {
+		unsigned alone;
+
+		/* In careful mode all strikes are alone: four at least. */
+		poison.careful_until = 0;
+		alone = strike_out(&poison, i + 1, POLICY);
+		ck_assert_uint_eq(alone, policy[i]);
+	}
+	poison_confirmed(&poison, 11);
+	poison.careful_until = 0;
+	ck_assert_uint_eq(strike_out(&poison, 12, POLICY), 1);
+	for (uint64_t i = 0; i < 20; i++) {
+		poison.careful_until = 0;
+		ck_assert_uint_eq(strike_out(&poison, 13 + i, TOO_BIG), 1);
+	}
+}
+END_TEST
+
+int
+main(void)
+{
+	Suite *suite = suite_create("poison");
+	TCase *tests = tcase_create("poison");
+
+	suite_add_tcase(suite, tests);
+	tcase_add_test(tests, test_three_strikes_then_alone);
+	tcase_add_test(tests, test_the_innocent_in_front_are_confirmed_alone);
+	tcase_add_test(tests, test_progress_forgets_strikes);
+	tcase_add_test(tests, test_only_alone_is_refused);
+	tcase_add_test(tests, test_ends_without_close_need_more);
+	tcase_add_test(tests, test_refusals_in_a_row_take_longer);
+	return suite_run(suite);
+}

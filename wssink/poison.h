@@ -1,0 +1,64 @@
+/*
+ * Poison: an event upon which the server ends the connection, each time. Found
+ * by how connections end, and refused at last, so that those behind it get
+ * through. Pure bookkeeping; the caller sends, and counts the events of the
+ * input from 1.
+ *
+ * A connection that ends by Close 1007, 1008 or 1009 (RFC 6455, section
+ * 7.4.1), or without any Close, is a strike against the first event that was
+ * sent on it and not confirmed. After POISON_STRIKES against the same event
+ * events are sent alone: one, and the next when that is confirmed, on a
+ * connection that has answered a ping before, so that the event is what ends
+ * it. One that is refused alone too is refused for good. An end without Close
+ * may be the server's own misfortune: it takes POISON_HANG_UPS of those.
+ *
+ * A server that refuses everything, because its disk is full or our account
+ * is closed, must not empty the log: after POISON_ROW refusals with nothing
+ * confirmed between them each next one takes twice as many strikes as the last,
+ * up to POISON_STRIKES_MAX. But where the code speaks of the message (1007:
+ * its data, 1009: its size) it is taken at its word.
+ */
+#ifndef WSSINK_POISON_H
+#define WSSINK_POISON_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define POISON_STRIKES 3
+#define POISON_HANG_UPS 3
+#define POISON_ROW 3
+#define POISON_STRIKES_MAX 64
+
+struct poison {
+	uint64_t suspect;	/* the event of the strikes; 0: none */
+	unsigned strikes;	/* against it, in a row */
+	unsigned alone;		/* those of them when it was sent alone */
+	uint64_t careful_until; /* events up to here are sent alone; 0: none */
+	unsigned row;		/* refused, and nothing confirmed since */
+};
+
+/* What a strike leads to. */
+enum poison_verdict {
+	POISON_AGAIN,	/* send it again, as before */
+	POISON_ISOLATE, /* send events alone from here on */
+	POISON_REFUSE,	/* the suspect is refused: end it */
+};
+
+/* Starts without any suspicion. */
+void poison_init(struct poison *poison);
+
+/* Says whether events are to be sent alone. */
+bool poison_is_careful(const struct poison *poison);
+
+/* Notes that events 1..ended have ended, the last of them confirmed. */
+void poison_confirmed(struct poison *poison, uint64_t ended);
+
+/*
+ * Notes a strike against event `first`; events up to `last` had been sent on
+ * the connection. `code` is that of the Close, 0 if there was none. `is_alone`:
+ * the event was sent alone, behind a ping that was answered.
+ */
+enum poison_verdict poison_strike(struct poison *poison, uint64_t first,
+    uint64_t last, unsigned code, bool is_alone);
+
+#endif
