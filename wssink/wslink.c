@@ -10,6 +10,7 @@
 #include "wssink/wsframe.h"
 #include "wssink/wshandshake.h"
 #include "wssink/wsping.h"
+#include "wssink/wsqueue.h"
 #include "wssink/wsrefusal.h"
 
 #include <openssl/rand.h>
@@ -24,11 +25,6 @@
 /* Read at once, and how often in one turn. */
 #define READ_BYTES ((size_t)64 << 10)
 #define READS_A_TURN 64
-/* No more messages are queued while this much waits to be written. */
-#define QUEUE_BYTES ((size_t)256 << 10)
-/* The queue never holds more: one message on top, and control frames. */
-#define QUEUE_MAX_BYTES \
-	(QUEUE_BYTES + FRAME_MAX_BYTES + 64 * (size_t)WSFRAME_CONTROL_BYTES)
 /* The payload of our pings, a number. */
 #define PING_BYTES 8
 /* For our answer to a Close, and for the server to hang up after it. */
@@ -38,7 +34,6 @@
 /* Of outside text in a reason. */
 #define EXCERPT_BYTES 200
 #define WHY_BYTES 640
-#define MASKS_BYTES 1024
 
 struct wslink {
 	const struct wslink_options *options; /* borrowed */
@@ -51,7 +46,7 @@ struct wslink {
 	char key[WSHANDSHAKE_KEY_BYTES];
 	struct wsframe_reader reader;
 	struct buf in;
-	struct buf out;
+	struct wsqueue out;
 	bool close_sent;
 	bool is_deaf; /* closing: what comes is dropped unread */
 	enum wslink_end end;
@@ -59,13 +54,10 @@ struct wslink {
 	uint64_t retry_after_ms;
 
 	/* All of these count within one connection. */
-	uint64_t messages;	/* queued */
-	uint64_t confirmed;	/* messages, from the first */
-	uint64_t queued_bytes;	/* into out */
-	uint64_t written_bytes; /* out of it */
-	int64_t written_ns;	/* out moved, or was empty, last */
-	uint64_t *ends;		/* owned; queued_bytes behind a message, by
-				 * number modulo WINDOW_EVENTS */
+	uint64_t messages;  /* queued */
+	uint64_t confirmed; /* messages, from the first */
+	uint64_t *ends;	    /* owned; out.queued_bytes behind a message, by
+			     * number modulo WINDOW_EVENTS */
 
 	struct wsping pings; /* of this connection */
 	bool is_probing;     /* a ping is asked for */
@@ -74,8 +66,6 @@ struct wslink {
 	uint8_t pong[WSFRAME_CONTROL_BYTES];
 	size_t pong_bytes;
 
-	uint8_t masks[MASKS_BYTES];
-	size_t masks_used;
 	char why[WHY_BYTES];
 };
 
@@ -111,12 +101,11 @@ wslink_new(const struct wslink_options *options)
 	link->conn = conn;
 	link->state = WSLINK_DOWN;
 	set_why(link, "not connected yet");
-	link->masks_used = MASKS_BYTES;
 	link->ends = mem_calloc(WINDOW_EVENTS, sizeof(uint64_t));
 	auth_init(&link->auth);
 	wsframe_reader_init(&link->reader);
 	buf_init(&link->in, WSFRAME_READ_BYTES + READ_BYTES);
-	buf_init(&link->out, QUEUE_MAX_BYTES);
+	wsqueue_init(&link->out);
 	return link;
 }
 
@@ -128,7 +117,7 @@ wslink_free(struct wslink *link)
 	conn_free(link->conn);
 	wsframe_reader_fini(&link->reader);
 	buf_fini(&link->in);
-	buf_fini(&link->out);
+	wsqueue_fini(&link->out);
 	auth_fini(&link->auth);
 	free(link->ends);
 	free(link);
@@ -185,8 +174,7 @@ wslink_confirmed(const struct wslink *link)
 bool
 wslink_has_room(const struct wslink *link)
 {
-	return link->state == WSLINK_OPEN &&
-	       buf_bytes(&link->out) < QUEUE_BYTES &&
+	return link->state == WSLINK_OPEN && !wsqueue_is_full(&link->out) &&
 	       link->messages - link->confirmed < WINDOW_EVENTS;
 }
 
@@ -240,30 +228,12 @@ go_down_by_conn(struct wslink *link, const char *what)
 	go_down(link);
 }
 
-/* Returns a mask that nobody can guess; NULL, and the link is down, if there
- * are no random numbers. */
-static const uint8_t *
-next_mask(struct wslink *link)
-{
-	if (link->masks_used == MASKS_BYTES) {
-		if (RAND_bytes(link->masks, MASKS_BYTES) != 1) {
-			set_why(link, "no random numbers from OpenSSL");
-			go_down(link);
-			return NULL;
-		}
-		link->masks_used = 0;
-	}
-	link->masks_used += WSFRAME_MASK_BYTES;
-	return link->masks + link->masks_used - WSFRAME_MASK_BYTES;
-}
-
-/* Counts bytes that were put into `out`. */
+/* There are no random numbers, without which nothing may be sent. */
 static void
-count_queued(struct wslink *link, size_t bytes)
+go_down_unmasked(struct wslink *link)
 {
-	if (link->queued_bytes == link->written_bytes)
-		link->written_ns = loop_now_ns();
-	link->queued_bytes += bytes;
+	set_why(link, "no random numbers from OpenSSL");
+	go_down(link);
 }
 
 /* Queues one frame. Returns false if that failed and the link is down. */
@@ -271,18 +241,10 @@ static bool
 put_frame(struct wslink *link, enum wsframe_opcode opcode, const void *payload,
     size_t bytes)
 {
-	const uint8_t *mask = next_mask(link);
-	uint8_t *to;
-	size_t n;
-
-	if (mask == NULL)
-		return false;
-	to = buf_reserve(&link->out, WSFRAME_HEADER_BYTES + bytes);
-	assert(to != NULL);
-	n = wsframe_put(to, opcode, payload, bytes, mask);
-	buf_commit(&link->out, n);
-	count_queued(link, n);
-	return true;
+	if (wsqueue_put(&link->out, opcode, payload, bytes, loop_now_ns()) == 0)
+		return true;
+	go_down_unmasked(link);
+	return false;
 }
 
 /* Queues our Close, unless it was sent, and gives the rest `wait_ms`. */
@@ -290,18 +252,12 @@ static void
 start_closing(
     struct wslink *link, unsigned code, const char *reason, uint64_t wait_ms)
 {
-	uint8_t frame[WSFRAME_HEADER_BYTES + WSFRAME_CONTROL_BYTES];
-	const uint8_t *mask;
-	size_t n;
-
 	if (link->close_sent)
 		return;
-	mask = next_mask(link);
-	if (mask == NULL)
+	if (wsqueue_put_close(&link->out, code, reason, loop_now_ns()) == -1) {
+		go_down_unmasked(link);
 		return;
-	n = wsframe_put_close(frame, code, reason, mask);
-	if (buf_append(&link->out, frame, n) == 0)
-		count_queued(link, n);
+	}
 	link->close_sent = true;
 	enter(link, WSLINK_CLOSING);
 	link->until_ns = after_ms(wait_ms);
@@ -334,7 +290,7 @@ reset(struct wslink *link)
 {
 	wsframe_reader_reset(&link->reader);
 	buf_drop(&link->in, buf_bytes(&link->in));
-	buf_drop(&link->out, buf_bytes(&link->out));
+	wsqueue_reset(&link->out);
 	link->close_sent = false;
 	link->is_deaf = false;
 	link->code = 0;
@@ -342,8 +298,6 @@ reset(struct wslink *link)
 	link->is_probing = false;
 	link->messages = 0;
 	link->confirmed = 0;
-	link->queued_bytes = 0;
-	link->written_bytes = 0;
 	wsping_init(&link->pings, loop_now_ns());
 	link->owes_pong = false;
 }
@@ -403,17 +357,16 @@ start_upgrade(struct wslink *link)
 	uint8_t nonce[WSHANDSHAKE_NONCE_BYTES];
 
 	if (RAND_bytes(nonce, sizeof(nonce)) != 1) {
-		set_why(link, "no random numbers from OpenSSL");
-		go_down(link);
+		go_down_unmasked(link);
 		return;
 	}
 	wshandshake_key(link->key, nonce);
-	if (wshandshake_put(&link->out, &request, link->key) == -1) {
+	if (wshandshake_put(&link->out.bytes, &request, link->key) == -1) {
 		set_why(link, "the request is too long");
 		go_down(link);
 		return;
 	}
-	count_queued(link, buf_bytes(&link->out));
+	wsqueue_count(&link->out, buf_bytes(&link->out.bytes), loop_now_ns());
 	enter(link, WSLINK_UPGRADING);
 }
 
@@ -635,32 +588,33 @@ read_all(struct wslink *link)
 static void
 count_written(struct wslink *link, size_t bytes)
 {
-	link->written_bytes += bytes;
-	link->written_ns = loop_now_ns();
-	wsping_written(&link->pings, link->written_bytes, link->written_ns);
+	int64_t now = loop_now_ns();
+
+	wsqueue_drop(&link->out, bytes, now);
+	wsping_written(&link->pings, link->out.gone_bytes, now);
 	if (link->options->ack != WSLINK_ACK_WRITE)
 		return;
 	while (link->confirmed < link->messages &&
 	       link->ends[(link->confirmed + 1) % WINDOW_EVENTS] <=
-		   link->written_bytes)
+		   link->out.gone_bytes)
 		link->confirmed++;
 }
 
 static void
 write_out(struct wslink *link)
 {
+	const struct buf *out = &link->out.bytes;
 	size_t n = 1;
 
-	while (n > 0 && buf_bytes(&link->out) > 0) {
-		if (conn_send(link->conn, buf_front(&link->out),
-			buf_bytes(&link->out), &n) == -1) {
+	while (n > 0 && !wsqueue_is_empty(&link->out)) {
+		if (conn_send(link->conn, buf_front(out), buf_bytes(out), &n) ==
+		    -1) {
 			/* Its last words, a Close say, tell more. */
 			read_all(link);
 			if (link->state != WSLINK_DOWN)
 				take_end(link);
 			return;
 		}
-		buf_drop(&link->out, n);
 		count_written(link, n);
 	}
 }
@@ -674,7 +628,7 @@ wslink_send(struct wslink *link, const uint8_t *payload, size_t bytes)
 		payload, bytes))
 		return;
 	link->messages++;
-	link->ends[link->messages % WINDOW_EVENTS] = link->queued_bytes;
+	link->ends[link->messages % WINDOW_EVENTS] = link->out.queued_bytes;
 }
 
 static int64_t
@@ -704,30 +658,21 @@ put_ping(struct wslink *link)
 	put_be64(payload, wsping_next_number(&link->pings));
 	if (put_frame(link, WSFRAME_PING, payload, sizeof(payload)))
 		(void)wsping_queue(
-		    &link->pings, link->messages, link->queued_bytes, now);
+		    &link->pings, link->messages, link->out.queued_bytes, now);
 }
 
 bool
 wslink_flush(struct wslink *link)
 {
 	if (link->state == WSLINK_OPEN && link->owes_pong &&
-	    buf_bytes(&link->out) < QUEUE_BYTES &&
+	    !wsqueue_is_full(&link->out) &&
 	    put_frame(link, WSFRAME_PONG, link->pong, link->pong_bytes))
 		link->owes_pong = false;
 	if (link->state == WSLINK_OPEN)
 		put_ping(link);
 	if (link->state > WSLINK_CONNECTING)
 		write_out(link);
-	return buf_bytes(&link->out) == 0;
-}
-
-/* When some of what waits must have been written. */
-static int64_t
-write_deadline_ns(const struct wslink *link)
-{
-	if (buf_bytes(&link->out) == 0)
-		return LOOP_NEVER;
-	return link->written_ns + timeout_ns(link);
+	return wsqueue_is_empty(&link->out);
 }
 
 void
@@ -735,13 +680,13 @@ wslink_watch(struct wslink *link, struct loop *loop)
 {
 	if (link->state == WSLINK_DOWN)
 		return;
-	conn_watch(link->conn, loop, buf_bytes(&link->out) > 0);
+	conn_watch(link->conn, loop, !wsqueue_is_empty(&link->out));
 	if (link->state != WSLINK_OPEN) {
 		loop_until(loop, link->until_ns);
 		return;
 	}
 	loop_until(loop, wsping_deadline_ns(&link->pings, timeout_ns(link)));
-	loop_until(loop, write_deadline_ns(link));
+	loop_until(loop, wsqueue_deadline_ns(&link->out, timeout_ns(link)));
 	loop_until(loop, wsping_keepalive_ns(&link->pings, interval_ns(link)));
 }
 
@@ -756,7 +701,7 @@ check_deadlines(struct wslink *link)
 		set_why(link, "no pong within the ping timeout");
 		go_down(link);
 	} else if (link->state == WSLINK_OPEN &&
-		   now >= write_deadline_ns(link)) {
+		   now >= wsqueue_deadline_ns(&link->out, timeout_ns(link))) {
 		set_why(link, "the server reads nothing");
 		go_down(link);
 	}
