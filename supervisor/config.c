@@ -128,6 +128,11 @@ add_offramp(struct config *config, const struct tree_node *node,
 	if (offramp->key.is_given && !offramp->cert.is_given)
 		faults_add(faults, &offramp->key.place,
 		    "key is of no use without cert");
+	if (offramp->basic_auth_file.is_given &&
+	    offramp->bearer_auth_file.is_given)
+		faults_add(faults, &offramp->bearer_auth_file.place,
+		    "bearer_auth_file is one user too many beside "
+		    "basic_auth_file");
 	for (size_t i = 0; i < config->offramp_count; i++)
 		refuse_twin(
 		    &offramp->id, &config->offramps[i]->id, "offramp", faults);

@@ -31,8 +31,9 @@ struct config_pipeline {
 struct config_offramp {
 	struct value id, type;
 	struct value url, ack, binary, ping_interval, ping_timeout,
-	    connect_timeout, backoff_max, header_file, basic_auth_file, cacert,
-	    cert, key, insecure, protocol, proxy;
+	    connect_timeout, backoff_max, header_file, basic_auth_file,
+	    bearer_auth_file, cacert, cert, key, insecure, protocol, proxy,
+	    proxy_auth_file, on_connect_replay, rate;
 };
 
 struct config_binding {

@@ -275,7 +275,8 @@ read_proxy(const struct reader *r, struct value *value)
 	if (strchr(r->node->text, '@') != NULL) {
 		faults_add(r->faults, &r->node->place,
 		    "%s: user and password do not belong here, where every "
-		    "user of the machine can read them",
+		    "user of the machine can read them; put them into a file "
+		    "and name it with proxy_auth_file",
 		    r->key->name);
 		return -1;
 	}

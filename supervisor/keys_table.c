@@ -10,6 +10,9 @@
 #define MIN_TIME_MS 100
 /* Integers up to here are exact in every JSON reader. */
 #define MAX_COUNT ((UINT64_C(1) << 53) - 1)
+/* wssink's. */
+#define MAX_REPLAY 4096
+#define MAX_RATE 1000000000
 
 /* What walproc takes at least. */
 #define MIN_LOG_BYTES 16384
@@ -230,6 +233,10 @@ static const struct key ws_keys[] = {
 	.type = KEY_FILE,
 	.option = "--basic-auth-file",
 	.offset = IN(config_offramp, basic_auth_file)},
+    {.name = "bearer_auth_file",
+	.type = KEY_FILE,
+	.option = "--bearer-auth-file",
+	.offset = IN(config_offramp, bearer_auth_file)},
     {.name = "cacert",
 	.type = KEY_FILE,
 	.option = "--cacert",
@@ -254,6 +261,23 @@ static const struct key ws_keys[] = {
 	.type = KEY_PROXY,
 	.option = "--proxy",
 	.offset = IN(config_offramp, proxy)},
+    {.name = "proxy_auth_file",
+	.type = KEY_FILE,
+	.option = "--proxy-auth-file",
+	.offset = IN(config_offramp, proxy_auth_file)},
+    {.name = "on_connect_replay",
+	.type = KEY_COUNT,
+	.unit = "events",
+	.max = MAX_REPLAY,
+	.option = "--on-connect-replay",
+	.offset = IN(config_offramp, on_connect_replay)},
+    {.name = "rate",
+	.type = KEY_COUNT,
+	.unit = "events a second",
+	.min = 1,
+	.max = MAX_RATE,
+	.option = "--rate",
+	.offset = IN(config_offramp, rate)},
     {.name = NULL},
 };
 

@@ -217,6 +217,12 @@ BAD = [
      "4:37", "do not belong"),
     ("key without cert", ws('{url: "ws://h/", key: /dev/null}'), "4:35",
      "without cert"),
+    ("two users", ws('{url: "ws://h/", basic_auth_file: /dev/null,'
+                     ' bearer_auth_file: /dev/null}'), "4:76",
+     "beside basic_auth_file"),
+    ("replay", ws('{url: "ws://h/", on_connect_replay: 5000}'), "4:49",
+     "4096"),
+    ("rate", ws('{url: "ws://h/", rate: 0}'), "4:36", "from 1"),
     ("missing file", ws('{url: "ws://h/", cacert: none.pem}'), "4:38",
      "cannot be read: No such file"),
     ("protocol", ws('{url: "ws://h/", protocol: "a b"}'), "4:40",
@@ -524,7 +530,7 @@ def test_a_binding_without_mapping(tmp_path):
 
 
 def test_every_option(tmp_path):
-    for name in ("h", "a", "ca", "c", "k"):
+    for name in ("h", "a", "ca", "c", "k", "p"):
         (tmp_path / name).write_text("")
     (tmp_path / "c.yaml").write_text(
         onramp("{interval: 0, count: 7}").split("pipeline")[0]
@@ -536,7 +542,8 @@ def test_every_option(tmp_path):
              ' ping_interval: 1, ping_timeout: 0.5, connect_timeout: 2.25,'
              ' backoff_max: 60, header_file: h, basic_auth_file: ./a,'
              f' cacert: {tmp_path}/ca, cert: c, key: k, insecure: true,'
-             ' protocol: v1, proxy: "http://proxy:3128"}'
+             ' protocol: v1, proxy: "http://proxy:3128", proxy_auth_file: p,'
+             ' on_connect_replay: 32, rate: 500}'
              ).split("onramp")[0])
     (commands,) = check(tmp_path, "-v", "-c", "c.yaml")
     here = tmp_path.resolve()
@@ -554,7 +561,17 @@ def test_every_option(tmp_path):
         "--header-file", f"{here}/h", "--basic-auth-file", f"{here}/a",
         "--cacert", f"{tmp_path}/ca", "--cert", f"{here}/c",
         "--key", f"{here}/k", "-k", "--protocol", "v1",
-        "--proxy", "http://proxy:3128", "-v"]
+        "--proxy", "http://proxy:3128", "--proxy-auth-file", f"{here}/p",
+        "--on-connect-replay", "32", "--rate", "500", "-v"]
+
+
+def test_a_token_in_a_file(tmp_path):
+    (tmp_path / "token").write_text("t0ken\n")
+    (tmp_path / "c.yaml").write_text(
+        ws('{url: "ws://h/", bearer_auth_file: token}'))
+    (commands,) = check(tmp_path, "-c", "c.yaml")
+    assert commands["wssink"][-2:] == [
+        "--bearer-auth-file", f"{tmp_path.resolve()}/token"]
 
 
 def test_a_flag_that_is_off(tmp_path):
@@ -676,7 +693,7 @@ BUILDERS = {"interval": onramp, "count": onramp, "read_count": wal,
             "max_elements": wal, "max_bytes": wal, "max_event_bytes": wal,
             "max_age": wal, "segment_bytes": wal,
             "ping_interval": ws, "ping_timeout": ws, "connect_timeout": ws,
-            "backoff_max": ws}
+            "backoff_max": ws, "on_connect_replay": ws, "rate": ws}
 NEEDED = {onramp: "", wal: "max_elements: 1", ws: 'url: "ws://h/"'}
 
 
@@ -684,7 +701,7 @@ def documented_ranges():
     """The numbers in pipeline.yaml(5): key, unit, lowest, highest."""
     text = (ROOT / "supervisor" / "pipeline.yaml.5").read_text()
     for line in text.splitlines():
-        found = re.match(r"\.It Cm (\w+) No \((\w+), ([\d.]+) to ([\d.]+)",
+        found = re.match(r"\.It Cm (\w+) No \(([\w ]+), ([\d.]+) to ([\d.]+)",
                          line)
         if found:
             yield found.groups()
