@@ -239,6 +239,45 @@ START_TEST(test_refused_responses)
 }
 END_TEST
 
+/* Interim responses say nothing yet; the last one counts. */
+START_TEST(test_interim_responses_are_left_out)
+{
+	static const char hints[] = "HTTP/1.1 103 Early Hints\r\n"
+				    "Sec-WebSocket-Accept: no\r\n\r\n"
+				    "HTTP/1.1 100 Continue\r\n\r\n" GOOD;
+	struct wshandshake_reply reply;
+
+	for (size_t cut = 0; cut < strlen(hints); cut++)
+		ck_assert_int_eq(
+		    check_bytes(hints, cut, NULL, &reply), WSHANDSHAKE_PARTIAL);
+	ck_assert_int_eq(check(hints, NULL, &reply), WSHANDSHAKE_READY);
+	ck_assert_uint_eq(reply.head_bytes, strlen(hints));
+	ck_assert_int_eq(check("HTTP/1.1 100 x\r\n\r\nSSH", NULL, &reply),
+	    WSHANDSHAKE_REFUSED);
+}
+END_TEST
+
+/* However many there are, all of them together are held to the cap. */
+START_TEST(test_interim_responses_are_held_to_the_cap)
+{
+	static const char hint[] = "HTTP/1.1 100 x\r\n\r\n";
+	struct wshandshake_reply reply;
+	size_t n = 0, room = WSHANDSHAKE_HEAD_BYTES + 2 * sizeof(hint);
+	char *text = malloc(room);
+
+	ck_assert_ptr_nonnull(text);
+	while (n + strlen(hint) <= room) {
+		memcpy(text + n, hint, strlen(hint));
+		n += strlen(hint);
+	}
+	for (size_t cut = 0; cut <= n; cut++)
+		ck_assert_int_eq(check_bytes(text, cut, NULL, &reply),
+		    cut < WSHANDSHAKE_HEAD_BYTES ? WSHANDSHAKE_PARTIAL
+						 : WSHANDSHAKE_REFUSED);
+	free(text);
+}
+END_TEST
+
 /* The user reads what the server said. */
 START_TEST(test_refusal_tells_status_reason_and_body)
 {
@@ -331,6 +370,8 @@ main(void)
 	tcase_add_test(tests, test_good_response_with_each_bit_flipped);
 	tcase_add_test(tests, test_good_responses_in_other_words);
 	tcase_add_test(tests, test_refused_responses);
+	tcase_add_test(tests, test_interim_responses_are_left_out);
+	tcase_add_test(tests, test_interim_responses_are_held_to_the_cap);
 	tcase_add_test(tests, test_refusal_tells_status_reason_and_body);
 	tcase_add_test(tests, test_subprotocol_is_one_of_those_asked_for);
 	tcase_add_test(tests, test_header_is_held_to_the_cap);

@@ -1,6 +1,6 @@
 /*
  * The reader of websocket frames. The first byte says in how large pieces the
- * rest arrives; what is read must not depend on it.
+ * rest arrives; what is read must not depend on it, nor on a cut anywhere.
  */
 #include "wssink/wsframe.h"
 
@@ -29,16 +29,17 @@ add(struct result *result, const struct wsframe_message *message)
 		result->hash = result->hash * 31 + message->payload[i];
 }
 
-/* Reads all of `data`, of which `step` bytes more arrive at a time. */
+/* Reads all of `data`, of which `first` bytes arrive, and then `step` more at a
+ * time. */
 static struct result
-read_in_steps(const uint8_t *data, size_t size, size_t step)
+read_in_steps(const uint8_t *data, size_t size, size_t first, size_t step)
 {
 	struct wsframe_reader reader;
 	struct wsframe_message message;
 	struct wsframe_fault fault;
 	struct result result = {0};
 	enum wsframe_status status;
-	size_t at = 0, end = 0, used;
+	size_t at = 0, end = first, used;
 
 	wsframe_reader_init(&reader);
 	for (;;) {
@@ -69,12 +70,18 @@ read_in_steps(const uint8_t *data, size_t size, size_t step)
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct result whole, steps;
+	struct result whole, parts;
 
-	if (size == 0 || size > 4096)
+	if (size == 0)
 		return 0;
-	whole = read_in_steps(data + 1, size - 1, size);
-	steps = read_in_steps(data + 1, size - 1, (size_t)data[0] + 1);
-	assert(memcmp(&whole, &steps, sizeof(whole)) == 0);
+	size--;
+	whole = read_in_steps(data + 1, size, size, size);
+	parts = read_in_steps(data + 1, size, 0, (size_t)data[0] + 1);
+	assert(memcmp(&whole, &parts, sizeof(whole)) == 0);
+	/* Cut in two, at every byte unless there are many. */
+	for (size_t cut = 0; cut < size; cut += 1 + size / 1024) {
+		parts = read_in_steps(data + 1, size, cut, size);
+		assert(memcmp(&whole, &parts, sizeof(whole)) == 0);
+	}
 	return 0;
 }
