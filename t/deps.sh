@@ -7,10 +7,13 @@ set -eu
 packages='gcc libc6-dev make pkg-config
 libcjson-dev libcurl4-openssl-dev libssl-dev libxxhash-dev libyaml-dev
 check python3 python3-pytest python3-pytest-xdist python3-websockets
-websocketd ca-certificates jq openssl procps binutils libfuse3-dev fuse3
-e2fsprogs mount'
+websocketd node-ws tinyproxy-bin nftables iproute2 ca-certificates
+jq openssl procps binutils libfuse3-dev fuse3 e2fsprogs mount'
 [ "${1:-}" != lint ] || packages="$packages
 clang clang-format cppcheck mandoc shellcheck"
+
+# Whichever nginx is there already will do, and stays as it is.
+[ -x /usr/sbin/nginx ] || packages="$packages nginx-light"
 
 missing=
 for package in $packages; do
@@ -30,6 +33,21 @@ if [ "$(id -u)" -ne 0 ]; then
 	sudo=sudo
 fi
 echo "deps: installing$missing"
+
+# The tests run an nginx of their own. The package would start one as a service,
+# now and at each boot, which nobody has asked for. Debian's way to say no is
+# policy-rc.d (README.policy-rc.d of init-system-helpers).
+policy=/usr/sbin/policy-rc.d
+case $missing in
+*nginx*)
+	if [ ! -e "$policy" ]; then
+		trap '$sudo rm -f "$policy"' EXIT
+		trap 'exit 1' HUP INT TERM
+		printf '#!/bin/sh\nexit 101\n' | $sudo tee "$policy" >/dev/null
+		$sudo chmod 755 "$policy"
+	fi
+	;;
+esac
 export DEBIAN_FRONTEND=noninteractive
 # shellcheck disable=SC2086 # the names are words
 $sudo apt-get install -y -q --no-install-recommends $missing >/dev/null 2>&1 || {
@@ -37,3 +55,6 @@ $sudo apt-get install -y -q --no-install-recommends $missing >/dev/null 2>&1 || 
 	$sudo apt-get update -q
 	$sudo apt-get install -y -q --no-install-recommends $missing
 }
+case $missing in
+*nginx*) $sudo update-rc.d nginx disable >/dev/null 2>&1 || true ;;
+esac
