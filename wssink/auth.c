@@ -13,8 +13,18 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 
 #define FILE_BYTES ((size_t)64 << 10)
+
+static const char *const option_names[] = {
+    [AUTH_HEADER_FILE] = "--header-file",
+    [AUTH_BASIC_FILE] = "--basic-auth-file",
+    [AUTH_BEARER_FILE] = "--bearer-auth-file",
+    [AUTH_PROXY_FILE] = "--proxy-auth-file",
+};
+_Static_assert(sizeof(option_names) / sizeof(option_names[0]) == AUTH_FILES,
+    "each file has an option");
 
 /* A reading under way. */
 struct reading {
@@ -24,9 +34,29 @@ struct reading {
 };
 
 void
-auth_init(struct auth *auth)
+auth_init(struct auth *auth, const struct auth_sources *sources)
 {
-	*auth = (struct auth){0};
+	*auth = (struct auth){.sources = sources};
+}
+
+static const char *
+path_of(const struct auth *auth, enum auth_file file)
+{
+	const struct auth_sources *sources = auth->sources;
+
+	switch (file) {
+	case AUTH_HEADER_FILE:
+		return sources->header_file;
+	case AUTH_BASIC_FILE:
+		return sources->basic_file;
+	case AUTH_BEARER_FILE:
+		return sources->bearer_file;
+	case AUTH_PROXY_FILE:
+		return sources->proxy_file;
+	case AUTH_FILES:
+		break;
+	}
+	return NULL;
 }
 
 /* Frees text that may be secret; NULL is allowed. */
@@ -43,9 +73,11 @@ auth_fini(struct auth *auth)
 {
 	for (size_t i = 0; i < auth->header_count; i++)
 		free_secret(auth->headers[i]);
+	for (size_t i = 0; i < AUTH_FILES; i++)
+		free_secret(auth->texts[i]);
 	free_secret(auth->proxy_user);
 	free_secret(auth->proxy_password);
-	auth_init(auth);
+	auth_init(auth, auth->sources);
 }
 
 /* Says what is wrong. Returns -1. */
@@ -91,89 +123,83 @@ add_header(struct reading *reading, const char *where, const char *header)
 	return add(reading, mem_strdup(header));
 }
 
-/* Reads a file of text. Returns NULL, and has said why, if that failed; else
- * its *bytes, for free_file. */
-static char *
-read_file(struct reading *reading, const char *option, const char *path,
-    size_t *bytes)
+/* Says whether a file that was read before can be read again. */
+static bool
+is_lasting(const char *path)
 {
-	char *text = io_read_file(path, FILE_BYTES, bytes);
+	struct stat st;
 
-	if (text == NULL) {
-		(void)wrong(
-		    reading, "%s %s: %s", option, path, strerror(errno));
-		return NULL;
-	}
-	if (memchr(text, '\0', *bytes) == NULL)
-		return text;
-	(void)wrong(reading, "%s %s: a NUL in the text", option, path);
-	OPENSSL_cleanse(text, *bytes);
-	free(text);
-	return NULL;
+	return stat(path, &st) == -1 || S_ISREG(st.st_mode);
 }
 
-static void
-free_file(char *text, size_t bytes)
-{
-	OPENSSL_cleanse(text, bytes);
-	free(text);
-}
-
-/* Takes the headers in a file: one a line, empty lines left out. */
+/* Reads a file of text, or takes it from `before`. Returns 0 with *text set,
+ * for free_secret: NULL if no such file is given. */
 static int
-read_headers(struct reading *reading, const char *path)
+read_file(struct reading *reading, const struct auth *before,
+    enum auth_file file, char **text)
 {
-	char where[AUTH_WHY_BYTES];
-	char *text, *line, *rest;
-	unsigned number = 0;
+	const char *path = path_of(before, file);
+	char *read;
 	size_t bytes;
-	int result = 0;
 
+	*text = NULL;
 	if (path == NULL)
 		return 0;
-	text = read_file(reading, "--header-file", path, &bytes);
-	if (text == NULL)
-		return -1;
-	rest = text;
+	if (before->texts[file] != NULL && !is_lasting(path)) {
+		*text = mem_strdup(before->texts[file]);
+		return 0;
+	}
+	read = io_read_file(path, FILE_BYTES, &bytes);
+	if (read == NULL)
+		return wrong(reading, "%s %s: %s", option_names[file], path,
+		    strerror(errno));
+	if (memchr(read, '\0', bytes) == NULL) {
+		*text = read;
+		return 0;
+	}
+	OPENSSL_cleanse(read, bytes);
+	free(read);
+	return wrong(
+	    reading, "%s %s: a NUL in the text", option_names[file], path);
+}
+
+/* Takes the headers in a text: one a line, empty lines left out. */
+static int
+add_lines(struct reading *reading, const char *path, char *text)
+{
+	char where[AUTH_WHY_BYTES / 2];
+	char *rest = text, *line;
+	unsigned number = 0;
+	int result = 0;
+
 	while (result == 0 && (line = strsep(&rest, "\n")) != NULL) {
 		size_t n = strlen(line);
 
 		number++;
 		if (n > 0 && line[n - 1] == '\r')
 			line[--n] = '\0';
-		(void)snprintf(
-		    where, sizeof(where), "--header-file %s:%u", path, number);
+		(void)snprintf(where, sizeof(where), "%s %s:%u",
+		    option_names[AUTH_HEADER_FILE], path, number);
 		if (n > 0)
 			result = add_header(reading, where, line);
 	}
-	free_file(text, bytes);
 	return result;
 }
 
-/* Reads a user and a password from the first line of a file. */
+/* Takes user and password from a text that is user:password. */
 static int
-read_user(struct reading *reading, const char *option, const char *path,
-    char **user, char **password)
+split_user(struct reading *reading, enum auth_file file, char *text,
+    const char **password)
 {
-	char *text, *colon;
-	size_t bytes;
-	int result = 0;
+	char *colon = strchr(text, ':');
 
-	text = read_file(reading, option, path, &bytes);
-	if (text == NULL)
-		return -1;
-	text[strcspn(text, "\r\n")] = '\0';
-	colon = strchr(text, ':');
-	if (colon == NULL) {
-		result = wrong(reading,
-		    "%s %s: the first line is not user:password", option, path);
-	} else {
-		*colon = '\0';
-		*user = mem_strdup(text);
-		*password = mem_strdup(colon + 1);
-	}
-	free_file(text, bytes);
-	return result;
+	if (colon == NULL)
+		return wrong(reading,
+		    "%s %s: the first line is not user:password",
+		    option_names[file], path_of(&reading->auth, file));
+	*colon = '\0';
+	*password = colon + 1;
+	return 0;
 }
 
 static int
@@ -181,23 +207,6 @@ add_basic(struct reading *reading, const char *user, const char *password)
 {
 	reading->users++;
 	return add(reading, wshandshake_basic_auth(user, password));
-}
-
-static int
-read_basic(struct reading *reading, const char *path)
-{
-	char *user, *password;
-	int result;
-
-	if (path == NULL)
-		return 0;
-	if (read_user(reading, "--basic-auth-file", path, &user, &password) ==
-	    -1)
-		return -1;
-	result = add_basic(reading, user, password);
-	free_secret(user);
-	free_secret(password);
-	return result;
 }
 
 /* Says whether `text` may be a token: visible ASCII. What servers give out is
@@ -213,43 +222,69 @@ is_bearer(const char *text)
 }
 
 static int
-read_bearer(struct reading *reading, const char *path)
+add_bearer(struct reading *reading, const char *path, const char *token)
 {
-	char *text, *header;
-	size_t bytes;
+	if (!is_bearer(token))
+		return wrong(reading, "%s %s: the first line is not a token",
+		    option_names[AUTH_BEARER_FILE], path);
+	reading->users++;
+	return add(reading, mem_printf("Authorization: Bearer %s", token));
+}
+
+/* Takes what a file says; `text` may be changed. */
+static int
+take_text(struct reading *reading, enum auth_file file, char *text)
+{
+	struct auth *auth = &reading->auth;
+	const char *path = path_of(auth, file), *password = NULL;
+
+	if (file == AUTH_HEADER_FILE)
+		return add_lines(reading, path, text);
+	text[strcspn(text, "\r\n")] = '\0';
+	if (file == AUTH_BEARER_FILE)
+		return add_bearer(reading, path, text);
+	if (split_user(reading, file, text, &password) == -1)
+		return -1;
+	if (file == AUTH_BASIC_FILE)
+		return add_basic(reading, text, password);
+	auth->proxy_user = mem_strdup(text);
+	auth->proxy_password = mem_strdup(password);
+	return 0;
+}
+
+/* Reads a file, if one is given, and takes what it says. */
+static int
+take_file(
+    struct reading *reading, const struct auth *before, enum auth_file file)
+{
+	char *text, *copy;
 	int result;
 
-	if (path == NULL)
-		return 0;
-	text = read_file(reading, "--bearer-auth-file", path, &bytes);
-	if (text == NULL)
+	if (read_file(reading, before, file, &text) == -1)
 		return -1;
-	text[strcspn(text, "\r\n")] = '\0';
-	header = mem_printf("Authorization: Bearer %s", text);
-	if (!is_bearer(text)) {
-		result = wrong(reading,
-		    "--bearer-auth-file %s: the first line is not a token",
-		    path);
-		free_secret(header);
-	} else {
-		reading->users++;
-		result = add(reading, header);
-	}
-	free_file(text, bytes);
+	if (text == NULL)
+		return 0;
+	reading->auth.texts[file] = text;
+	copy = mem_strdup(text);
+	result = take_text(reading, file, copy);
+	/* Its end may have moved to the front. */
+	OPENSSL_cleanse(copy, strlen(text));
+	free(copy);
 	return result;
 }
 
 /* Reads all sources. */
 static int
-read_all(struct reading *reading, const struct auth_sources *sources)
+read_all(struct reading *reading, const struct auth *before)
 {
+	const struct auth_sources *sources = before->sources;
+
 	for (size_t i = 0; i < sources->header_count; i++)
 		if (add_header(reading, "-H", sources->headers[i]) == -1)
 			return -1;
-	if (read_headers(reading, sources->header_file) == -1 ||
-	    read_basic(reading, sources->basic_file) == -1 ||
-	    read_bearer(reading, sources->bearer_file) == -1)
-		return -1;
+	for (enum auth_file file = 0; file < AUTH_FILES; file++)
+		if (take_file(reading, before, file) == -1)
+			return -1;
 	if (sources->user != NULL &&
 	    add_basic(reading, sources->user, sources->password) == -1)
 		return -1;
@@ -257,19 +292,17 @@ read_all(struct reading *reading, const struct auth_sources *sources)
 		return wrong(reading,
 		    "more than one of user in the URL, --basic-auth-file, "
 		    "--bearer-auth-file, header Authorization");
-	if (sources->proxy_file == NULL)
-		return 0;
-	return read_user(reading, "--proxy-auth-file", sources->proxy_file,
-	    &reading->auth.proxy_user, &reading->auth.proxy_password);
+	return 0;
 }
 
 int
-auth_read(struct auth *auth, const struct auth_sources *sources,
-    char why[AUTH_WHY_BYTES])
+auth_read(struct auth *auth, char why[AUTH_WHY_BYTES])
 {
 	struct reading reading = {.why = why};
-	int result = read_all(&reading, sources);
+	int result;
 
+	auth_init(&reading.auth, auth->sources);
+	result = read_all(&reading, auth);
 	if (result == 0) {
 		auth_fini(auth);
 		*auth = reading.auth;

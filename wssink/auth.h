@@ -26,29 +26,40 @@ struct auth_sources {
 	const char *proxy_file;	    /* as basic_file, for the proxy */
 };
 
-/* What it is now. All is owned. */
+/* The files among the sources. */
+enum auth_file {
+	AUTH_HEADER_FILE,
+	AUTH_BASIC_FILE,
+	AUTH_BEARER_FILE,
+	AUTH_PROXY_FILE,
+	AUTH_FILES
+};
+
+/* What it is now. All but the sources is owned. */
 struct auth {
+	const struct auth_sources *sources; /* borrowed */
+	char *texts[AUTH_FILES];	    /* as last read; NULL: not yet */
 	char *headers[AUTH_HEADERS];
 	size_t header_count;
 	char *proxy_user; /* NULL: none given */
 	char *proxy_password;
 };
 
-/* Makes an empty one. */
-void auth_init(struct auth *auth);
+/* Makes an empty one; the sources are borrowed as long as it lives. */
+void auth_init(struct auth *auth, const struct auth_sources *sources);
 
 /* Frees the strings, after writing over them. */
 void auth_fini(struct auth *auth);
 
 /*
- * Reads the files and takes all together in place of what was there. Returns
- * 0, or -1 with `why` telling which source is at fault and why, without its
+ * Reads the files and takes all together in place of what was there. What is no
+ * regular file, a pipe say, can be read only once: the first time. Returns 0,
+ * or -1 with `why` telling which source is at fault and why, without its
  * secrets; then *auth is as it was. At fault are a file that cannot be read, is
  * longer than 64 KiB or has a NUL in it, what wshandshake_header_fault refuses,
  * a first line that is not as it should be, more than one way in which the
  * server is told a user, more than AUTH_HEADERS headers.
  */
-int auth_read(struct auth *auth, const struct auth_sources *sources,
-    char why[AUTH_WHY_BYTES]);
+int auth_read(struct auth *auth, char why[AUTH_WHY_BYTES]);
 
 #endif

@@ -25,6 +25,8 @@ struct command {
 	struct wssink_options options;
 	char *headers[AUTH_HEADERS]; /* owned */
 	size_t header_count;
+	struct auth_sources sources;
+	struct auth auth;
 	char *protocols;    /* owned; NULL: none */
 	char *proxy;	    /* owned; NULL: none */
 	char *url;	    /* in argv */
@@ -280,19 +282,21 @@ take_number(struct wssink_options *options, int option, const char *text)
 
 /* Takes an option that names a file. Returns whether it is one. */
 static bool
-take_file(struct wslink_options *link, int option, const char *path)
+take_file(struct command *command, int option, const char *path)
 {
+	struct conn_options *conn = &command->options.link.conn;
+	struct auth_sources *sources = &command->sources;
 	const struct {
 		int option;
 		const char **path;
 	} table[] = {
-	    {OPTION_HEADER_FILE, &link->auth.header_file},
-	    {OPTION_BASIC_AUTH_FILE, &link->auth.basic_file},
-	    {OPTION_BEARER_AUTH_FILE, &link->auth.bearer_file},
-	    {OPTION_PROXY_AUTH_FILE, &link->auth.proxy_file},
-	    {OPTION_CACERT, &link->conn.ca_file},
-	    {OPTION_CERT, &link->conn.cert_file},
-	    {OPTION_KEY, &link->conn.key_file},
+	    {OPTION_HEADER_FILE, &sources->header_file},
+	    {OPTION_BASIC_AUTH_FILE, &sources->basic_file},
+	    {OPTION_BEARER_AUTH_FILE, &sources->bearer_file},
+	    {OPTION_PROXY_AUTH_FILE, &sources->proxy_file},
+	    {OPTION_CACERT, &conn->ca_file},
+	    {OPTION_CERT, &conn->cert_file},
+	    {OPTION_KEY, &conn->key_file},
 	};
 
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
@@ -310,7 +314,7 @@ take_option(struct command *command, int option, char *value)
 {
 	struct wslink_options *link = &command->options.link;
 
-	if (take_file(link, option, value))
+	if (take_file(command, option, value))
 		return 0;
 
 	switch (option) {
@@ -349,19 +353,18 @@ take_option(struct command *command, int option, char *value)
 	}
 }
 
-/* Reads once what will be read with each try, so that what is wrong with it is
- * told at the start. */
+/* Reads a first time what will be read with each try, so that what is wrong
+ * with it is told at the start. */
 static int
-check_auth(const struct auth_sources *sources)
+read_auth(struct command *command)
 {
 	char why[AUTH_WHY_BYTES];
-	struct auth auth;
-	int result;
 
-	auth_init(&auth);
-	result = auth_read(&auth, sources, why);
-	auth_fini(&auth);
-	return result == 0 ? 0 : wrong("%s", why);
+	auth_init(&command->auth, &command->sources);
+	if (auth_read(&command->auth, why) == -1)
+		return wrong("%s", why);
+	command->options.link.auth = &command->auth;
+	return 0;
 }
 
 /* Checks and opens what the options name, once all are known. */
@@ -380,10 +383,10 @@ complete(struct command *command)
 	/* The URL is not shown: a password may stand in it. */
 	if (parsed == -1)
 		return wrong("-u: %s", why);
-	link->auth.headers = (const char *const *)command->headers;
-	link->auth.header_count = command->header_count;
-	link->auth.user = link->url.user;
-	link->auth.password = link->url.password;
+	command->sources.headers = (const char *const *)command->headers;
+	command->sources.header_count = command->header_count;
+	command->sources.user = link->url.user;
+	command->sources.password = link->url.password;
 	link->protocols = command->protocols;
 	link->conn.silence_ms = link->ping_timeout_ms;
 	if (link->conn.key_file != NULL && link->conn.cert_file == NULL)
@@ -391,7 +394,7 @@ complete(struct command *command)
 	if (pem_check(link->conn.ca_file, link->conn.cert_file,
 		link->conn.key_file, pem_why) == -1)
 		return wrong("%s", pem_why);
-	return check_auth(&link->auth);
+	return read_auth(command);
 }
 
 /* Names the option that getopt_long has found wrong. */
@@ -443,6 +446,7 @@ command_fini(struct command *command)
 {
 	for (size_t i = 0; i < command->header_count; i++)
 		free(command->headers[i]);
+	auth_fini(&command->auth);
 	free(command->protocols);
 	free(command->proxy);
 	conn_url_fini(&command->options.link.url);

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* Says what is wrong with a file. Returns -1. */
 static int
@@ -17,18 +18,36 @@ wrong(char *why, const char *option, const char *path, const char *what)
 	return -1;
 }
 
+/* Opens a file that is to be read again with each try to connect. Returns NULL
+ * and has said why if that cannot be. */
+static FILE *
+open_file(const char *option, const char *path, char *why)
+{
+	struct stat st;
+	FILE *file;
+
+	if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) {
+		(void)wrong(why, option, path,
+		    "not a regular file, which each try to connect reads "
+		    "anew");
+		return NULL;
+	}
+	file = fopen(path, "re");
+	if (file == NULL)
+		(void)wrong(why, option, path, strerror(errno));
+	return file;
+}
+
 /* Reads the first certificate of a file. Returns it, for X509_free, or NULL and
  * has said why. */
 static X509 *
 read_certificate(const char *option, const char *path, char *why)
 {
-	FILE *file = fopen(path, "re");
+	FILE *file = open_file(option, path, why);
 	X509 *certificate;
 
-	if (file == NULL) {
-		(void)wrong(why, option, path, strerror(errno));
+	if (file == NULL)
 		return NULL;
-	}
 	certificate = PEM_read_X509_AUX(file, NULL, NULL, NULL);
 	(void)fclose(file);
 	if (certificate == NULL)
@@ -54,14 +73,12 @@ no_passphrase(char *text, int room, int writing, void *arg)
 static EVP_PKEY *
 read_key(const char *option, const char *path, char *why)
 {
-	FILE *file = fopen(path, "re");
+	FILE *file = open_file(option, path, why);
 	bool was_asked = false;
 	EVP_PKEY *key;
 
-	if (file == NULL) {
-		(void)wrong(why, option, path, strerror(errno));
+	if (file == NULL)
 		return NULL;
-	}
 	key = PEM_read_PrivateKey(file, NULL, no_passphrase, &was_asked);
 	(void)fclose(file);
 	if (key == NULL)

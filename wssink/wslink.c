@@ -38,8 +38,6 @@
 struct wslink {
 	const struct wslink_options *options; /* borrowed */
 	struct conn *conn;		      /* owned */
-	struct auth auth;		      /* as last read */
-	bool has_auth;			      /* it was */
 	bool auth_is_odd;		      /* the last reading failed */
 	enum wslink_state state;
 	int64_t until_ns; /* connecting, upgrading, closing: deadline */
@@ -102,7 +100,6 @@ wslink_new(const struct wslink_options *options)
 	link->state = WSLINK_DOWN;
 	set_why(link, "not connected yet");
 	link->ends = mem_calloc(WINDOW_EVENTS, sizeof(uint64_t));
-	auth_init(&link->auth);
 	wsframe_reader_init(&link->reader);
 	buf_init(&link->in, WSFRAME_READ_BYTES + READ_BYTES);
 	wsqueue_init(&link->out);
@@ -118,7 +115,6 @@ wslink_free(struct wslink *link)
 	wsframe_reader_fini(&link->reader);
 	buf_fini(&link->in);
 	wsqueue_fini(&link->out);
-	auth_fini(&link->auth);
 	free(link->ends);
 	free(link);
 }
@@ -302,24 +298,16 @@ reset(struct wslink *link)
 	link->owes_pong = false;
 }
 
-/* Reads anew what may have changed in files. Returns false if there is none
- * at all. */
-static bool
+/* Reads anew what may have changed in files. */
+static void
 refresh_auth(struct wslink *link)
 {
 	char why[AUTH_WHY_BYTES];
+	bool is_odd = auth_read(link->options->auth, why) == -1;
 
-	if (auth_read(&link->auth, &link->options->auth, why) == 0) {
-		link->has_auth = true;
-		link->auth_is_odd = false;
-		return true;
-	}
-	if (!link->has_auth)
-		set_why(link, "%s", why);
-	else if (!link->auth_is_odd)
+	if (is_odd && !link->auth_is_odd)
 		log_warn("%s; what was read before is used", why);
-	link->auth_is_odd = true;
-	return link->has_auth;
+	link->auth_is_odd = is_odd;
 }
 
 void
@@ -331,13 +319,10 @@ wslink_dial(struct wslink *link)
 	reset(link);
 	link->until_ns = after_ms(link->options->conn.connect_timeout_ms);
 	enter(link, WSLINK_CONNECTING);
-	if (!refresh_auth(link)) {
-		go_down(link);
-		return;
-	}
+	refresh_auth(link);
 	user = (struct conn_user){
-	    .name = link->auth.proxy_user,
-	    .password = link->auth.proxy_password,
+	    .name = link->options->auth->proxy_user,
+	    .password = link->options->auth->proxy_password,
 	};
 	if (conn_start(link->conn, &user) == -1)
 		go_down_by_conn(link, "");
@@ -351,8 +336,8 @@ start_upgrade(struct wslink *link)
 	    .host = link->options->url.host,
 	    .target = link->options->url.target,
 	    .protocols = link->options->protocols,
-	    .headers = (const char *const *)link->auth.headers,
-	    .header_count = link->auth.header_count,
+	    .headers = (const char *const *)link->options->auth->headers,
+	    .header_count = link->options->auth->header_count,
 	};
 	uint8_t nonce[WSHANDSHAKE_NONCE_BYTES];
 

@@ -30,8 +30,8 @@ enum wslink_ack {
 struct wslink_options {
 	struct conn_url url;
 	struct conn_options conn;
-	struct auth_sources auth; /* read anew with each dial */
-	const char *protocols;	  /* subprotocols, "a, b"; NULL: none */
+	struct auth *auth;     /* read once; read anew with each dial */
+	const char *protocols; /* subprotocols, "a, b"; NULL: none */
 	enum wslink_ack ack;
 	bool is_binary; /* messages are binary, not text */
 	uint64_t ping_interval_ms;
