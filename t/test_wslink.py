@@ -83,7 +83,7 @@ def test_a_server_that_answers_no_ping_is_left(tmp_path, raw):
 
 def test_a_server_that_never_reads_is_left(tmp_path, raw):
     """More is sent than the sockets hold."""
-    with piped(tmp_path, raw.url, "--ping-timeout", "0.3",
+    with piped(tmp_path, raw.url, "--ping-timeout", "1",
                *QUICK) as (process, ours):
         first = raw.accept().upgrade()
         ours.sendall(frame(event(0, 15 << 20)))
