@@ -121,11 +121,12 @@ $(BUILD)/t/fuzz_%: $(BUILD)/t/fuzz_%.o $(BUILD)/t/replay.o $(BUILD)/t/shared.a \
 	    $(BUILD)/t/shared.a $(ARCHIVES) $(LIB_LDLIBS)
 
 SHIMS = $(addprefix $(BUILD)/t/,shim.so shim_fault.so shim_power.so \
-    shim_tools.so)
+    shim_socket.so shim_tools.so)
 $(BUILD)/t/shim.so: t/shim.c
 $(BUILD)/t/shim_fault.so: t/shim_fault.c t/shim_calls.c t/shim_memory.c \
     t/shim_fault.h
 $(BUILD)/t/shim_power.so: t/shim_power.c
+$(BUILD)/t/shim_socket.so: t/shim_socket.c
 $(BUILD)/t/shim_tools.so: t/shim_tools.c
 $(SHIMS):
 	@mkdir -p $(@D)

@@ -4,7 +4,7 @@ does the protocol, this file only says what happens to a message.
 Each message is appended to the file --out as one line, with one write(2), as
 it is read and before anything behind it is: so a ping that was sent behind a
 message is answered only when the message is in the file, and kill -9 loses
-none that a pong stands for. Prints "port N" once it listens on 127.0.0.1.
+none that a pong stands for. Prints "port N" once it listens.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from websockets.legacy.server import WebSocketServerProtocol, serve
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--out", default="/dev/stdout",
                         help="file that messages are appended to")
@@ -79,7 +80,7 @@ async def main():
             if count == args.close_after:
                 await connection.close(args.close_code, "as told")
 
-    async with serve(handle, "127.0.0.1", args.port,
+    async with serve(handle, args.host, args.port,
                      create_protocol=recorder(out),
                      max_size=args.max_size, compression=None,
                      subprotocols=args.subprotocol) as server:
