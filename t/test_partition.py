@@ -7,7 +7,7 @@ import time
 
 import netns
 import pytest
-from flow import Arrivals, Flow, faults_of
+from flow import Arrivals, Flow
 from sinks import QUICK
 from support import Process, Server, program, shimmed, wait_until
 
@@ -34,7 +34,8 @@ def namespaces():
 
 class Field:
     """A server at one end of the cable, and a wssink at the other that takes
-    100 events a second, or 20 and no more."""
+    20 events a second, or 20 and no more: so few that the system has room for
+    them, and what waits to be written shows nothing."""
 
     def __init__(self, tmp_path, ends, ack, idle, **flow):
         self.at_server, self.at_client = ends
@@ -45,8 +46,8 @@ class Field:
         url = f"ws://{self.at_server.address}:{self.server.port}/"
         with self.at_client.inside():
             self.flow = Flow(tmp_path, url, Arrivals(self.server.out),
-                             "--ack", ack, *OPTIONS, burst=1,
-                             limit=20 if idle else None, **flow)
+                             "--ack", ack, *OPTIONS, burst=20 if idle else 1,
+                             pause=0.05, limit=20 if idle else None, **flow)
         self.flow.wait_acked(20)
         self.server.wait_count(20)
 
@@ -92,8 +93,8 @@ def test_silence_is_noticed(tmp_path, ends, ack, idle, ways):
         assert time.monotonic() - since > PING_TIMEOUT_S / 2, "too early"
         if not idle:
             # They go on, and wait.
-            wait_until(lambda: flow.offered > offered + 100)
-            assert ack == "write" or flow.acked < flow.offered - 100
+            wait_until(lambda: flow.offered > offered + 50)
+            assert ack == "write" or flow.acked < flow.offered - 40
         flow.process.wait_log("cannot connect")
         ends[0].drop()
         wait_until(lambda: flow.dials() == 2, "a connection")
@@ -128,8 +129,5 @@ def test_the_negative_control_without_tcps_help_it_is_not_noticed(
         ends[0].drop()
         if idle:
             feed_on(flow, 20)
-            flow.wait_acked(40)
-        flow.finish()
-        field.server.wait_count(flow.sent)
-        assert faults_of(flow.arrivals.read(), flow.sent) == []
+            assert flow.finish() == []
         assert flow.dials() == 1
