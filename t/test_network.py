@@ -328,7 +328,7 @@ def test_faults_in_any_order(tmp_path, ack):
             rng.choice(ENDS[:4])(field)
 
         choices = [cut, slow, crumbs, refuse, lambda: mute(field)] + [
-            lambda f=f: f(field) for f in ENDS + HOLES]
+            lambda f=f: f(field) for f in ENDS[:-1] + HOLES]
         is_calm = True
         for _ in range(STEPS):
             rng.choice(choices)()
