@@ -53,14 +53,19 @@ class Namespace:
         with self.inside():
             subprocess.run(command, input=text, text=True, check=True)
 
-    def drop(self, *ways):
+    def drop(self, *ways, verdict="drop"):
         """Drops what goes these ways; nothing, if there are none."""
         chains = "".join(
             f"chain {HOOKS[way]} {{\n"
             f"type filter hook {HOOKS[way]} priority 0\n"
-            "meta l4proto tcp counter drop\n}\n" for way in ways)
+            f"meta l4proto tcp {verdict}\n}}\n" for way in ways)
         self.run("nft", "-f", "-", text="flush ruleset\n"
                  f"table inet cut {{\n{chains}}}\n")
+
+    def be_unreachable(self):
+        """Answers as a router does whose next hop is gone."""
+        self.drop("to the server",
+                  verdict="reject with icmp type host-unreachable")
 
     def close(self):
         os.close(self.fd)

@@ -1,8 +1,9 @@
-"""wssink and a network that falls silent: packets are dropped in the kernel,
-in one direction or both, and nobody sends an RST. It is noticed within the ping
+"""wssink and a network that falls silent: the kernel drops packets, in one
+direction or both, and nobody sends an RST. It is noticed within the ping
 timeout, and when the network is back all goes on.
 """
 
+import contextlib
 import time
 
 import netns
@@ -108,6 +109,27 @@ def test_silence_is_noticed(tmp_path, ends, ack, idle, ways):
             wait_until(lambda: flow.sent - 1 in flow.arrivals.read().known)
         else:
             assert wrong == []
+
+
+def test_a_host_that_is_not_reached_is_no_fault_of_an_event(tmp_path, ends):
+    """TCP gives up for what a router said, and the same event is the first
+    each time, for this server acks none: no reason to suspect the event."""
+    with ends[0].inside():
+        server = Server(tmp_path, "--host", ends[0].address)
+    url = f"ws://{ends[0].address}:{server.port}/"
+    with server, contextlib.ExitStack() as stack:
+        with ends[1].inside():
+            flow = stack.enter_context(Flow(
+                tmp_path, url, Arrivals(server.out), "--ack", "app",
+                *OPTIONS, burst=1))
+        for losses in range(1, 5):
+            server.wait_count(len(server.lines()) + 1)
+            ends[0].be_unreachable()
+            wait_until(lambda: flow.losses() == losses, "the loss")
+            ends[0].drop()
+        flow.process.wait_log("No route to host")
+        assert "one by one" not in flow.process.text()
+        assert flow.rejected == []
 
 
 def deaf_sink(tmp_path, url, *options, name, stdin):
