@@ -180,6 +180,7 @@ class Flow:
         self.stop.set()
         self.threads[0].join(PATIENCE)
         assert not self.threads[0].is_alive(), self.state()
+        assert self.is_running(), self.process.text()
         self.memory_kib_at_end = self.memory_kib()
         self.ours.shutdown(socket.SHUT_WR)
         assert self.process.wait() == DONE, self.process.text()
