@@ -1,24 +1,21 @@
 """The connections of wssink, against real websocket servers and broken ones:
-lost, refused, hostile, encrypted.
+lost, refused, hostile.
 """
 
-import asyncio
 import base64
 import os
 import re
 import select
 import socket
-import ssl
 import struct
 import subprocess
 import threading
 
 import pytest
-import websockets
 
 from sinks import (CLOSE, PING, PONG, QUICK, TEXT, Reverse, event, fed, ids_of,
                    piped, sink)
-from support import AGAIN, DONE, Server, frame, wait_until
+from support import DONE, Server, frame, wait_until
 
 
 # Connections that are lost, or never come.
@@ -336,73 +333,3 @@ def test_the_last_words_of_a_server_are_heard(tmp_path, raw):
         peer.close()
         raw.accept().close()
         process.wait_log('the server closed: 1008 "not you"')
-
-
-# TLS.
-
-class TlsServer:
-    """python3-websockets with TLS, in a thread of the test."""
-
-    def __init__(self, tmp_path):
-        self.cert = tmp_path / "cert.pem"
-        key = tmp_path / "key.pem"
-        subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-             "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-keyout",
-             key, "-out", self.cert, "-subj", "/CN=localhost", "-addext",
-             "subjectAltName=DNS:localhost,IP:127.0.0.1"],
-            check=True, capture_output=True)
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.context.load_cert_chain(self.cert, key)
-        self.messages = []
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"wss://127.0.0.1:{self.listener.getsockname()[1]}/"
-        self.loop = asyncio.new_event_loop()
-        self.thread = threading.Thread(
-            target=self.loop.run_until_complete, args=(self.serve(),))
-
-    async def handle(self, connection, path=None):
-        async for message in connection:
-            self.messages.append(message)
-
-    async def serve(self):
-        self.over = self.loop.create_future()
-        async with websockets.serve(self.handle, sock=self.listener,
-                                    ssl=self.context, max_size=1 << 25,
-                                    compression=None):
-            await self.over
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.loop.call_soon_threadsafe(self.over.set_result, None)
-        self.thread.join()
-        self.loop.close()
-
-
-def test_tls_is_checked(tmp_path):
-    with TlsServer(tmp_path) as server:
-        with fed(tmp_path, server.url, b"1\n", "--drain-timeout", "0.5",
-                 *QUICK, name="unknown") as process:
-            assert process.wait() == AGAIN
-            assert "self-signed certificate" in process.text()
-        for number, options in enumerate([["--cacert", server.cert], ["-k"]]):
-            with fed(tmp_path, server.url, b"1\n", *options,
-                     name=f"trusted{number}") as process:
-                assert process.wait() == DONE
-        assert server.messages == ["1", "1"]
-
-
-def test_much_goes_through_tls(tmp_path):
-    """More than one record, and more than the sockets hold."""
-    sizes = [1, 16383, 16384, 16385, 100, 1 << 20, 3, 9 << 20, 70000]
-    texts = ["7" * size for size in sizes] + [str(n) for n in range(5000)]
-    with TlsServer(tmp_path) as server:
-        data = "".join(f"{t}\n" for t in texts).encode()
-        with fed(tmp_path, server.url, data, "--cacert",
-                 server.cert) as process:
-            assert process.wait() == DONE
-        wait_until(lambda: len(server.messages) == len(texts), "all messages")
-        assert server.messages == texts

@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import signal
+import ssl
 import sys
 
 from websockets.legacy.server import WebSocketServerProtocol, serve
@@ -31,6 +32,8 @@ def arguments():
     parser.add_argument("--close-code", type=int, default=1001)
     parser.add_argument("--subprotocol", action="append")
     parser.add_argument("--max-size", type=int, default=2**25)
+    parser.add_argument("--tls", metavar="PEM",
+                        help="certificate and key; without it, no TLS")
     return parser.parse_args()
 
 
@@ -80,7 +83,12 @@ async def main():
             if count == args.close_after:
                 await connection.close(args.close_code, "as told")
 
-    async with serve(handle, args.host, args.port,
+    context = None
+    if args.tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(args.tls)
+
+    async with serve(handle, args.host, args.port, ssl=context,
                      create_protocol=recorder(out),
                      max_size=args.max_size, compression=None,
                      subprotocols=args.subprotocol) as server:
