@@ -179,6 +179,13 @@ io_set_silence_timeout(int fd, uint64_t ms)
 	return 0;
 }
 
+int
+io_set_unsent_limit(int fd, int bytes)
+{
+	return setsockopt(
+	    fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, sizeof(bytes));
+}
+
 bool
 io_is_open(int fd)
 {

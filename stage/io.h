@@ -47,9 +47,17 @@ bool io_is_unreadable(int error);
  * has acknowledged nothing for `ms`, be it what was sent, or the probes that
  * are sent while nothing is (from 1 s on, or half of `ms` if that is more; a
  * second apart). tcp(7): TCP_USER_TIMEOUT, TCP_KEEPIDLE, TCP_KEEPINTVL; their
- * clock is a second late at most. Returns 0, or -1 with errno set.
+ * clock is a second late at most. A peer that has no room for more for so long
+ * fails it too, although it answers. Returns 0, or -1 with errno set.
  */
 int io_set_silence_timeout(int fd, uint64_t ms);
+
+/*
+ * Lets the system hold no more than about `bytes` of the TCP socket `fd` that
+ * it cannot send yet; so poll(2) tells soon that some have gone, however slowly
+ * the peer reads. tcp(7): TCP_NOTSENT_LOWAT. Returns 0, or -1 with errno set.
+ */
+int io_set_unsent_limit(int fd, int bytes);
 
 /* Says whether `fd` is an open socket. */
 bool io_is_socket(int fd);

@@ -16,6 +16,9 @@
 /* One TLS record carries at most this; see conn_send. */
 #define BLOCK_BYTES ((size_t)16 << 10)
 #define FIRST_ROOM 4
+/* What the system holds unsent at most; see io_set_unsent_limit. Enough to keep
+ * it busy until we are called again. */
+#define UNSENT_BYTES ((int)512 << 10)
 
 /* A descriptor that libcurl waits for while it connects. */
 struct wanted {
@@ -34,6 +37,7 @@ struct conn {
 	bool is_drained;       /* the last read found nothing more */
 	bool is_hung_up;       /* by the peer; see conn_was_hung_up */
 	curl_socket_t fd;      /* libcurl's; valid while it is up */
+	uint64_t silence_ms;   /* as conn_allow_silence has set it; 0: not */
 	size_t slot;	       /* of fd */
 	int64_t timer_ns;      /* when libcurl wants to be called */
 	struct wanted *wanted; /* owned; kept by on_socket */
@@ -80,6 +84,12 @@ take_parts(struct conn_url *url, CURLU *parsed, bool is_tls, const char **why)
 	char *query = get_part(parsed, CURLUPART_QUERY, 0);
 	int result = -1;
 
+	if (host == NULL)
+		host = get_part(parsed, CURLUPART_HOST, 0);
+	if (host != NULL && !is_visible_ascii(host)) {
+		*why = "the host's name is not ASCII: write it as xn--...";
+		goto done;
+	}
 	*why = "the URL has no host";
 	if (host == NULL || path == NULL || host[0] == '\0')
 		goto done;
@@ -289,6 +299,9 @@ set_texts(CURL *easy, const struct conn_options *options,
 	};
 	CURLcode code = CURLE_OK;
 
+	/* The system's stand in a directory too, beside the file. */
+	if (options->ca_file != NULL)
+		code = curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
 	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
 		if (code == CURLE_OK && table[i].value != NULL)
 			code = curl_easy_setopt(
@@ -317,6 +330,9 @@ set_numbers(CURL *easy, const struct conn_options *options)
 	    {CURLOPT_FRESH_CONNECT, 1},
 	    {CURLOPT_CONNECTTIMEOUT_MS, (long)options->connect_timeout_ms},
 	    {CURLOPT_SSLVERSION, CURL_SSLVERSION_TLSv1_2},
+	    {CURLOPT_PROXY_SSLVERSION, CURL_SSLVERSION_TLSv1_2},
+	    /* Certificates that were replaced are found likewise. */
+	    {CURLOPT_CA_CACHE_TIMEOUT, 0},
 	    {CURLOPT_SSL_VERIFYPEER, options->is_insecure ? 0 : 1},
 	    {CURLOPT_SSL_VERIFYHOST, options->is_insecure ? 0 : 2},
 	};
@@ -448,9 +464,9 @@ finish_connecting(struct conn *conn)
 		conn_stop(conn);
 		return CONN_DOWN;
 	}
-	/* Not before: it would end a TCP handshake that is merely slow. */
-	if (io_set_silence_timeout(conn->fd, conn->options->silence_ms) == -1)
-		log_debug("timeouts of TCP: %m");
+	if (io_set_unsent_limit(conn->fd, UNSENT_BYTES) == -1)
+		log_debug("TCP_NOTSENT_LOWAT: %m");
+	conn->silence_ms = 0;
 	conn->is_up = true;
 	conn->is_drained = true;
 	conn->watched_count = 0;
@@ -466,6 +482,16 @@ conn_turn(struct conn *conn, const struct loop *loop)
 	return conn->is_up ? CONN_UP : finish_connecting(conn);
 }
 
+void
+conn_allow_silence(struct conn *conn, uint64_t ms)
+{
+	if (!conn->is_up || conn->silence_ms == ms)
+		return;
+	conn->silence_ms = ms;
+	if (io_set_silence_timeout(conn->fd, ms) == -1)
+		log_debug("timeouts of TCP: %m");
+}
+
 /* Says whether reading or writing failed because the peer is gone: TLS has
  * words of its own for that, but its socket is at its end then too. */
 static bool
@@ -475,11 +501,20 @@ is_gone(const struct conn *conn)
 	char byte;
 
 	(void)curl_easy_getinfo(conn->easy, CURLINFO_OS_ERRNO, &error);
-	if (error == ECONNRESET || error == EPIPE)
+	switch (error) {
+	case ECONNRESET:
+	case EPIPE:
 		return true;
-	/* After this one the socket is at its end as well. */
-	if (error == ETIMEDOUT)
+	case ETIMEDOUT:
+	case EHOSTUNREACH:
+	case EHOSTDOWN:
+	case ENETUNREACH:
+	case ENETDOWN:
+		/* TCP has given up; its socket is at its end as well. */
 		return false;
+	default:
+		break;
+	}
 	return recv(conn->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
 }
 

@@ -47,8 +47,6 @@ struct conn_options {
 	const char *key_file;	     /* NULL: the key is in cert_file */
 	bool is_insecure;	     /* accept any certificate */
 	uint64_t connect_timeout_ms; /* DNS, TCP, proxy and TLS together */
-	uint64_t silence_ms;	     /* once up: a peer whose TCP acknowledges
-				      * nothing for so long is gone */
 };
 
 /* Who we are to a proxy. */
@@ -112,6 +110,12 @@ int conn_recv(struct conn *conn, void *to, size_t room, size_t *bytes);
  * broke.
  */
 int conn_send(struct conn *conn, const void *data, size_t bytes, size_t *sent);
+
+/*
+ * Lets the connection, if it is up, fail when the peer's TCP has acknowledged
+ * nothing for `ms`; see io_set_silence_timeout. Cheap if nothing changes.
+ */
+void conn_allow_silence(struct conn *conn, uint64_t ms);
 
 /* Returns why the connection last failed. Borrowed until the next call. */
 const char *conn_why(const struct conn *conn);

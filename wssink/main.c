@@ -388,7 +388,6 @@ complete(struct command *command)
 	command->sources.user = link->url.user;
 	command->sources.password = link->url.password;
 	link->protocols = command->protocols;
-	link->conn.silence_ms = link->ping_timeout_ms;
 	if (link->conn.key_file != NULL && link->conn.cert_file == NULL)
 		return wrong("--key without --cert");
 	if (pem_check(link->conn.ca_file, link->conn.cert_file,

@@ -628,6 +628,22 @@ timeout_ns(const struct wslink *link)
 	return (int64_t)link->options->ping_timeout_ms * LOOP_NS_PER_MS;
 }
 
+/* For how long nothing may be heard, with what is on its way now. */
+static uint64_t
+silence_ms(const struct wslink *link)
+{
+	return wsping_silence_ms(&link->pings, link->out.queued_bytes,
+	    link->options->ping_timeout_ms);
+}
+
+/* When some of what waits must have been written. */
+static int64_t
+write_deadline_ns(const struct wslink *link)
+{
+	return wsqueue_deadline_ns(
+	    &link->out, (int64_t)silence_ms(link) * LOOP_NS_PER_MS);
+}
+
 /* Queues a ping, if one is due. */
 static void
 put_ping(struct wslink *link)
@@ -655,6 +671,8 @@ wslink_flush(struct wslink *link)
 		link->owes_pong = false;
 	if (link->state == WSLINK_OPEN)
 		put_ping(link);
+	if (link->state == WSLINK_OPEN)
+		conn_allow_silence(link->conn, silence_ms(link));
 	if (link->state > WSLINK_CONNECTING)
 		write_out(link);
 	return wsqueue_is_empty(&link->out);
@@ -671,7 +689,7 @@ wslink_watch(struct wslink *link, struct loop *loop)
 		return;
 	}
 	loop_until(loop, wsping_deadline_ns(&link->pings, timeout_ns(link)));
-	loop_until(loop, wsqueue_deadline_ns(&link->out, timeout_ns(link)));
+	loop_until(loop, write_deadline_ns(link));
 	loop_until(loop, wsping_keepalive_ns(&link->pings, interval_ns(link)));
 }
 
@@ -686,7 +704,7 @@ check_deadlines(struct wslink *link)
 		set_why(link, "no pong within the ping timeout");
 		go_down(link);
 	} else if (link->state == WSLINK_OPEN &&
-		   now >= wsqueue_deadline_ns(&link->out, timeout_ns(link))) {
+		   now >= write_deadline_ns(link)) {
 		set_why(link, "the server reads nothing");
 		go_down(link);
 	}

@@ -6,7 +6,8 @@
  * caller's; it keeps no message longer than it takes to write it.
  *
  * A server is taken for dead when a ping is not answered in time (wsping.h), or
- * when bytes wait to be written and none goes within the ping timeout.
+ * when bytes wait to be written and none goes in that time, or its TCP is not
+ * heard of.
  */
 #ifndef WSSINK_WSLINK_H
 #define WSSINK_WSLINK_H

@@ -96,6 +96,17 @@ wsping_deadline_ns(const struct wsping *pings, int64_t timeout_ns)
 	return from_ns + timeout_ns + (int64_t)unread * NS_PER_BYTE;
 }
 
+uint64_t
+wsping_silence_ms(
+    const struct wsping *pings, uint64_t queued_bytes, uint64_t timeout_ms)
+{
+	uint64_t unread = queued_bytes - pings->answered_bytes;
+
+	if (unread > UNREAD_BYTES)
+		unread = UNREAD_BYTES;
+	return timeout_ms + (unread >> 20) * 1000;
+}
+
 int64_t
 wsping_keepalive_ns(const struct wsping *pings, int64_t interval_ns)
 {

@@ -7,7 +7,7 @@
  * (RFC 6455, section 5.5.3). A pong is due within the ping timeout from when
  * the system took its ping, or from the last answer, and a second later for
  * each MiB, up to 16, that stands between that answer and the ping: so a slow
- * reader that gets ahead is left alone.
+ * reader that gets ahead is left alone. TCP is granted the same.
  */
 #ifndef WSSINK_WSPING_H
 #define WSSINK_WSPING_H
@@ -67,6 +67,12 @@ void wsping_heard(struct wsping *pings, int64_t now_ns);
 
 /* Returns when the oldest ping must have been answered, or INT64_MAX. */
 int64_t wsping_deadline_ns(const struct wsping *pings, int64_t timeout_ns);
+
+/* Returns for how long TCP may hear nothing, once `queued_bytes` of the
+ * connection were queued: the timeout, and a second for each whole MiB, up to
+ * 16, that was queued since the last answer. */
+uint64_t wsping_silence_ms(
+    const struct wsping *pings, uint64_t queued_bytes, uint64_t timeout_ms);
 
 /* Returns when the next ping is due though nothing is sent, or INT64_MAX while
  * one is on its way. */
