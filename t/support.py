@@ -146,6 +146,8 @@ class Server:
     """A websocket server (t/ws_server.py) that can be killed and come back
     on the same port; its messages are lines of self.out."""
 
+    command = PYTHON, HERE / "ws_server.py"
+
     def __init__(self, directory, *options, port=0, name="server"):
         self.out = Path(directory) / f"{name}.ndjson"
         self.log = Path(directory) / f"{name}.log"
@@ -160,8 +162,8 @@ class Server:
 
     def start(self):
         self.process = Process(
-            [PYTHON, HERE / "ws_server.py", "--port", self.port,
-             "--out", self.out, *self.options],
+            [*self.command, "--port", self.port, "--out", self.out,
+             *self.options],
             self.log, stdout=subprocess.PIPE)
         ready = self.process.child.stdout
         assert select.select([ready], [], [], PATIENCE)[0], "no server"
