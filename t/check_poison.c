@@ -3,28 +3,24 @@
 
 #include <check.h>
 
-#define TOO_BIG 1009
-#define POLICY 1008
-#define HANG_UP 0
-
-/* Strikes against event `first` up to its refusal; returns how many of them
- * were alone. */
+/* Ends connections at event `first` until it is refused; returns how many of
+ * them had it alone. */
 static unsigned
-strike_out(struct poison *poison, uint64_t first, unsigned code)
+strike_out(struct poison *poison, uint64_t first, enum poison_end end)
 {
 	enum poison_verdict verdict = POISON_AGAIN;
-	unsigned alone = 0, strikes = 0;
+	unsigned alone = 0, ends = 0;
 
 	while (verdict != POISON_REFUSE) {
 		bool is_alone = poison_is_careful(poison);
 
 		verdict =
-		    poison_strike(poison, first, first + 10, code, is_alone);
-		strikes++;
+		    poison_ended(poison, first, first + 10, end, is_alone);
+		ends++;
 		alone += is_alone;
-		ck_assert_uint_le(strikes, 100);
+		ck_assert_uint_le(ends, 100);
 	}
-	ck_assert_uint_gt(strikes, POISON_STRIKES);
+	ck_assert_uint_gt(ends, POISON_ENDS);
 	return alone;
 }
 
@@ -34,15 +30,16 @@ START_TEST(test_three_strikes_then_alone)
 
 	poison_init(&poison);
 	ck_assert(!poison_is_careful(&poison));
-	for (unsigned i = 1; i < POISON_STRIKES; i++)
+	for (unsigned i = 1; i < POISON_ENDS; i++)
 		ck_assert_int_eq(
-		    poison_strike(&poison, 5, 9, TOO_BIG, false), POISON_AGAIN);
+		    poison_ended(&poison, 5, 9, POISON_MESSAGE, false),
+		    POISON_AGAIN);
 	ck_assert(!poison_is_careful(&poison));
 	ck_assert_int_eq(
-	    poison_strike(&poison, 5, 9, TOO_BIG, false), POISON_ISOLATE);
+	    poison_ended(&poison, 5, 9, POISON_MESSAGE, false), POISON_ISOLATE);
 	ck_assert(poison_is_careful(&poison));
 	ck_assert_int_eq(
-	    poison_strike(&poison, 5, 5, TOO_BIG, true), POISON_REFUSE);
+	    poison_ended(&poison, 5, 5, POISON_MESSAGE, true), POISON_REFUSE);
 }
 END_TEST
 
@@ -53,33 +50,34 @@ START_TEST(test_the_innocent_in_front_are_confirmed_alone)
 	struct poison poison;
 
 	poison_init(&poison);
-	for (unsigned i = 0; i < POISON_STRIKES; i++)
-		(void)poison_strike(&poison, 5, 9, POLICY, false);
+	for (unsigned i = 0; i < POISON_ENDS; i++)
+		(void)poison_ended(&poison, 5, 9, POISON_POLICY, false);
 	for (uint64_t ended = 5; ended < 8; ended++) {
 		poison_confirmed(&poison, ended);
 		ck_assert(poison_is_careful(&poison));
 	}
-	for (unsigned i = 0; i < POISON_STRIKES; i++)
+	for (unsigned i = 0; i < POISON_ENDS; i++)
 		ck_assert_int_eq(
-		    poison_strike(&poison, 8, 8, POLICY, true), POISON_AGAIN);
+		    poison_ended(&poison, 8, 8, POISON_POLICY, true),
+		    POISON_AGAIN);
 	ck_assert_int_eq(
-	    poison_strike(&poison, 8, 8, POLICY, true), POISON_REFUSE);
+	    poison_ended(&poison, 8, 8, POISON_POLICY, true), POISON_REFUSE);
 	ck_assert(poison_is_careful(&poison));
 	poison_confirmed(&poison, 9);
 	ck_assert(!poison_is_careful(&poison));
 }
 END_TEST
 
-/* Strikes against different events are a server that fails now and then. */
+/* Ends at different events are a server that fails now and then. */
 START_TEST(test_progress_forgets_strikes)
 {
 	struct poison poison;
 
 	poison_init(&poison);
 	for (uint64_t first = 1; first < 100; first++) {
-		for (unsigned i = 1; i < POISON_STRIKES; i++)
-			ck_assert_int_eq(poison_strike(&poison, first,
-					     first + 5, HANG_UP, false),
+		for (unsigned i = 1; i < POISON_ENDS; i++)
+			ck_assert_int_eq(poison_ended(&poison, first, first + 5,
+					     POISON_HANG_UP, false),
 			    POISON_AGAIN);
 		poison_confirmed(&poison, first);
 	}
@@ -95,20 +93,50 @@ START_TEST(test_only_alone_is_refused)
 	poison_init(&poison);
 	for (unsigned i = 0; i < 1000; i++)
 		ck_assert_int_ne(
-		    poison_strike(&poison, 1, 1, POLICY, false), POISON_REFUSE);
+		    poison_ended(&poison, 1, 1, POISON_POLICY, false),
+		    POISON_REFUSE);
+}
+END_TEST
+
+/* Nothing is refused for a Close that says nothing against it; and such Closes
+ * are no strikes that a later one adds to. */
+START_TEST(test_other_closes_only_isolate)
+{
+	struct poison poison;
+
+	poison_init(&poison);
+	for (unsigned i = 1; i < POISON_ENDS; i++)
+		ck_assert_int_eq(
+		    poison_ended(&poison, 1, 9, POISON_OTHER, false),
+		    POISON_AGAIN);
+	ck_assert_int_eq(
+	    poison_ended(&poison, 1, 9, POISON_OTHER, false), POISON_ISOLATE);
+	for (unsigned i = 0; i < 1000; i++)
+		ck_assert_int_eq(
+		    poison_ended(&poison, 1, 1, POISON_OTHER, true),
+		    POISON_AGAIN);
+	for (unsigned i = 0; i < POISON_ENDS; i++)
+		ck_assert_int_eq(
+		    poison_ended(&poison, 1, 1, POISON_MESSAGE, true),
+		    POISON_AGAIN);
+	ck_assert_int_eq(
+	    poison_ended(&poison, 1, 1, POISON_MESSAGE, true), POISON_REFUSE);
 }
 END_TEST
 
 START_TEST(test_ends_without_close_need_more)
 {
-	static const unsigned codes[][2] = {
-	    {HANG_UP, POISON_HANG_UPS}, {POLICY, 1}, {TOO_BIG, 1}, {1007, 1}};
+	static const struct {
+		enum poison_end end;
+		unsigned alone;
+	} ends[] = {{POISON_HANG_UP, POISON_HANG_UPS}, {POISON_POLICY, 1},
+	    {POISON_MESSAGE, 1}};
 	struct poison poison;
 
-	for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
+	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++) {
 		poison_init(&poison);
 		ck_assert_uint_eq(
-		    strike_out(&poison, 1, codes[i][0]), codes[i][1]);
+		    strike_out(&poison, 1, ends[i].end), ends[i].alone);
 	}
 }
 END_TEST
@@ -117,24 +145,20 @@ END_TEST
  * unless it says that it is the event's fault. */
 START_TEST(test_refusals_in_a_row_take_longer)
 {
-	static const unsigned policy[] = {1, 1, 1, 2, 4, 8, 16, 32, 64, 64};
+	static const unsigned policy[] = {1, 4, 4, 8, 16, 32, 64, 64, 64};
 	struct poison poison;
 
 	poison_init(&poison);
-	for (uint64_t i = 0; i < 10; i++) {
-		unsigned alone;
-
-		/* In careful mode all strikes are alone: four at least. */
-		poison.careful_until = 0;
-		alone = strike_out(&poison, i + 1, POLICY);
-		ck_assert_uint_eq(alone, policy[i]);
-	}
+	for (uint64_t i = 0; i < 9; i++)
+		ck_assert_uint_eq(
+		    strike_out(&poison, i + 1, POISON_POLICY), policy[i]);
 	poison_confirmed(&poison, 11);
 	poison.careful_until = 0;
-	ck_assert_uint_eq(strike_out(&poison, 12, POLICY), 1);
+	ck_assert_uint_eq(strike_out(&poison, 12, POISON_POLICY), 1);
 	for (uint64_t i = 0; i < 20; i++) {
 		poison.careful_until = 0;
-		ck_assert_uint_eq(strike_out(&poison, 13 + i, TOO_BIG), 1);
+		ck_assert_uint_eq(
+		    strike_out(&poison, 13 + i, POISON_MESSAGE), 1);
 	}
 }
 END_TEST
@@ -150,6 +174,7 @@ main(void)
 	tcase_add_test(tests, test_the_innocent_in_front_are_confirmed_alone);
 	tcase_add_test(tests, test_progress_forgets_strikes);
 	tcase_add_test(tests, test_only_alone_is_refused);
+	tcase_add_test(tests, test_other_closes_only_isolate);
 	tcase_add_test(tests, test_ends_without_close_need_more);
 	tcase_add_test(tests, test_refusals_in_a_row_take_longer);
 	return suite_run(suite);

@@ -123,13 +123,15 @@ add_header(struct reading *reading, const char *where, const char *header)
 	return add(reading, mem_strdup(header));
 }
 
-/* Says whether a file that was read before can be read again. */
+/* Says whether what was read before cannot be read again, as a pipe. */
 static bool
-is_lasting(const char *path)
+is_spent(const char *path)
 {
 	struct stat st;
 
-	return stat(path, &st) == -1 || S_ISREG(st.st_mode);
+	return stat(path, &st) == 0 &&
+	       (S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode) ||
+		   S_ISSOCK(st.st_mode));
 }
 
 /* Reads a file of text, or takes it from `before`. Returns 0 with *text set,
@@ -145,7 +147,7 @@ read_file(struct reading *reading, const struct auth *before,
 	*text = NULL;
 	if (path == NULL)
 		return 0;
-	if (before->texts[file] != NULL && !is_lasting(path)) {
+	if (before->texts[file] != NULL && is_spent(path)) {
 		*text = mem_strdup(before->texts[file]);
 		return 0;
 	}

@@ -29,7 +29,7 @@ struct command {
 	struct auth auth;
 	char *protocols;    /* owned; NULL: none */
 	char *proxy;	    /* owned; NULL: none */
-	char *url;	    /* in argv */
+	char *url;	    /* owned; NULL: none */
 	const char *answer; /* to --help or --version, which is all then */
 	enum log_level level;
 };
@@ -319,7 +319,9 @@ take_option(struct command *command, int option, char *value)
 
 	switch (option) {
 	case 'u':
-		command->url = value;
+		free(command->url);
+		command->url = mem_strdup(value);
+		hide_user(value);
 		return 0;
 	case 'H':
 		return take_header(command, value);
@@ -379,7 +381,6 @@ complete(struct command *command)
 	if (command->url == NULL)
 		return wrong("-u is missing: the URL to send to");
 	parsed = conn_url_parse(&link->url, command->url, &why);
-	hide_user(command->url);
 	/* The URL is not shown: a password may stand in it. */
 	if (parsed == -1)
 		return wrong("-u: %s", why);
@@ -448,6 +449,7 @@ command_fini(struct command *command)
 	auth_fini(&command->auth);
 	free(command->protocols);
 	free(command->proxy);
+	free(command->url);
 	conn_url_fini(&command->options.link.url);
 }
 

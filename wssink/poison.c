@@ -1,7 +1,5 @@
 #include "wssink/poison.h"
 
-#include "wssink/wsframe.h"
-
 void
 poison_init(struct poison *poison)
 {
@@ -26,40 +24,58 @@ poison_confirmed(struct poison *poison, uint64_t ended)
 
 /* How often the suspect must be refused alone. */
 static unsigned
-needed_alone(const struct poison *poison, unsigned code)
+needed_alone(const struct poison *poison, enum poison_end end)
 {
-	unsigned needed = code == 0 ? POISON_HANG_UPS : 1;
+	unsigned needed = POISON_ENDS + 1;
 
-	if (code == WSFRAME_BAD_DATA || code == WSFRAME_TOO_BIG)
-		return needed;
+	if (end == POISON_MESSAGE || poison->row < POISON_ROW)
+		return end == POISON_HANG_UP ? POISON_HANG_UPS : 1;
 	for (unsigned i = POISON_ROW; i <= poison->row; i++)
 		if (needed < POISON_STRIKES_MAX)
 			needed *= 2;
-	return needed < POISON_STRIKES_MAX ? needed : POISON_STRIKES_MAX;
+	return needed;
+}
+
+/* Says whether the suspect is to be refused for a strike alone. */
+static bool
+is_struck_out(const struct poison *poison, enum poison_end end)
+{
+	return poison->strikes > POISON_ENDS &&
+	       poison->alone >= needed_alone(poison, end);
+}
+
+/* Counts, and stops where it is more than enough. */
+static void
+count(unsigned *n)
+{
+	if (*n < POISON_STRIKES_MAX)
+		++*n;
 }
 
 enum poison_verdict
-poison_strike(struct poison *poison, uint64_t first, uint64_t last,
-    unsigned code, bool is_alone)
+poison_ended(struct poison *poison, uint64_t first, uint64_t last,
+    enum poison_end end, bool is_alone)
 {
 	if (poison->suspect != first) {
 		poison->suspect = first;
+		poison->ends = 0;
 		poison->strikes = 0;
 		poison->alone = 0;
 	}
-	if (poison->strikes < POISON_STRIKES + POISON_STRIKES_MAX)
-		poison->strikes++;
-	if (is_alone)
-		poison->alone++;
-	if (is_alone && poison->strikes > POISON_STRIKES &&
-	    poison->alone >= needed_alone(poison, code)) {
-		poison->row++;
+	count(&poison->ends);
+	if (end != POISON_OTHER) {
+		count(&poison->strikes);
+		if (is_alone)
+			count(&poison->alone);
+	}
+	if (end != POISON_OTHER && is_alone && is_struck_out(poison, end)) {
+		count(&poison->row);
 		poison->suspect = 0;
 		if (first >= poison->careful_until)
 			poison->careful_until = 0;
 		return POISON_REFUSE;
 	}
-	if (poison->strikes < POISON_STRIKES || poison_is_careful(poison))
+	if (poison->ends < POISON_ENDS || poison_is_careful(poison))
 		return POISON_AGAIN;
 	poison->careful_until = last;
 	return POISON_ISOLATE;

@@ -4,19 +4,23 @@
  * through. Pure bookkeeping; the caller sends, and counts the events of the
  * input from 1.
  *
- * A connection that ends by Close 1007, 1008 or 1009 (RFC 6455, section
- * 7.4.1), or without any Close, is a strike against the first event that was
- * sent on it and not confirmed. After POISON_STRIKES against the same event
- * events are sent alone: one, and the next when that is confirmed, on a
- * connection that has answered a ping before, so that the event is what ends
- * it. One that is refused alone too is refused for good. An end without Close
- * may be the server's own misfortune: it takes POISON_HANG_UPS of those.
+ * What counts is that the server ends a connection while the first event on it
+ * is not confirmed. After POISON_ENDS such ends at the same event events are
+ * sent alone: one, and the next when that is confirmed, on a connection that
+ * has answered a ping before, so that the event is what ends it.
+ *
+ * An end by Close 1007, 1008 or 1009 (RFC 6455, section 7.4.1), or without any
+ * Close, is a strike against that event. An event with more than POISON_ENDS
+ * strikes, the last of them alone, is refused for good. An end without Close
+ * may be the server's own misfortune: it takes POISON_HANG_UPS of those alone.
+ * Other Closes only lead to events being sent alone: a server that takes a
+ * few and closes, each time, so confirms those few.
  *
  * A server that refuses everything, because its disk is full or our account
  * is closed, must not empty the log: after POISON_ROW refusals with nothing
- * confirmed between them each next one takes twice as many strikes as the last,
- * up to POISON_STRIKES_MAX. But where the code speaks of the message (1007:
- * its data, 1009: its size) it is taken at its word.
+ * confirmed between them each next one takes twice as many strikes alone as the
+ * last, up to POISON_STRIKES_MAX. But where the code speaks of the message
+ * (1007: its data, 1009: its size) it is taken at its word.
  */
 #ifndef WSSINK_POISON_H
 #define WSSINK_POISON_H
@@ -24,20 +28,29 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define POISON_STRIKES 3
+#define POISON_ENDS 3
 #define POISON_HANG_UPS 3
 #define POISON_ROW 3
 #define POISON_STRIKES_MAX 64
 
 struct poison {
-	uint64_t suspect;	/* the event of the strikes; 0: none */
-	unsigned strikes;	/* against it, in a row */
-	unsigned alone;		/* those of them when it was sent alone */
+	uint64_t suspect;	/* the event of the ends below; 0: none */
+	unsigned ends;		/* of connections, at it, in a row */
+	unsigned strikes;	/* those of them against it */
+	unsigned alone;		/* those of these when it was sent alone */
 	uint64_t careful_until; /* events up to here are sent alone; 0: none */
 	unsigned row;		/* refused, and nothing confirmed since */
 };
 
-/* What a strike leads to. */
+/* How the server ended a connection. */
+enum poison_end {
+	POISON_HANG_UP, /* without a Close */
+	POISON_POLICY,	/* Close 1008 */
+	POISON_MESSAGE, /* Close 1007, 1009: the code speaks of the message */
+	POISON_OTHER,	/* any other Close: no strike */
+};
+
+/* What it leads to. */
 enum poison_verdict {
 	POISON_AGAIN,	/* send it again, as before */
 	POISON_ISOLATE, /* send events alone from here on */
@@ -54,11 +67,11 @@ bool poison_is_careful(const struct poison *poison);
 void poison_confirmed(struct poison *poison, uint64_t ended);
 
 /*
- * Notes a strike against event `first`; events up to `last` had been sent on
- * the connection. `code` is that of the Close, 0 if there was none. `is_alone`:
- * the event was sent alone, behind a ping that was answered.
+ * Notes that the server has ended a connection while event `first` was not
+ * confirmed, and events up to `last` had been sent on it. `is_alone`: it was
+ * sent alone, behind a ping that was answered.
  */
-enum poison_verdict poison_strike(struct poison *poison, uint64_t first,
-    uint64_t last, unsigned code, bool is_alone);
+enum poison_verdict poison_ended(struct poison *poison, uint64_t first,
+    uint64_t last, enum poison_end end, bool is_alone);
 
 #endif

@@ -604,18 +604,6 @@ write_out(struct wslink *link)
 	}
 }
 
-void
-wslink_send(struct wslink *link, const uint8_t *payload, size_t bytes)
-{
-	assert(wslink_has_room(link));
-	if (!put_frame(link,
-		link->options->is_binary ? WSFRAME_BINARY : WSFRAME_TEXT,
-		payload, bytes))
-		return;
-	link->messages++;
-	link->ends[link->messages % WINDOW_EVENTS] = link->out.queued_bytes;
-}
-
 static int64_t
 interval_ns(const struct wslink *link)
 {
@@ -660,6 +648,20 @@ put_ping(struct wslink *link)
 	if (put_frame(link, WSFRAME_PING, payload, sizeof(payload)))
 		(void)wsping_queue(
 		    &link->pings, link->messages, link->out.queued_bytes, now);
+}
+
+void
+wslink_send(struct wslink *link, const uint8_t *payload, size_t bytes)
+{
+	assert(wslink_has_room(link));
+	if (!put_frame(link,
+		link->options->is_binary ? WSFRAME_BINARY : WSFRAME_TEXT,
+		payload, bytes))
+		return;
+	link->messages++;
+	link->ends[link->messages % WINDOW_EVENTS] = link->out.queued_bytes;
+	if (link->messages - link->pings.behind >= WSPING_STRIDE)
+		put_ping(link);
 }
 
 bool

@@ -18,6 +18,10 @@
 /* On their way at once: the next messages need not wait for a pong. */
 #define WSPING_MAX 4
 
+/* Messages without a ping behind them, at most, while one may be sent: so a
+ * server that closes after some messages, each time, has confirmed those. */
+#define WSPING_STRIDE 64
+
 /* A ping that was not answered yet. */
 struct wsping_entry {
 	uint64_t messages;  /* of the connection, in front of it */

@@ -35,6 +35,9 @@
  * the acks has not read yet. */
 #define UNREAD_ACKS_BYTES 4096
 
+/* That many connections in a row may end upon what is sent again. */
+#define VAIN_REPLAYS 10
+
 enum life {
 	LIFE_RUNNING,  /* events come in and go out */
 	LIFE_DRAINING, /* the input has ended; the rest goes out */
@@ -74,10 +77,14 @@ struct wssink {
 	uint64_t replayed;	 /* of its messages: events that had ended
 				  * before, and are not confirmed again yet */
 	bool owes_replay;	 /* the last end was abnormal */
+	bool is_replay;		 /* this connection began with such events */
+	unsigned vain_replays;	 /* such connections, in a row, that confirmed
+				  * no event for the first time */
 	bool is_alone;		 /* a single event was sent, to try it */
 	struct retry retry;
 	struct poison poison;
 	struct pace pace;
+	bool is_held_back; /* an event could be sent but for the pace */
 
 	uint64_t confirmed;   /* events */
 	uint64_t acked;	      /* the last ack queued */
@@ -179,13 +186,9 @@ static void
 tell_reject(struct wssink *sink, uint64_t n, const char *why)
 {
 	struct msg msg = {.kind = MSG_REJECT, .n = n};
-	unsigned long held;
 
 	sink->rejected++;
 	(void)snprintf(msg.reason, sizeof(msg.reason), "%s", why);
-	if (log_limit_passes(&sink->reject_limit, &held))
-		log_warn("event %" PRIu64 " refused: %s held_back=%lu", n, why,
-		    held);
 	if (sink->reverse != NULL)
 		chan_send_msg(sink->reverse, &msg);
 	else
@@ -209,6 +212,8 @@ take_confirmed(struct wssink *sink)
 		sink->owes_replay = false;
 	if (n == again)
 		return true;
+	sink->is_replay = false;
+	sink->vain_replays = 0;
 	window_end(&sink->window, n - again);
 	sink->confirmed += n - again;
 	poison_confirmed(&sink->poison, sink->window.ended);
@@ -228,31 +233,45 @@ is_abnormal(const struct wslink *link)
 	       code != WSFRAME_RESTART && code != WSFRAME_NO_CODE;
 }
 
-/* Says whether a connection ended as it does for an event that the server
- * cannot take. */
+/* Finds what the end of the connection says of an event. Returns false if it
+ * says nothing: the server did not end it. */
 static bool
-is_strike(const struct wslink *link)
+find_poison_end(const struct wslink *link, enum poison_end *end)
 {
-	unsigned code = wslink_code(link);
-
+	if (wslink_end(link) == WSLINK_END_HUNG_UP) {
+		*end = POISON_HANG_UP;
+		return true;
+	}
 	if (wslink_end(link) != WSLINK_END_CLOSED)
-		return wslink_end(link) == WSLINK_END_HUNG_UP;
-	return code == WSFRAME_BAD_DATA || code == WSFRAME_POLICY ||
-	       code == WSFRAME_TOO_BIG;
+		return false;
+	switch (wslink_code(link)) {
+	case WSFRAME_BAD_DATA:
+	case WSFRAME_TOO_BIG:
+		*end = POISON_MESSAGE;
+		break;
+	case WSFRAME_POLICY:
+		*end = POISON_POLICY;
+		break;
+	default:
+		*end = POISON_OTHER;
+		break;
+	}
+	return true;
 }
 
 /* Holds the end of the connection against the first event on it. */
 static void
-take_strike(struct wssink *sink)
+suspect_first(struct wssink *sink)
 {
 	struct window *window = &sink->window;
 	uint64_t first = window->ended + 1;
 	char why[MSG_REASON_BYTES];
+	enum poison_end end;
 
-	if (window->next <= window->ended || !is_strike(sink->link))
+	if (window->next <= window->ended || !find_poison_end(sink->link, &end))
 		return;
-	switch (poison_strike(&sink->poison, first, window->next,
-	    wslink_code(sink->link), sink->is_alone)) {
+	switch (poison_ended(
+	    &sink->poison, first, window->next, end, sink->is_alone)) {
 	case POISON_AGAIN:
 		break;
 	case POISON_ISOLATE:
@@ -263,6 +282,7 @@ take_strike(struct wssink *sink)
 	case POISON_REFUSE:
 		(void)snprintf(why, sizeof(why),
 		    "each time, and alone at last: %s", wslink_why(sink->link));
+		log_warn("event %" PRIu64 " refused: %s", first, why);
 		window_refuse_first(window);
 		tell_reject(sink, first, why);
 		break;
@@ -276,12 +296,32 @@ take_loss(struct wssink *sink)
 	bool is_quiet = sink->life >= LIFE_LEAVING;
 
 	if (!is_quiet)
-		take_strike(sink);
-	if (is_abnormal(sink->link))
+		suspect_first(sink);
+	if (is_abnormal(sink->link)) {
 		sink->owes_replay = true;
+		sink->vain_replays += sink->is_replay;
+	}
+	sink->is_replay = false;
 	window_rewind(&sink->window);
 	retry_lost(&sink->retry, wslink_why(sink->link),
 	    wslink_retry_after_ms(sink->link), is_quiet, loop_now_ns());
+}
+
+/* Gives the events again that the server may have lost, if there are any. */
+static void
+start_replay(struct wssink *sink)
+{
+	if (!sink->owes_replay)
+		return;
+	if (sink->vain_replays < VAIN_REPLAYS) {
+		sink->replayed = window_rewind_kept(&sink->window);
+	} else if (sink->vain_replays == VAIN_REPLAYS) {
+		log_warn("confirmed events are not sent again: connections "
+			 "end upon them");
+		sink->vain_replays++;
+	}
+	sink->is_replay = sink->replayed > 0;
+	sink->owes_replay = sink->is_replay;
 }
 
 static void
@@ -290,11 +330,7 @@ dial(struct wssink *sink)
 	sink->ended_messages = 0;
 	sink->replayed = 0;
 	sink->is_alone = false;
-	/* What was confirmed would blur which event it is. */
-	if (sink->owes_replay && !poison_is_careful(&sink->poison)) {
-		sink->replayed = window_rewind_kept(&sink->window);
-		sink->owes_replay = sink->replayed > 0;
-	}
+	start_replay(sink);
 	retry_dialed(&sink->retry);
 	wslink_dial(sink->link);
 	sink->seen = WSLINK_CONNECTING;
@@ -337,7 +373,12 @@ has_room(const struct wssink *sink, size_t bytes)
 static void
 reject(struct wssink *sink, const char *why)
 {
+	unsigned long held;
+
 	window_add_refused(&sink->window);
+	if (log_limit_passes(&sink->reject_limit, &held))
+		log_warn("event %" PRIu64 " refused: %s held_back=%lu",
+		    sink->window.taken, why, held);
 	tell_reject(sink, sink->window.taken, why);
 }
 
@@ -433,12 +474,15 @@ take_events(struct wssink *sink)
 		end_input(sink, "ends within an event");
 }
 
-/* Says whether the pace allows an event now. */
+/* Says whether the pace allows an event now, if there is one. */
 static bool
-is_paced(const struct wssink *sink)
+is_paced(struct wssink *sink)
 {
-	return sink->options->rate == 0 ||
-	       pace_is_due(&sink->pace, loop_now_ns());
+	if (sink->options->rate == 0)
+		return true;
+	sink->is_held_back = sink->window.next < sink->window.taken &&
+			     !pace_is_due(&sink->pace, loop_now_ns());
+	return !sink->is_held_back;
 }
 
 /* Says whether the next event may be sent now. */
@@ -447,8 +491,12 @@ may_send(struct wssink *sink)
 {
 	if (!wslink_has_room(sink->link))
 		return false;
-	if (poison_is_careful(&sink->poison)) {
-		if (sink->window.next > sink->window.ended)
+	/* What is sent again goes first, and is confirmed, so that it is not
+	 * what ends the connection. */
+	if (poison_is_careful(&sink->poison) &&
+	    sink->window.next >= sink->window.ended) {
+		if (sink->window.next > sink->window.ended ||
+		    sink->replayed > 0)
 			return false;
 		if (!wslink_was_answered(sink->link)) {
 			wslink_probe(sink->link);
@@ -466,6 +514,7 @@ send_events(struct wssink *sink)
 	size_t bytes;
 	bool is_flushed, is_more;
 
+	sink->is_held_back = false;
 	do {
 		is_more = true;
 		while (is_more && may_send(sink)) {
@@ -479,15 +528,6 @@ send_events(struct wssink *sink)
 		}
 		is_flushed = wslink_flush(sink->link);
 	} while (is_flushed && is_more && may_send(sink));
-}
-
-/* Lets the turn end when the pace allows the next event. */
-static void
-watch_pace(struct wssink *sink)
-{
-	if (wslink_state(sink->link) == WSLINK_OPEN &&
-	    sink->window.next < sink->window.taken && !is_paced(sink))
-		loop_until(&sink->loop, pace_wake_ns(&sink->pace));
 }
 
 /* Tells the input's writer what changed. */
@@ -649,7 +689,8 @@ watch(struct wssink *sink)
 	else if (sink->options->acks_path != NULL)
 		loop_until(loop, sink->fifo_next_ns);
 	wslink_watch(sink->link, loop);
-	watch_pace(sink);
+	if (sink->is_held_back)
+		loop_until(loop, pace_wake_ns(&sink->pace));
 	if (wslink_state(sink->link) == WSLINK_DOWN)
 		loop_until(loop, sink->retry.next_ns);
 	loop_until(loop, sink->drain_ns);
