@@ -17,7 +17,7 @@ from damages import (DAMAGE, DAMAGES, DATA, HEADERS, TOOLS, Layout, contents,
                      damage_both_headers, damage_cursor,
                      damage_last_with_old_cursor, damage_much, damage_of,
                      drained, event, exported, flip, inspect, make_log,
-                     missing, segments, shim_tools, times_of, tool)
+                     segments, shim_tools, times_of, tool)
 from neighbours import Wal, run_pipe
 from support import AGAIN, DONE, FINAL, frame, program, shimmed, wait_until
 
