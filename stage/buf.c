@@ -101,3 +101,14 @@ buf_drop(struct buf *buf, size_t bytes)
 	if (buf->start == buf->end)
 		buf->start = buf->end = 0;
 }
+
+void
+buf_cut(struct buf *buf, size_t at, size_t bytes)
+{
+	uint8_t *front = buf->data + buf->start;
+
+	assert(at <= buf_bytes(buf) && bytes <= buf_bytes(buf) - at);
+	if (at > 0)
+		memmove(front + bytes, front, at);
+	buf_drop(buf, bytes);
+}

@@ -51,4 +51,8 @@ int buf_append(struct buf *buf, const void *data, size_t bytes);
 /* Drops `bytes`, at most buf_bytes, from the front. */
 void buf_drop(struct buf *buf, size_t bytes);
 
+/* Drops `bytes` from behind the first `at`, which are moved; there are
+ * `at` + `bytes` at least. */
+void buf_cut(struct buf *buf, size_t at, size_t bytes);
+
 #endif

@@ -140,6 +140,32 @@ START_TEST(test_queue_can_be_used_after_fini)
 }
 END_TEST
 
+START_TEST(test_bytes_are_cut_out)
+{
+	static const struct {
+		size_t at, bytes;
+		const char *rest;
+	} table[] = {
+	    {0, 0, "abcdef"},
+	    {0, 2, "cdef"},
+	    {2, 3, "abf"},
+	    {4, 2, "abcd"},
+	    {6, 0, "abcdef"},
+	    {0, 6, ""},
+	};
+
+	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+		size_t n = strlen(table[i].rest);
+
+		buf_drop(&buf, buf_bytes(&buf));
+		ck_assert_int_eq(buf_append(&buf, "abcdef", 6), 0);
+		buf_cut(&buf, table[i].at, table[i].bytes);
+		ck_assert_uint_eq(buf_bytes(&buf), n);
+		ck_assert_mem_eq(buf_front(&buf), table[i].rest, n);
+	}
+}
+END_TEST
+
 int
 main(void)
 {
@@ -156,5 +182,6 @@ main(void)
 	tcase_add_loop_test(tests, test_any_sequence_keeps_the_bytes, 0, 4);
 	tcase_add_test(tests, test_memory_is_bounded_and_kept);
 	tcase_add_test(tests, test_queue_can_be_used_after_fini);
+	tcase_add_test(tests, test_bytes_are_cut_out);
 	return suite_run(suite);
 }

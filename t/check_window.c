@@ -259,6 +259,41 @@ START_TEST(test_kept_bytes_are_limited)
 }
 END_TEST
 
+/* Nor do the bytes of events that are refused later count in what is kept, or
+ * fill the memory. */
+START_TEST(test_refused_bytes_are_not_kept)
+{
+	uint8_t *event = calloc(1, FRAME_MAX_BYTES);
+	const uint8_t *payload;
+	struct window window;
+	size_t bytes;
+
+	ck_assert_ptr_nonnull(event);
+	window_init(&window, 1);
+	add(&window, "kept");
+	assert_next(&window, "kept");
+	window_end(&window, 1);
+	for (size_t i = 0; i < 8; i++) {
+		ck_assert(window_has_room(&window, FRAME_MAX_BYTES));
+		window_add(&window, event, FRAME_MAX_BYTES);
+		ck_assert(window_next(&window, &payload, &bytes));
+		window_refuse_first(&window);
+		ck_assert_uint_eq(buf_bytes(&window.bytes), strlen("kept"));
+	}
+	add(&window, "1");
+	add(&window, "22");
+	assert_next(&window, "1");
+	window_refuse_first(&window);
+	assert_next(&window, "22");
+	ck_assert_uint_eq(window_rewind_kept(&window), 1);
+	assert_next(&window, "kept");
+	assert_next(&window, "22");
+	assert_next(&window, NULL);
+	window_fini(&window);
+	free(event);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -275,5 +310,6 @@ main(void)
 	tcase_add_test(tests, test_confirmed_events_are_kept);
 	tcase_add_test(tests, test_refused_events_between_kept_ones);
 	tcase_add_test(tests, test_kept_bytes_are_limited);
+	tcase_add_test(tests, test_refused_bytes_are_not_kept);
 	return suite_run(suite);
 }

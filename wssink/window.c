@@ -93,7 +93,6 @@ end_refused(struct window *window)
 	while (window->ended < window->taken &&
 	       slot_of(window, window->ended + 1)->is_refused) {
 		window->ended++;
-		window->ended_bytes += slot_of(window, window->ended)->bytes;
 		if (window->next + 1 == window->ended) {
 			window->next = window->ended;
 			window->next_offset = window->ended_bytes;
@@ -171,8 +170,15 @@ window_end(struct window *window, uint64_t count)
 void
 window_refuse_first(struct window *window)
 {
+	struct window_slot *first = slot_of(window, window->ended + 1);
+
 	assert(window->ended < window->taken);
-	slot_of(window, window->ended + 1)->is_refused = true;
+	/* Its bytes go at once, and not when what is kept in front of them
+	 * does: that may never happen, and many may be refused. */
+	buf_cut(&window->bytes, window->ended_bytes, first->bytes);
+	if (window->next > window->ended)
+		window->next_offset -= first->bytes;
+	*first = (struct window_slot){.is_refused = true};
 	end_refused(window);
 }
 

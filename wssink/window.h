@@ -25,7 +25,7 @@
 
 /* One event of the window. */
 struct window_slot {
-	uint32_t bytes;	 /* 0: refused before it came in */
+	uint32_t bytes;	 /* held; 0 if refused */
 	bool is_refused; /* never given out again */
 };
 
