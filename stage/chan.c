@@ -203,10 +203,10 @@ chan_next(struct chan *chan, const uint8_t **payload, size_t *bytes)
 	} else {
 		status = line_peek(in, n, chan->in_searched, payload, bytes,
 		    &chan->in_frame_bytes);
-		if (status == FRAME_PARTIAL && chan->in_ended)
-			return last_line(chan, payload, bytes);
 		if (status == FRAME_PARTIAL)
 			chan->in_searched = n;
+		if (status == FRAME_PARTIAL && chan->in_ended)
+			status = last_line(chan, payload, bytes);
 	}
 	chan->in_starved = status == FRAME_PARTIAL;
 	return status;

@@ -201,6 +201,30 @@ START_TEST(test_last_line_needs_no_newline)
 }
 END_TEST
 
+/* A line that was partial is whole once the input has ended, taken or not. */
+START_TEST(test_last_line_is_not_starved)
+{
+	const uint8_t *payload;
+	struct chan c;
+	size_t n;
+
+	chan_init(&c, ends[0], FRAMING_AUTO, -1, FRAMING_AUTO);
+	put(ends[1], "22", 2);
+	turn(&c, true);
+	assert_partial(&c);
+	ck_assert(c.in_starved);
+	(void)close(ends[1]);
+	while (!c.in_ended)
+		turn(&c, true);
+	ck_assert_int_eq(chan_next(&c, &payload, &n), FRAME_READY);
+	ck_assert(!c.in_starved);
+	chan_drop(&c);
+	assert_partial(&c);
+	ck_assert(c.in_starved);
+	chan_fini(&c);
+}
+END_TEST
+
 START_TEST(test_end_within_a_frame_gives_no_event)
 {
 	put(pair[0], "\0\0\0\003ab", 6);
@@ -682,6 +706,7 @@ main(void)
 	tcase_add_test(tests, test_framing_asked_for_is_kept);
 	tcase_add_test(tests, test_many_events_in_one_read);
 	tcase_add_test(tests, test_last_line_needs_no_newline);
+	tcase_add_test(tests, test_last_line_is_not_starved);
 	tcase_add_test(tests, test_end_within_a_frame_gives_no_event);
 	tcase_add_test(tests, test_end_of_an_empty_stream);
 	tcase_add_loop_test(tests, test_events_of_any_size_up_to_the_cap, 0, 2);

@@ -39,6 +39,24 @@ def test_a_file_without_its_last_newline_is_delivered(tmp_path, server):
     assert ids_of(server.events()) == [0, 1]
 
 
+def test_a_last_line_without_newline_waits_for_room(tmp_path, raw):
+    """Of two events that do not fit into the window together the second has
+    been read whole when there is no room for it yet."""
+    events = [event(0, 5 << 20), event(1, 4 << 20)]
+    with fed(tmp_path, raw.url, b"\n".join(events), "--ping-timeout", "60",
+             "-v") as process:
+        peer = raw.accept().upgrade()
+        assert peer.until_opcode(TEXT) == events[0]
+        ping = peer.until_opcode(PING)
+        process.wait_log("draining, was running")
+        peer.send(PONG, ping)
+        assert peer.until_opcode(TEXT) == events[1]
+        peer.send(PONG, peer.until_opcode(PING))
+        peer.until_opcode(CLOSE)
+        peer.close()
+        assert process.wait() == DONE
+
+
 def test_nothing_in_is_nothing_out(tmp_path, server):
     with fed(tmp_path, server.url, b"") as process:
         assert process.wait() == DONE
