@@ -9,13 +9,14 @@ import signal
 import socket
 import struct
 import subprocess
+import time
 
 import pytest
 
 from sinks import (BINARY, CLOSE, PING, PONG, QUICK, TEXT, Reverse, event, fed,
                    ids_of, piped, sink)
 from support import (AGAIN, DONE, FINAL, Process, Server, events_of, frame,
-                     lines_of, program, wait_until)
+                     lines_of, program, ticks_of, wait_until)
 
 
 # Events in, messages out.
@@ -265,6 +266,19 @@ def test_acks_path_that_is_no_fifo_is_refused(tmp_path, server):
     assert "not a FIFO" in process.text()
 
 
+def test_acks_path_that_becomes_no_fifo_is_told_of_once(tmp_path, raw):
+    """While the server does not answer the Close it leaves for a second."""
+    path = tmp_path / "acks"
+    with fed(tmp_path, raw.url, b"{}\n", "--acks", path) as process:
+        peer = raw.accept().upgrade()
+        process.wait_log("connected")
+        path.write_bytes(b"")
+        peer.until_opcode(CLOSE)
+        assert process.wait() == FINAL
+        assert process.text().count("not a FIFO") == 1
+        peer.close()
+
+
 # Bad input.
 
 def test_bad_events_are_rejected_and_the_count_stays_exact(tmp_path, server):
@@ -359,6 +373,19 @@ def test_the_drain_timeout(tmp_path, raw, away):
             raw.listener.close()
         assert process.wait() == AGAIN
         assert "drain timeout has passed; undelivered=2" in process.text()
+
+
+def test_it_leaves_without_haste_after_the_drain_timeout(tmp_path, raw):
+    """The server does not answer the Close, for which it waits a second."""
+    with fed(tmp_path, raw.url, b"1\n", "--drain-timeout", "0.1") as process:
+        peer = raw.accept().upgrade()
+        peer.until_opcode(CLOSE)
+        before = ticks_of(process.pid)
+        # Most of that second.
+        time.sleep(0.7)
+        assert ticks_of(process.pid) - before < 15
+        peer.close()
+        assert process.wait() == AGAIN
 
 
 def test_without_drain_timeout_it_waits(tmp_path):

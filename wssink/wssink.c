@@ -572,7 +572,8 @@ open_fifo(struct wssink *sink)
 	struct stat st;
 	int fd;
 
-	if (path == NULL || sink->fifo_fd != -1 || now < sink->fifo_next_ns)
+	if (path == NULL || sink->fifo_fd != -1 || sink->life >= LIFE_LEAVING ||
+	    now < sink->fifo_next_ns)
 		return;
 	sink->fifo_next_ns = now + FIFO_RETRY_NS;
 	fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
@@ -686,9 +687,12 @@ watch(struct wssink *sink)
 	chan_watch(&sink->input, loop, is_reading);
 	if (sink->fifo_fd != -1)
 		chan_watch(&sink->fifo, loop, false);
-	else if (sink->options->acks_path != NULL)
-		loop_until(loop, sink->fifo_next_ns);
 	wslink_watch(sink->link, loop);
+	/* These have passed, and mean nothing any more, when it leaves. */
+	if (sink->life >= LIFE_LEAVING)
+		return;
+	if (sink->fifo_fd == -1 && sink->options->acks_path != NULL)
+		loop_until(loop, sink->fifo_next_ns);
 	if (sink->is_held_back)
 		loop_until(loop, pace_wake_ns(&sink->pace));
 	if (wslink_state(sink->link) == WSLINK_DOWN)
