@@ -190,6 +190,26 @@ def test_ack_level_write_promises_less(tmp_path, raw):
         peer.close()
 
 
+def test_ack_level_write_confirms_nothing_behind_a_close(tmp_path, raw):
+    """The server closes while an event is being written, and reads on: that
+    event is known to be lost."""
+    with piped(tmp_path, raw.url, "--ack", "write", "-v",
+               *QUICK) as (process, ours):
+        reverse = Reverse(ours)
+        first = raw.accept().upgrade()
+        ours.sendall(frame(event(0)) + frame(event(1, 15 << 20)))
+        assert first.until_opcode(TEXT) == event(0)
+        first.send(CLOSE, struct.pack(">H", 1001))
+        process.wait_log("connection closing, was open")
+        while first.sock.recv(1 << 20):
+            continue
+        first.close()
+        second = raw.accept().upgrade()
+        assert second.until_opcode(TEXT) == event(1, 15 << 20)
+        assert reverse.until_ack(2) == [1, 2]
+        second.close()
+
+
 def test_ack_level_app_counts_the_messages_of_a_connection(tmp_path, raw):
     with piped(tmp_path, raw.url, "--ack", "app", *QUICK) as (process, ours):
         reverse = Reverse(ours)

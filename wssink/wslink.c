@@ -577,7 +577,8 @@ count_written(struct wslink *link, size_t bytes)
 
 	wsqueue_drop(&link->out, bytes, now);
 	wsping_written(&link->pings, link->out.gone_bytes, now);
-	if (link->options->ack != WSLINK_ACK_WRITE)
+	/* What follows a Close of the server is read by nobody. */
+	if (link->options->ack != WSLINK_ACK_WRITE || link->is_deaf)
 		return;
 	while (link->confirmed < link->messages &&
 	       link->ends[(link->confirmed + 1) % WINDOW_EVENTS] <=
