@@ -128,12 +128,17 @@ def by_url(guarded, tmp_path, user="me:s3cret"):
     return ["--proxy", f"http://{user}@127.0.0.1:{guarded.port}"]
 
 
+def by_address(guarded, tmp_path, user="me:s3cret"):
+    """A URL needs no scheme."""
+    return ["--proxy", f"{user}@127.0.0.1:{guarded.port}"]
+
+
 def by_file(guarded, tmp_path, user="me:s3cret"):
     (tmp_path / "auth").write_text(f"{user}\nmore\n")
     return ["--proxy", guarded.url, "--proxy-auth-file", tmp_path / "auth"]
 
 
-@pytest.mark.parametrize("way", [by_url, by_file])
+@pytest.mark.parametrize("way", [by_url, by_address, by_file])
 def test_a_proxy_that_wants_a_password(tmp_path, guarded, server, way):
     with piped(tmp_path, server.url, "-v", *way(guarded, tmp_path),
                *QUICK) as (process, ours):
@@ -219,6 +224,22 @@ def test_a_password_of_any_characters(tmp_path, raw, way, password):
         peer.close()
 
 
+# URLs of which libcurl would say only with each try, all of it shown, that it
+# does not understand them.
+ODD = ["ftp://me:s3cret@127.0.0.1:1", "http://me:s3/cret@127.0.0.1:1",
+       "http://me:s3cret@127.0.0.1:1x", "me:s3cret@[::1"]
+
+
+@pytest.mark.parametrize("url", ODD)
+def test_a_url_of_a_proxy_that_is_none(tmp_path, url):
+    with fed(tmp_path, "ws://example.invalid/", b"1\n", "--proxy",
+             url) as process:
+        assert process.wait() == FINAL
+        assert "error --proxy: " in process.text()
+        assert process.text().count("\n") == 1
+        assert_kept(process, "me:", "s3", "cret")
+
+
 # The environment.
 
 BOTH = ["http_proxy", "https_proxy", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"]
@@ -279,6 +300,14 @@ def test_the_password_of_the_environment_is_used_and_kept(tmp_path, guarded,
         assert process.wait() == DONE
         assert_kept(process, "s3cret", "bWU6czNjcmV0")
     assert tunnels_to(guarded, server) == 1
+
+
+@pytest.mark.parametrize("url", ODD)
+def test_a_url_of_the_environment_that_is_none(tmp_path, url):
+    with sink_in({"http_proxy": url}, tmp_path, "ws://example.invalid/",
+                 b"1\n", "-v") as process:
+        process.wait_log("the URL of the proxy cannot be used")
+        assert_kept(process, "me:", "s3", "cret")
 
 
 # A proxy that fails.

@@ -183,6 +183,45 @@ conn_url_fini(struct conn_url *url)
 	*url = (struct conn_url){0};
 }
 
+/* Says whether proxies of this scheme are known to libcurl. */
+static bool
+is_proxy_scheme(const char *scheme)
+{
+	static const char *const known[] = {
+	    "http", "https", "socks4", "socks4a", "socks5", "socks5h", "socks"};
+
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		if (scheme != NULL && strcasecmp(scheme, known[i]) == 0)
+			return true;
+	return false;
+}
+
+const char *
+conn_proxy_fault(const char *text)
+{
+	CURLU *parsed;
+	CURLUcode code;
+	const char *why = NULL;
+	char *scheme = NULL;
+
+	if (text[0] == '\0')
+		return NULL;
+	parsed = curl_url();
+	if (parsed == NULL)
+		return "libcurl has no URL parser";
+	code = curl_url_set(parsed, CURLUPART_URL, text,
+	    CURLU_NON_SUPPORT_SCHEME | CURLU_GUESS_SCHEME);
+	if (code == CURLUE_OK)
+		scheme = get_part(parsed, CURLUPART_SCHEME, 0);
+	if (code != CURLUE_OK)
+		why = curl_url_strerror(code);
+	else if (!is_proxy_scheme(scheme))
+		why = "no proxy has this scheme";
+	free(scheme);
+	curl_url_cleanup(parsed);
+	return why;
+}
+
 /* libcurl's word on a descriptor: what to wait for, or no more. */
 static int
 on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *unused)
@@ -274,6 +313,10 @@ note_why(struct conn *conn, CURLcode code)
 	const char *text =
 	    conn->error[0] != '\0' ? conn->error : curl_easy_strerror(code);
 
+	/* It would show the URL, of the environment, with its password. */
+	if (strncmp(text, "Unsupported proxy", strlen("Unsupported proxy")) ==
+	    0)
+		text = "the URL of the proxy cannot be used";
 	(void)snprintf(conn->why, sizeof(conn->why), "%s", text);
 	conn->error[0] = '\0';
 }

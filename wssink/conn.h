@@ -39,6 +39,10 @@ int conn_url_parse(struct conn_url *url, const char *text, const char **why);
 /* Frees the strings. */
 void conn_url_fini(struct conn_url *url);
 
+/* Returns what is wrong with the URL of a proxy, a constant string, or NULL if
+ * libcurl can use it; "" is no proxy, and can. */
+const char *conn_proxy_fault(const char *text);
+
 /* How to connect. The strings are borrowed as long as the conn lives. */
 struct conn_options {
 	const char *proxy;	     /* URL; NULL: as the environment says */

@@ -174,16 +174,15 @@ hide(char *from, const char *to)
 	memset(from, '*', (size_t)(to - from));
 }
 
-/* Hides the user and password in a URL of the command line. */
+/* Hides the user and password in a URL of the command line, which may lack its
+ * scheme if it is that of a proxy. */
 static void
 hide_user(char *url)
 {
-	char *host = strstr(url, "://");
+	char *scheme_end = strstr(url, "://");
+	char *host = scheme_end == NULL ? url : scheme_end + strlen("://");
 	char *at = NULL;
 
-	if (host == NULL)
-		return;
-	host += strlen("://");
 	for (char *p = host; *p != '\0' && strchr("/?#", *p) == NULL; p++)
 		if (*p == '@')
 			at = p;
@@ -210,13 +209,17 @@ take_header(struct command *command, char *header)
 	return 0;
 }
 
-static void
+static int
 take_proxy(struct command *command, char *url)
 {
+	const char *fault = conn_proxy_fault(url);
+
 	free(command->proxy);
 	command->proxy = mem_strdup(url);
 	command->options.link.conn.proxy = command->proxy;
 	hide_user(url);
+	/* Not shown, as that of -u is not. */
+	return fault == NULL ? 0 : wrong("--proxy: %s", fault);
 }
 
 static int
@@ -339,8 +342,7 @@ take_option(struct command *command, int option, char *value)
 	case OPTION_PROTOCOL:
 		return take_protocol(command, value);
 	case OPTION_PROXY:
-		take_proxy(command, value);
-		return 0;
+		return take_proxy(command, value);
 	case OPTION_BINARY:
 		link->is_binary = true;
 		return 0;
