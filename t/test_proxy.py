@@ -6,13 +6,14 @@ import base64
 import contextlib
 import socket
 import threading
+import time
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
 from proxies import Tinyproxy, free_port, sink_in
-from sinks import QUICK, TEXT, Reverse, event, fed, ids_of, piped
+from sinks import QUICK, TEXT, Peer, Reverse, event, fed, ids_of, piped
 from support import DONE, FINAL, Server, frame, wait_until
 from tls import (Certificates, Relay, TlsServer,
                  can_replace_system_authorities, old_server_side, server_side,
@@ -530,3 +531,32 @@ def test_a_proxy_of_an_old_version_of_tls(tmp_path, proxy, server,
             process.wait_log("cannot connect")
         assert front.clients == 0
     assert server.lines() == []
+
+
+def test_events_that_come_while_a_proxy_behind_tls_is_slow(tmp_path, raw,
+                                                           certificates):
+    """What could not be written is offered to TLS again, with more behind it;
+    that it must stand in the same memory then is not seen by the caller."""
+    if not can_replace_system_authorities():
+        pytest.skip("no mount namespace may be made")
+    raw.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+    events = [event(n, 2000) for n in range(4000)]
+    ours, theirs = socket.socketpair()
+    with ours, with_system_authorities(
+            tmp_path, "ws://example.invalid/", certificates.root.crt,
+            "--proxy", f"https://127.0.0.1:{raw.port}", "--ping-timeout",
+            "60", source=theirs) as process:
+        theirs.close()
+        peer = Peer(server_side(certificates.get("good")).wrap_socket(
+            raw.listener.accept()[0], server_side=True))
+        peer.sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        peer.request = peer.until(b"\r\n\r\n").decode()
+        peer.upgrade()
+        # One by one, so that each is a write: more than the sockets hold, and
+        # as much as wssink takes.
+        for one in events:
+            ours.sendall(frame(one))
+            time.sleep(0.0003)
+        assert [peer.until_opcode(TEXT) for _ in events] == events
+        assert "lost" not in process.text()
+        peer.close()

@@ -173,9 +173,10 @@ def can_replace_system_authorities():
         ["unshare", "-m", "true"], capture_output=True).returncode
 
 
-def with_system_authorities(tmp_path, url, crt, *options, data=b"1\n"):
+def with_system_authorities(tmp_path, url, crt, *options, data=b"1\n",
+                            source=None):
     """A wssink in a mount namespace in which `crt` is all that the system
-    trusts, with `data` as a file on its standard input."""
+    trusts, with `source`, or `data` as a file, on its standard input."""
     (tmp_path / "input").write_bytes(data)
     certs = tmp_path / "certs"
     certs.mkdir()
@@ -188,7 +189,8 @@ def with_system_authorities(tmp_path, url, crt, *options, data=b"1\n"):
         return Process(["unshare", "-m", "sh", "-c", script, "sh", certs,
                         SYSTEM, program("wssink"), "-u", url, *QUICK,
                         *options],
-                       tmp_path / "wssink.log", stdin=stdin, env=ENVIRONMENT)
+                       tmp_path / "wssink.log", stdin=source or stdin,
+                       env=ENVIRONMENT)
 
 
 def old_server_side(certificates, version, cipher="AES128-SHA"):

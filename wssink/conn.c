@@ -31,8 +31,8 @@ struct conn {
 	const struct conn_options *options; /* borrowed */
 	const struct conn_url *url;	    /* borrowed */
 	CURLM *multi;
-	CURL *easy; /* NULL: down */
-	bool is_tls;
+	CURL *easy;	 /* NULL: down */
+	bool may_be_tls; /* once up: what is written, or a part of the way */
 	bool is_up;
 	bool is_drained;       /* the last read found nothing more */
 	bool is_hung_up;       /* by the peer; see conn_was_hung_up */
@@ -274,7 +274,6 @@ conn_new(const struct conn_options *options, const struct conn_url *url)
 	conn->options = options;
 	conn->url = url;
 	conn->timer_ns = LOOP_NEVER;
-	conn->is_tls = strncmp(url->plain, "https:", 6) == 0;
 	if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
 		free(conn);
 		return NULL;
@@ -484,6 +483,17 @@ tell_libcurl(struct conn *conn, const struct loop *loop)
 	}
 }
 
+/* Says whether what is written may go into TLS: that of the server, or that of
+ * a proxy which was asked for a tunnel; which one, the environment may say. */
+static bool
+may_be_tls(const struct conn *conn)
+{
+	long tunnel = 0;
+
+	(void)curl_easy_getinfo(conn->easy, CURLINFO_HTTP_CONNECTCODE, &tunnel);
+	return tunnel != 0 || strncmp(conn->url->plain, "https:", 6) == 0;
+}
+
 /* Looks whether libcurl has finished connecting, well or not. */
 static enum conn_status
 finish_connecting(struct conn *conn)
@@ -510,6 +520,7 @@ finish_connecting(struct conn *conn)
 	if (io_set_unsent_limit(conn->fd, UNSENT_BYTES) == -1)
 		log_debug("TCP_NOTSENT_LOWAT: %m");
 	conn->silence_ms = 0;
+	conn->may_be_tls = may_be_tls(conn);
 	conn->is_up = true;
 	conn->is_drained = true;
 	conn->watched_count = 0;
@@ -608,7 +619,7 @@ conn_send(struct conn *conn, const void *data, size_t bytes, size_t *sent)
 
 	/* OpenSSL wants a write that it could not finish repeated with the
 	 * same memory, and the caller's may move: so TLS writes from here. */
-	if (conn->is_tls) {
+	if (conn->may_be_tls) {
 		if (conn->block_bytes == 0) {
 			conn->block_bytes =
 			    bytes < BLOCK_BYTES ? bytes : BLOCK_BYTES;
@@ -625,7 +636,7 @@ conn_send(struct conn *conn, const void *data, size_t bytes, size_t *sent)
 		note_loss(conn, code);
 		return -1;
 	}
-	if (conn->is_tls) {
+	if (conn->may_be_tls) {
 		conn->block_bytes -= *sent;
 		memmove(conn->block, conn->block + *sent, conn->block_bytes);
 	}
