@@ -230,6 +230,43 @@ START_TEST(test_refused_events_between_kept_ones)
 }
 END_TEST
 
+/* Nor do they hide that all of what is kept was given again. */
+START_TEST(test_next_tells_where_what_is_kept_ends)
+{
+	struct window window;
+
+	window_init(&window, 3);
+	add(&window, "1");
+	add(&window, "22");
+	add(&window, "333");
+	add(&window, "4444");
+	assert_next(&window, "1");
+	assert_next(&window, "22");
+	window_end(&window, 1);
+	window_refuse_first(&window);
+	window_rewind(&window);
+	assert_next(&window, "333");
+	window_end(&window, 1);
+	window_add_refused(&window);
+	ck_assert_uint_eq(window.ended, 3);
+	ck_assert_uint_eq(window_rewind_kept(&window), 2);
+	assert_next(&window, "1");
+	ck_assert_uint_lt(window.next, window.ended);
+	assert_next(&window, "333");
+	ck_assert_uint_eq(window.next, window.ended);
+	assert_next(&window, "4444");
+	window_end(&window, 1);
+	ck_assert_uint_eq(window.ended, 5);
+	ck_assert_uint_eq(window_rewind_kept(&window), 3);
+	assert_next(&window, "1");
+	assert_next(&window, "333");
+	assert_next(&window, "4444");
+	ck_assert_uint_eq(window.next, 5);
+	assert_next(&window, NULL);
+	window_fini(&window);
+}
+END_TEST
+
 /* What is kept is limited in bytes, though a single event may be longer; and
  * it takes nothing away from the window's own room. */
 START_TEST(test_kept_bytes_are_limited)
@@ -309,6 +346,7 @@ main(void)
 	tcase_add_test(tests, test_the_first_event_can_be_refused);
 	tcase_add_test(tests, test_confirmed_events_are_kept);
 	tcase_add_test(tests, test_refused_events_between_kept_ones);
+	tcase_add_test(tests, test_next_tells_where_what_is_kept_ends);
 	tcase_add_test(tests, test_kept_bytes_are_limited);
 	tcase_add_test(tests, test_refused_bytes_are_not_kept);
 	return suite_run(suite);

@@ -17,7 +17,7 @@ from peers import Application, events_in, http
 from sinks import (CLOSE, ENVIRONMENT, PING, PONG, QUICK, TEXT, Reverse,
                    event, fed, ids_of, piped)
 from support import (AGAIN, DONE, FINAL, PATIENCE, frame, program,
-                     ticks_of)
+                     ticks_of, wait_until)
 
 
 def give(ours, first, count, size=0):
@@ -127,6 +127,32 @@ def test_what_was_refused_is_not_sent_again(tmp_path):
         rejected = [m["reject"] for m in reverse.messages if "reject" in m]
         assert sorted(rejected) == sorted([2 * n for n in range(1, 13)]
                                           + [17])
+
+
+def test_what_is_behind_a_refused_event_waits_for_the_replay(tmp_path, raw):
+    """While events are sent one by one."""
+    with piped(tmp_path, raw.url, "--on-connect-replay", "2",
+               *QUICK) as (process, ours):
+        give(ours, 0, 8)
+        refusals = 0
+        while "event 4 refused" not in process.text():
+            peer = raw.accept().upgrade()
+            opcode, payload = peer.next()
+            while payload != event(3):
+                if opcode == PING:
+                    peer.send(PONG, payload)
+                opcode, payload = peer.next()
+            peer.close()
+            refusals += 1
+            wait_until(lambda n=refusals: process.text().count("lost ") == n,
+                       "the end of the connection")
+        peer = raw.accept().upgrade()
+        seen = [peer.next() for _ in range(3)]
+        assert seen[:2] == [(TEXT, event(1)), (TEXT, event(2))]
+        assert seen[2][0] == PING
+        peer.send(PONG, seen[2][1])
+        assert peer.until_opcode(TEXT) == event(4)
+        peer.close()
 
 
 def test_each_abnormal_end_has_its_replay(tmp_path):

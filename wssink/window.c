@@ -130,6 +130,16 @@ window_add_refused(struct window *window)
 	end_refused(window);
 }
 
+/* Counts refused events among those that have ended as given out, so that
+ * `next` tells whether one of these is still to come. */
+static void
+skip_refused(struct window *window)
+{
+	while (window->next < window->ended &&
+	       slot_of(window, window->next + 1)->is_refused)
+		window->next++;
+}
+
 bool
 window_next(struct window *window, const uint8_t **payload, size_t *bytes)
 {
@@ -144,6 +154,7 @@ window_next(struct window *window, const uint8_t **payload, size_t *bytes)
 			continue;
 		*payload = buf_front(&window->bytes) + offset;
 		*bytes = slot->bytes;
+		skip_refused(window);
 		return true;
 	}
 	return false;
@@ -194,5 +205,6 @@ window_rewind_kept(struct window *window)
 {
 	window->next = window->forgotten;
 	window->next_offset = 0;
+	skip_refused(window);
 	return window->kept;
 }

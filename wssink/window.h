@@ -37,7 +37,9 @@ struct window {
 	uint64_t forgotten;	   /* events 1..forgotten are not held */
 	uint64_t ended;		   /* events 1..ended have ended */
 	uint64_t taken;		   /* events 1..taken came in */
-	uint64_t next;		   /* events 1..next were given out */
+	uint64_t next;		   /* events 1..next were given out; less than
+				    * `ended` only if one that ended is to be
+				    * given out again */
 	size_t ended_bytes;	   /* in bytes: of those that have ended */
 	size_t next_offset;	   /* in bytes: of the event behind `next` */
 };
