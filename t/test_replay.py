@@ -5,6 +5,7 @@ that lose what they have confirmed, and --rate.
 import json
 import random
 import re
+import select
 import socket
 import struct
 import subprocess
@@ -153,6 +154,39 @@ def test_what_is_behind_a_refused_event_waits_for_the_replay(tmp_path, raw):
         peer.send(PONG, seen[2][1])
         assert peer.until_opcode(TEXT) == event(4)
         peer.close()
+
+
+def test_what_dies_of_a_replay_is_held_against_no_other_event(tmp_path, raw):
+    """A server that answers pings while it is busy with an event that it then
+    dies of: of event 3, which it has confirmed, each time that it comes."""
+    with piped(tmp_path, raw.url, "--on-connect-replay", "4", "--rate", "20",
+               *QUICK) as (process, ours):
+        reverse = Reverse(ours)
+        give(ours, 0, 4)
+        handled = []
+        while 9 not in handled:
+            peer = raw.accept().upgrade()
+            opcode, payload = peer.next()
+            while payload not in (event(3), event(9)):
+                if opcode == PING:
+                    peer.send(PONG, payload)
+                else:
+                    handled.append(json.loads(payload)["id"])
+                opcode, payload = peer.next()
+            peer.send(PONG, peer.until_opcode(PING))
+            if payload == event(9):
+                handled.append(9)
+            elif not reverse.acks() or reverse.acks()[-1] < 4:
+                reverse.until_ack(4)
+                give(ours, 4, 6)
+            if payload == event(3):
+                # The next event comes, and is not read.
+                assert select.select([peer.sock], [], [], PATIENCE)[0]
+            else:
+                reverse.until_ack(10)
+            peer.close()
+        assert [m for m in reverse.messages if "reject" in m] == []
+        assert handled[-6:] == [4, 5, 6, 7, 8, 9]
 
 
 def test_each_abnormal_end_has_its_replay(tmp_path):

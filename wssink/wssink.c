@@ -266,12 +266,15 @@ suspect_first(struct wssink *sink)
 	struct window *window = &sink->window;
 	uint64_t first = window->ended + 1;
 	char why[MSG_REASON_BYTES];
+	/* Behind what is sent again it is not alone: the server may have died
+	 * late of an event that it had confirmed. */
+	bool is_alone = sink->is_alone && !sink->is_replay;
 	enum poison_end end;
 
 	if (window->next <= window->ended || !find_poison_end(sink->link, &end))
 		return;
-	switch (poison_ended(
-	    &sink->poison, first, window->next, end, sink->is_alone)) {
+	switch (
+	    poison_ended(&sink->poison, first, window->next, end, is_alone)) {
 	case POISON_AGAIN:
 		break;
 	case POISON_ISOLATE:
@@ -283,6 +286,8 @@ suspect_first(struct wssink *sink)
 		(void)snprintf(why, sizeof(why),
 		    "each time, and alone at last: %s", wslink_why(sink->link));
 		log_warn("event %" PRIu64 " refused: %s", first, why);
+		/* It was this one, and not what is sent again. */
+		sink->vain_replays = 0;
 		window_refuse_first(window);
 		tell_reject(sink, first, why);
 		break;
