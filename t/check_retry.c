@@ -28,7 +28,7 @@ END_TEST
  * most; and they do get there. */
 START_TEST(test_waits_grow_with_jitter)
 {
-	uint64_t longest = 0, first[100], different = 0;
+	uint64_t longest = 0, first[100] = {0}, different = 0;
 	struct retry retry;
 
 	for (size_t round = 0; round < 100; round++) {
