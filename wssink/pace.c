@@ -1,8 +1,9 @@
 #include "wssink/pace.h"
 
-#define NS_PER_S INT64_C(1000000000)
+#include "stage/loop.h"
+
 /* For how long time that was not used is kept. */
-#define KEPT_NS (NS_PER_S / 10)
+#define KEPT_NS (LOOP_NS_PER_S / 10)
 
 /* Between two events at an even pace; rounded up, so that the rate is never
  * passed. */
@@ -11,7 +12,7 @@ step_ns(const struct pace *pace)
 {
 	int64_t rate = (int64_t)pace->rate;
 
-	return (NS_PER_S + rate - 1) / rate;
+	return (LOOP_NS_PER_S + rate - 1) / rate;
 }
 
 /* How far ahead of the even pace an event may leave. */

@@ -1,6 +1,7 @@
 #include "wssink/retry.h"
 
 #include "stage/log.h"
+#include "stage/loop.h"
 #include "stage/mem.h"
 
 #include <openssl/rand.h>
@@ -9,12 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NS_PER_MS INT64_C(1000000)
-#define NS_PER_S INT64_C(1000000000)
 /* A connection that held this long lets the waits begin anew. */
-#define STABLE_NS (5 * NS_PER_S)
+#define STABLE_NS (5 * LOOP_NS_PER_S)
 /* The same failure to connect is told again after this long. */
-#define REPEAT_NS (60 * NS_PER_S)
+#define REPEAT_NS (60 * LOOP_NS_PER_S)
 
 void
 retry_init(
@@ -121,7 +120,7 @@ retry_lost(struct retry *retry, const char *why, uint64_t asked_ms,
 		retry->wait_ms = 0;
 	retry->wait_ms = next_wait_ms(retry);
 	wait_ms = asked_ms + retry->wait_ms;
-	retry->next_ns = now_ns + (int64_t)wait_ms * NS_PER_MS;
+	retry->next_ns = now_ns + (int64_t)wait_ms * LOOP_NS_PER_MS;
 	if (!is_quiet)
 		tell(retry, why, wait_ms, now_ns);
 }

@@ -1,10 +1,12 @@
 #include "wssink/wsping.h"
 
+#include "stage/loop.h"
+
 #include <assert.h>
 
 /* A second more for each MiB in front of a ping, as far as these bytes may
- * still be on their way. */
-#define NS_PER_BYTE (INT64_C(1000000000) >> 20)
+ * still be on their way: no more than this many are. */
+#define NS_PER_BYTE (LOOP_NS_PER_S >> 20)
 #define UNREAD_BYTES ((uint64_t)16 << 20)
 
 void
@@ -78,33 +80,35 @@ wsping_heard(struct wsping *pings, int64_t now_ns)
 	pings->heard_ns = now_ns;
 }
 
+/* How much of the connection up to `end_bytes` the server may not have read. */
+static uint64_t
+unread_bytes(const struct wsping *pings, uint64_t end_bytes)
+{
+	uint64_t unread = end_bytes - pings->answered_bytes;
+
+	return unread < UNREAD_BYTES ? unread : UNREAD_BYTES;
+}
+
 int64_t
 wsping_deadline_ns(const struct wsping *pings, int64_t timeout_ns)
 {
 	const struct wsping_entry *oldest =
 	    &pings->entries[(pings->ponged + 1) % WSPING_MAX];
 	int64_t from_ns = oldest->written_ns;
-	uint64_t unread;
 
 	if (pings->ponged == pings->pinged || oldest->written_ns == 0)
 		return INT64_MAX;
 	if (pings->heard_ns > from_ns)
 		from_ns = pings->heard_ns;
-	unread = oldest->end_bytes - pings->answered_bytes;
-	if (unread > UNREAD_BYTES)
-		unread = UNREAD_BYTES;
-	return from_ns + timeout_ns + (int64_t)unread * NS_PER_BYTE;
+	return from_ns + timeout_ns +
+	       (int64_t)unread_bytes(pings, oldest->end_bytes) * NS_PER_BYTE;
 }
 
 uint64_t
 wsping_silence_ms(
     const struct wsping *pings, uint64_t queued_bytes, uint64_t timeout_ms)
 {
-	uint64_t unread = queued_bytes - pings->answered_bytes;
-
-	if (unread > UNREAD_BYTES)
-		unread = UNREAD_BYTES;
-	return timeout_ms + (unread >> 20) * 1000;
+	return timeout_ms + (unread_bytes(pings, queued_bytes) >> 20) * 1000;
 }
 
 int64_t

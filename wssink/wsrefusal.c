@@ -1,6 +1,7 @@
 #include "wssink/wsrefusal.h"
 
 #include "stage/log.h"
+#include "stage/loop.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -9,7 +10,6 @@
 /* Of the reason and of the place of a redirection. */
 #define EXCERPT_BYTES 200
 #define DATE_BYTES 40
-#define NS_PER_MS INT64_C(1000000)
 #define MS_PER_S 1000
 
 /* Leaves out the size of the first chunk, RFC 9112 section 7.1. */
@@ -87,7 +87,7 @@ read_date(const char *at, size_t bytes, int64_t now_ns)
 	end = strptime(text, "%a, %d %b %Y %H:%M:%S GMT", &tm);
 	if (end == NULL || *end != '\0')
 		return 0;
-	ms = (int64_t)timegm(&tm) * MS_PER_S - now_ns / NS_PER_MS;
+	ms = (int64_t)timegm(&tm) * MS_PER_S - now_ns / LOOP_NS_PER_MS;
 	return ms > 0 ? (uint64_t)ms : 0;
 }
 
