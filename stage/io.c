@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* The most that the system takes, tcp(7). */
+/* Linux refuses more: MAX_TCP_KEEPIDLE. */
 #define KEEPIDLE_MAX_S 32767
 
 int
@@ -157,18 +157,17 @@ io_is_socket(int fd)
 int
 io_set_silence_timeout(int fd, uint64_t ms)
 {
-	uint64_t idle_s = ms / 2000;
+	int timeout_ms = ms < INT_MAX ? (int)ms : INT_MAX;
+	int half_s = timeout_ms / 2000 > 1 ? timeout_ms / 2000 : 1;
 	const struct {
 		int level;
 		int name;
 		int value;
 	} table[] = {
-	    {IPPROTO_TCP, TCP_USER_TIMEOUT, ms < INT_MAX ? (int)ms : INT_MAX},
+	    {IPPROTO_TCP, TCP_USER_TIMEOUT, timeout_ms},
 	    {IPPROTO_TCP, TCP_KEEPINTVL, 1},
 	    {IPPROTO_TCP, TCP_KEEPIDLE,
-		idle_s < 1		  ? 1
-		: idle_s < KEEPIDLE_MAX_S ? (int)idle_s
-					  : KEEPIDLE_MAX_S},
+		half_s < KEEPIDLE_MAX_S ? half_s : KEEPIDLE_MAX_S},
 	    {SOL_SOCKET, SO_KEEPALIVE, 1},
 	};
 
