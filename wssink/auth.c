@@ -269,7 +269,7 @@ take_file(
 	reading->auth.texts[file] = text;
 	copy = mem_strdup(text);
 	result = take_text(reading, file, copy);
-	/* Its end may have moved to the front. */
+	/* It was cut in pieces by NULs, but is as long as the text still. */
 	OPENSSL_cleanse(copy, strlen(text));
 	free(copy);
 	return result;

@@ -305,7 +305,8 @@ conn_free(struct conn *conn)
 	free(conn);
 }
 
-/* Notes why `what` failed, in libcurl's words for this case if it has any. */
+/* Notes why something failed, in libcurl's words for this case if it has any.
+ */
 static void
 note_why(struct conn *conn, CURLcode code)
 {

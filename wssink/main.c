@@ -371,7 +371,7 @@ read_auth(struct command *command)
 	return 0;
 }
 
-/* Checks and opens what the options name, once all are known. */
+/* Checks and reads what the options name, once all are known. */
 static int
 complete(struct command *command)
 {

@@ -18,9 +18,10 @@
  *
  * A server that refuses everything, because its disk is full or our account
  * is closed, must not empty the log: after POISON_ROW refusals with nothing
- * confirmed between them each next one takes twice as many strikes alone as the
- * last, up to POISON_STRIKES_MAX. But where the code speaks of the message
- * (1007: its data, 1009: its size) it is taken at its word.
+ * confirmed between them the next one takes 8 strikes alone, and each one after
+ * it twice as many as the last, up to POISON_STRIKES_MAX. But where the code
+ * speaks of the message (1007: its data, 1009: its size) it is taken at its
+ * word.
  */
 #ifndef WSSINK_POISON_H
 #define WSSINK_POISON_H
@@ -33,6 +34,7 @@
 #define POISON_ROW 3
 #define POISON_STRIKES_MAX 64
 
+/* What is held against whom. The counts stop at POISON_STRIKES_MAX. */
 struct poison {
 	uint64_t suspect;	/* the event of the ends below; 0: none */
 	unsigned ends;		/* of connections, at it, in a row */
@@ -53,7 +55,7 @@ enum poison_end {
 /* What it leads to. */
 enum poison_verdict {
 	POISON_AGAIN,	/* send it again, as before */
-	POISON_ISOLATE, /* send events alone from here on */
+	POISON_ISOLATE, /* the same, but from here on events go alone */
 	POISON_REFUSE,	/* the suspect is refused: end it */
 };
 
@@ -63,13 +65,17 @@ void poison_init(struct poison *poison);
 /* Says whether events are to be sent alone. */
 bool poison_is_careful(const struct poison *poison);
 
-/* Notes that events 1..ended have ended, the last of them confirmed. */
+/* Notes that events 1..ended have ended, and some of them were confirmed since
+ * the last call. */
 void poison_confirmed(struct poison *poison, uint64_t ended);
 
 /*
  * Notes that the server has ended a connection while event `first` was not
  * confirmed, and events up to `last` had been sent on it. `is_alone`: it was
- * sent alone, behind a ping that was answered.
+ * sent alone, behind a ping that was answered. After POISON_REFUSE nobody is
+ * suspected. From POISON_ISOLATE on poison_is_careful says yes, until all
+ * events up to the `last` of that call have ended: any of them may be the
+ * cause.
  */
 enum poison_verdict poison_ended(struct poison *poison, uint64_t first,
     uint64_t last, enum poison_end end, bool is_alone);

@@ -16,13 +16,13 @@
 #define RETRY_MIN_MS 100
 
 struct retry {
-	const char *url;  /* as the log shows it; borrowed */
-	uint64_t max_ms;  /* longest wait */
-	uint64_t wait_ms; /* the last one; 0: none yet */
-	int64_t next_ns;  /* when to connect */
-	bool was_open;	  /* the connection was, since the last dial */
-	int64_t opened_ns;
-	char *told; /* owned; the last failure told; NULL: none */
+	const char *url;   /* as the log shows it; borrowed */
+	uint64_t max_ms;   /* longest wait */
+	uint64_t wait_ms;  /* the last one; 0: none yet */
+	int64_t next_ns;   /* when to connect */
+	bool was_open;	   /* the connection was, since the last dial */
+	int64_t opened_ns; /* when; valid if was_open */
+	char *told;	   /* owned; the last failure told; NULL: none */
 	int64_t told_ns;
 	unsigned long untold; /* failures since */
 };
@@ -42,8 +42,9 @@ void retry_opened(struct retry *retry, int64_t now_ns);
 
 /*
  * Notes that there is none any more, or none was to be had, for the reason
- * `why`; sets next_ns, `asked_ms` later than else if the server asked for that.
- * Logs it, unless `is_quiet`, or the same was said lately.
+ * `why`, and sets next_ns: a wait at random from now, or from `asked_ms` on,
+ * for which the server asked (0: it did not). Logs it, unless `is_quiet`; as
+ * debug only, if the same was said within the last minute.
  */
 void retry_lost(struct retry *retry, const char *why, uint64_t asked_ms,
     bool is_quiet, int64_t now_ns);

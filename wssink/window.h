@@ -44,8 +44,12 @@ struct window {
 	size_t next_offset;	   /* in bytes: of the event behind `next` */
 };
 
-/* Makes an empty window that keeps the last `keep` (0..WINDOW_KEPT_EVENTS) of
- * the events that were confirmed. */
+/*
+ * Makes an empty window that keeps the last `keep` (0..WINDOW_KEPT_EVENTS) of
+ * the events that were confirmed, or fewer: no more than have WINDOW_KEPT_BYTES
+ * together, and none from before the last 8192 that have ended, refused ones
+ * among these.
+ */
 void window_init(struct window *window, size_t keep);
 
 /* Frees its memory. */

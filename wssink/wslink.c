@@ -48,8 +48,8 @@ struct wslink {
 	bool close_sent;
 	bool is_deaf; /* closing: what comes is dropped unread */
 	enum wslink_end end;
-	unsigned code; /* of the server's Close; 0: none came */
-	uint64_t retry_after_ms;
+	unsigned code;		 /* of the server's Close; 0: none came */
+	uint64_t retry_after_ms; /* as the server asked; 0: it did not */
 
 	/* All of these count within one connection. */
 	uint64_t messages;  /* queued */

@@ -6,8 +6,8 @@
  * caller's; it keeps no message longer than it takes to write it.
  *
  * A server is taken for dead when a ping is not answered in time (wsping.h), or
- * when bytes wait to be written and none goes in that time, or its TCP is not
- * heard of.
+ * when bytes wait to be written and none goes, or its TCP acknowledges nothing,
+ * for as long as wsping_silence_ms says.
  */
 #ifndef WSSINK_WSLINK_H
 #define WSSINK_WSLINK_H
@@ -51,9 +51,9 @@ enum wslink_state {
 enum wslink_end {
 	WSLINK_END_NEVER_OPEN, /* it was none: see wslink_retry_after_ms */
 	WSLINK_END_CLOSED,     /* the server sent a Close: see wslink_code */
-	WSLINK_END_HUNG_UP,    /* it ended without one */
+	WSLINK_END_HUNG_UP,    /* the server ended it without one */
 	WSLINK_END_GIVEN_UP, /* we ended it, or TCP: the server did not answer,
-			      * or broke the protocol */
+			      * or broke the protocol; or we were told to */
 };
 
 struct wslink;
@@ -96,7 +96,8 @@ bool wslink_has_room(const struct wslink *link);
 
 /*
  * Queues one message of at most FRAME_MAX_BYTES; valid UTF-8, if messages are
- * text. The link has room for it.
+ * text. The link has room for it. It is down afterwards if OpenSSL has no
+ * random numbers.
  */
 void wslink_send(struct wslink *link, const uint8_t *payload, size_t bytes);
 

@@ -36,6 +36,7 @@ void wsqueue_fini(struct wsqueue *queue);
 /* Drops all, and counts from 0: a new connection begins. */
 void wsqueue_reset(struct wsqueue *queue);
 
+/* Say whether nothing waits, and whether WSQUEUE_FULL_BYTES do. */
 bool wsqueue_is_empty(const struct wsqueue *queue);
 bool wsqueue_is_full(const struct wsqueue *queue);
 

@@ -43,7 +43,8 @@ struct wssink *wssink_open(const struct wssink_options *options);
  * came, or it cannot go on. Returns EXITCODE_DONE; EXITCODE_AGAIN, and has
  * logged why: events were refused and there was nobody to tell, the input is
  * not framed, the reader of the acks is gone, the drain timeout has passed, or
- * a call of the system failed; or EXITCODE_FINAL: the acks path is no FIFO.
+ * a call of the system failed; or EXITCODE_FINAL: the acks path is no FIFO,
+ * or another wssink writes it.
  */
 enum exitcode wssink_run(struct wssink *sink);
 
