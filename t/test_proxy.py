@@ -509,12 +509,17 @@ def test_much_goes_through_a_proxy_behind_tls(tmp_path, proxy, certificates,
         assert server.messages == texts
 
 
+@pytest.mark.parametrize("option", ["none", "-k", "--cacert"])
 def test_a_proxy_behind_tls_that_nobody_trusts(tmp_path, proxy, server,
-                                               certificates):
+                                               certificates, option):
+    """What is said of the server's certificate is not said of this one."""
+    options = {"none": [], "-k": ["-k"],
+               "--cacert": ["--cacert", certificates.root.crt]}[option]
     context = server_side(certificates.get("good"))
     with Relay(proxy.port, context) as front:
         with fed(tmp_path, server.url, b"1\n", "--proxy",
-                 f"https://127.0.0.1:{front.port}", *QUICK) as process:
+                 f"https://127.0.0.1:{front.port}", *options,
+                 *QUICK) as process:
             process.wait_log("unable to get local issuer certificate")
         assert front.clients == 0
     assert server.lines() == []
