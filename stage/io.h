@@ -59,6 +59,10 @@ int io_set_silence_timeout(int fd, uint64_t ms);
  */
 int io_set_unsent_limit(int fd, int bytes);
 
+/* Says whether what can be read from `fd` has an end: it is a regular file, or
+ * a pipe or socket whose other end writes no more. */
+bool io_has_end(int fd);
+
 /* Says whether `fd` is an open socket. */
 bool io_is_socket(int fd);
 

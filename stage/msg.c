@@ -117,8 +117,10 @@ msg_parse(const uint8_t *in, size_t in_bytes, struct msg *msg, const char **why)
 		*why = "not an object";
 		return -1;
 	}
-	if (parse_kind(in, in_bytes, &found, why) == -1)
+	if (parse_kind(in, in_bytes, &found, why) == -1) {
+		msg->kind = found.kind;
 		return -1;
+	}
 	(void)get(in, in_bytes, KEY_REASON, &value);
 	reason = cJSON_GetStringValue(value);
 	if (reason != NULL)

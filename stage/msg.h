@@ -42,7 +42,8 @@ struct msg {
  * Reads one message. Returns 0 with *msg set, or -1 with *why saying what is
  * wrong with it (a constant string): not a JSON object, longer than
  * MSG_MAX_BYTES, N not a whole number in range, or a breaker neither "open"
- * nor "closed".
+ * nor "closed". In the last two cases msg->kind says what it was to be; all
+ * else of *msg is as it was.
  */
 int msg_parse(
     const uint8_t *in, size_t in_bytes, struct msg *msg, const char **why);

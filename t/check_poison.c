@@ -15,7 +15,7 @@ strike_out(struct poison *poison, uint64_t first, enum poison_end end)
 		bool is_alone = poison_is_careful(poison);
 
 		verdict =
-		    poison_ended(poison, first, first + 10, end, is_alone);
+		    poison_ended(poison, first, first + 10, end, 0, is_alone);
 		ends++;
 		alone += is_alone;
 		ck_assert_uint_le(ends, 100);
@@ -32,14 +32,14 @@ START_TEST(test_three_strikes_then_alone)
 	ck_assert(!poison_is_careful(&poison));
 	for (unsigned i = 1; i < POISON_ENDS; i++)
 		ck_assert_int_eq(
-		    poison_ended(&poison, 5, 9, POISON_MESSAGE, false),
+		    poison_ended(&poison, 5, 9, POISON_MESSAGE, 0, false),
 		    POISON_AGAIN);
 	ck_assert(!poison_is_careful(&poison));
-	ck_assert_int_eq(
-	    poison_ended(&poison, 5, 9, POISON_MESSAGE, false), POISON_ISOLATE);
+	ck_assert_int_eq(poison_ended(&poison, 5, 9, POISON_MESSAGE, 0, false),
+	    POISON_ISOLATE);
 	ck_assert(poison_is_careful(&poison));
-	ck_assert_int_eq(
-	    poison_ended(&poison, 5, 5, POISON_MESSAGE, true), POISON_REFUSE);
+	ck_assert_int_eq(poison_ended(&poison, 5, 5, POISON_MESSAGE, 0, true),
+	    POISON_REFUSE);
 }
 END_TEST
 
@@ -51,17 +51,17 @@ START_TEST(test_the_innocent_in_front_are_confirmed_alone)
 
 	poison_init(&poison);
 	for (unsigned i = 0; i < POISON_ENDS; i++)
-		(void)poison_ended(&poison, 5, 9, POISON_POLICY, false);
+		(void)poison_ended(&poison, 5, 9, POISON_POLICY, 0, false);
 	for (uint64_t ended = 5; ended < 8; ended++) {
 		poison_confirmed(&poison, ended);
 		ck_assert(poison_is_careful(&poison));
 	}
 	for (unsigned i = 0; i < POISON_ENDS; i++)
 		ck_assert_int_eq(
-		    poison_ended(&poison, 8, 8, POISON_POLICY, true),
+		    poison_ended(&poison, 8, 8, POISON_POLICY, 0, true),
 		    POISON_AGAIN);
 	ck_assert_int_eq(
-	    poison_ended(&poison, 8, 8, POISON_POLICY, true), POISON_REFUSE);
+	    poison_ended(&poison, 8, 8, POISON_POLICY, 0, true), POISON_REFUSE);
 	ck_assert(poison_is_careful(&poison));
 	poison_confirmed(&poison, 9);
 	ck_assert(!poison_is_careful(&poison));
@@ -77,7 +77,7 @@ START_TEST(test_progress_forgets_strikes)
 	for (uint64_t first = 1; first < 100; first++) {
 		for (unsigned i = 1; i < POISON_ENDS; i++)
 			ck_assert_int_eq(poison_ended(&poison, first, first + 5,
-					     POISON_HANG_UP, false),
+					     POISON_HANG_UP, 0, false),
 			    POISON_AGAIN);
 		poison_confirmed(&poison, first);
 	}
@@ -93,7 +93,7 @@ START_TEST(test_only_alone_is_refused)
 	poison_init(&poison);
 	for (unsigned i = 0; i < 1000; i++)
 		ck_assert_int_ne(
-		    poison_ended(&poison, 1, 1, POISON_POLICY, false),
+		    poison_ended(&poison, 1, 1, POISON_POLICY, 0, false),
 		    POISON_REFUSE);
 }
 END_TEST
@@ -107,20 +107,20 @@ START_TEST(test_other_closes_only_isolate)
 	poison_init(&poison);
 	for (unsigned i = 1; i < POISON_ENDS; i++)
 		ck_assert_int_eq(
-		    poison_ended(&poison, 1, 9, POISON_OTHER, false),
+		    poison_ended(&poison, 1, 9, POISON_OTHER, 0, false),
 		    POISON_AGAIN);
-	ck_assert_int_eq(
-	    poison_ended(&poison, 1, 9, POISON_OTHER, false), POISON_ISOLATE);
+	ck_assert_int_eq(poison_ended(&poison, 1, 9, POISON_OTHER, 0, false),
+	    POISON_ISOLATE);
 	for (unsigned i = 0; i < 1000; i++)
 		ck_assert_int_eq(
-		    poison_ended(&poison, 1, 1, POISON_OTHER, true),
+		    poison_ended(&poison, 1, 1, POISON_OTHER, 0, true),
 		    POISON_AGAIN);
 	for (unsigned i = 0; i < POISON_ENDS; i++)
 		ck_assert_int_eq(
-		    poison_ended(&poison, 1, 1, POISON_MESSAGE, true),
+		    poison_ended(&poison, 1, 1, POISON_MESSAGE, 0, true),
 		    POISON_AGAIN);
-	ck_assert_int_eq(
-	    poison_ended(&poison, 1, 1, POISON_MESSAGE, true), POISON_REFUSE);
+	ck_assert_int_eq(poison_ended(&poison, 1, 1, POISON_MESSAGE, 0, true),
+	    POISON_REFUSE);
 }
 END_TEST
 
@@ -138,6 +138,33 @@ START_TEST(test_ends_without_close_need_more)
 		ck_assert_uint_eq(
 		    strike_out(&poison, 1, ends[i].end), ends[i].alone);
 	}
+}
+END_TEST
+
+/* A connection that something cuts at an age is not to be cut with the event on
+ * it: the next must have held longer. */
+START_TEST(test_how_long_a_connection_must_hold)
+{
+	struct poison poison;
+
+	poison_init(&poison);
+	ck_assert_int_eq(poison_hold_ns(&poison), 0);
+	(void)poison_ended(&poison, 1, 9, POISON_HANG_UP, 1 << 30, false);
+	ck_assert_int_eq(poison_hold_ns(&poison), 0);
+	(void)poison_ended(&poison, 1, 9, POISON_HANG_UP, 500, false);
+	(void)poison_ended(&poison, 1, 9, POISON_HANG_UP, 300, false);
+	(void)poison_ended(&poison, 1, 9, POISON_OTHER, 1 << 30, false);
+	ck_assert_int_eq(poison_hold_ns(&poison), 1000);
+	(void)poison_ended(&poison, 1, 1, POISON_HANG_UP, 1100, true);
+	ck_assert_int_eq(poison_hold_ns(&poison), 2200);
+	(void)poison_ended(
+	    &poison, 1, 1, POISON_HANG_UP, POISON_HOLD_MAX_NS - 1, true);
+	ck_assert_int_eq(poison_hold_ns(&poison), POISON_HOLD_MAX_NS);
+	(void)poison_ended(&poison, 2, 9, POISON_HANG_UP, 700, false);
+	ck_assert_int_eq(poison_hold_ns(&poison), 0);
+	(void)poison_ended(&poison, 2, 9, POISON_HANG_UP, 700, false);
+	poison_confirmed(&poison, 2);
+	ck_assert_int_eq(poison_hold_ns(&poison), 0);
 }
 END_TEST
 
@@ -176,6 +203,7 @@ main(void)
 	tcase_add_test(tests, test_only_alone_is_refused);
 	tcase_add_test(tests, test_other_closes_only_isolate);
 	tcase_add_test(tests, test_ends_without_close_need_more);
+	tcase_add_test(tests, test_how_long_a_connection_must_hold);
 	tcase_add_test(tests, test_refusals_in_a_row_take_longer);
 	return suite_run(suite);
 }

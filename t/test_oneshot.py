@@ -56,6 +56,34 @@ def test_no_events_are_no_failure(tmp_path, server, source):
     assert server.lines() == []
 
 
+@pytest.mark.parametrize("source", ["<in", "cat in |"])
+def test_the_drain_timeout_where_more_is_left_than_is_held(tmp_path, source):
+    """The end of the input is not read, but it is there."""
+    (tmp_path / "in").write_bytes(events_in(5000))
+    url = f"ws://127.0.0.1:{free_port()}/"
+    call = f'"$WSSINK" -u {url} --drain-timeout 0.5'
+    script = f"{call} <in" if source == "<in" else f"{source} {call}"
+    status, err = shell(script, tmp_path)
+    assert status == AGAIN
+    assert "drain timeout has passed" in err
+    assert "unconfirmed=4096" in err
+
+
+def test_a_writer_that_is_there_is_waited_for(tmp_path):
+    """A full window alone is no end of the input."""
+    url = f"ws://127.0.0.1:{free_port()}/"
+    with sink(tmp_path, url, "--drain-timeout", "0.3", *QUICK, "-v",
+              stdin=subprocess.PIPE) as process:
+        process.child.stdin.write(events_in(4500))
+        process.child.stdin.flush()
+        # Longer than the timeout: some tries to connect.
+        wait_until(lambda: len(log_lines(process, "cannot connect")) > 10,
+                   "tries")
+        assert process.is_running()
+        process.child.stdin.close()
+        assert process.wait() == AGAIN
+
+
 def test_no_events_need_no_server(tmp_path):
     url = f"ws://127.0.0.1:{free_port()}/"
     assert shell('"$WSSINK" -u "$URL" </dev/null', tmp_path,

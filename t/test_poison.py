@@ -4,6 +4,7 @@ server that merely fails costs no event.
 """
 
 import base64
+import contextlib
 import json
 import os
 import random
@@ -13,6 +14,7 @@ import socket
 import struct
 import subprocess
 import threading
+import time
 
 import pytest
 
@@ -314,6 +316,65 @@ def test_other_codes_never_reject(tmp_path, code):
         reverse.until_ack(ALL)
         assert rejects(reverse) == []
         assert firsts(app.taken) == list(range(ALL))
+
+
+class Cutter:
+    """A server behind something that cuts each connection at an age of
+    `seconds`, without a word, which is too soon for it to confirm an event: it
+    answers pings with none in front of them. After `cuts` of them nothing cuts
+    any more."""
+
+    def __init__(self, raw, seconds, cuts):
+        self.raw, self.seconds, self.cuts = raw, seconds, cuts
+        self.taken = []
+        self.thread = threading.Thread(target=self.serve)
+
+    def serve(self):
+        for _ in range(self.cuts):
+            with contextlib.suppress(EOFError, OSError):
+                self.one(self.raw.accept().upgrade(), self.seconds)
+        with contextlib.suppress(EOFError, OSError):
+            self.one(self.raw.accept().upgrade(), PATIENCE)
+
+    def one(self, peer, seconds):
+        end = time.monotonic() + seconds
+        acked = 0
+        try:
+            while True:
+                peer.sock.settimeout(max(end - time.monotonic(), 0.001))
+                opcode, payload = peer.next()
+                if opcode == TEXT:
+                    acked += 1
+                    self.taken.append(number_of(payload))
+                if acked > 0 and seconds != PATIENCE:
+                    continue
+                if opcode == PING:
+                    peer.send(PONG, payload)
+                elif opcode == TEXT:
+                    peer.send(TEXT, b'{"ack":%d}' % acked)
+        finally:
+            peer.close()
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.raw.listener.close()
+        self.thread.join()
+
+
+@pytest.mark.parametrize("ack", ["app", "pong"])
+def test_what_cuts_connections_is_no_fault_of_an_event(tmp_path, raw, ack):
+    with Cutter(raw, 0.2, cuts=20) as cutter, \
+            piped(tmp_path, raw.url, "--ack", ack, *QUICK) as (process, ours):
+        reverse = Reverse(ours)
+        ours.sendall(b"".join(frame(event(n)) for n in range(3)))
+        reverse.until_ack(3)
+        assert rejects(reverse) == []
+        assert firsts(cutter.taken) == [0, 1, 2]
+        assert "one by one" in process.text()
+        process.stop()
 
 
 def test_a_timeout_never_rejects(tmp_path):

@@ -153,6 +153,29 @@ def test_pings_are_cumulative(tmp_path, raw):
         peer.close()
 
 
+def test_a_pong_of_another_connection_confirms_nothing(tmp_path, raw):
+    """Nor does one that only counts."""
+    with piped(tmp_path, raw.url, *QUICK) as (process, ours):
+        reverse = Reverse(ours)
+        ours.sendall(frame(event(0)))
+        old = []
+        for _ in range(2):
+            peer = raw.accept().upgrade()
+            for payload in [*old, *(struct.pack(">Q", n) for n in range(9))]:
+                peer.send(PONG, payload)
+            old.append(peer.until_opcode(PING))
+            peer.close()
+        peer = raw.accept().upgrade()
+        for payload in old:
+            peer.send(PONG, payload)
+        ping = peer.until_opcode(PING)
+        assert ping not in old
+        assert reverse.acks() == []
+        peer.send(PONG, ping)
+        assert reverse.until_ack(1) == [1]
+        peer.close()
+
+
 def test_no_pong_no_ack_and_all_is_sent_again(tmp_path, raw):
     """An event whose ping was answered is never sent again; the others are,
     in order."""
@@ -231,7 +254,8 @@ def test_ack_level_app_counts_the_messages_of_a_connection(tmp_path, raw):
         peer.close()
 
 
-@pytest.mark.parametrize("acks", [[3], [2, 1]])
+@pytest.mark.parametrize("acks", [[3], [2, 1], [-1], [1.5], ["1"], [2**64 + 1],
+                                  [10**30]])
 def test_ack_level_app_refuses_impossible_acks(tmp_path, raw, acks):
     with piped(tmp_path, raw.url, "--ack", "app", *QUICK) as (process, ours):
         peer = raw.accept().upgrade()
@@ -278,8 +302,16 @@ class FifoEnd:
         return self.fifo.read(size)
 
 
-def test_acks_path_that_is_no_fifo_is_refused(tmp_path, server):
-    (tmp_path / "acks").write_bytes(b"")
+@pytest.mark.parametrize("kind", ["file", "directory", "socket"])
+def test_acks_path_that_is_no_fifo_is_refused(tmp_path, server, kind):
+    path = tmp_path / "acks"
+    if kind == "file":
+        path.write_bytes(b"")
+    elif kind == "directory":
+        path.mkdir()
+    else:
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind(str(path))
     with fed(tmp_path, server.url, b"{}\n", "--acks",
              tmp_path / "acks") as process:
         assert process.wait() == FINAL

@@ -155,6 +155,13 @@ read_file(struct reading *reading, const struct auth *before,
 	if (read == NULL)
 		return wrong(reading, "%s %s: %s", option_names[file], path,
 		    strerror(errno));
+	/* One that is being written anew, maybe; without what it had we would
+	 * be somebody else. */
+	if (bytes == 0 && before->texts[file] != NULL &&
+	    before->texts[file][0] != '\0') {
+		free(read);
+		return wrong(reading, "%s %s: empty", option_names[file], path);
+	}
 	if (memchr(read, '\0', bytes) == NULL) {
 		*text = read;
 		return 0;

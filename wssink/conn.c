@@ -12,6 +12,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 
 /* One TLS record carries at most this; see conn_send. */
 #define BLOCK_BYTES ((size_t)16 << 10)
@@ -388,10 +389,34 @@ set_numbers(CURL *easy, const struct conn_options *options)
 	return code;
 }
 
+/* Says whether libcurl can read the files without waiting: a FIFO in their
+ * place would hold all up. Has set conn_why if not. */
+static bool
+are_files_regular(struct conn *conn)
+{
+	const struct conn_options *options = conn->options;
+	const char *const paths[] = {
+	    options->ca_file, options->cert_file, options->key_file};
+	struct stat st;
+
+	for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
+		if (paths[i] == NULL || stat(paths[i], &st) == -1 ||
+		    S_ISREG(st.st_mode))
+			continue;
+		(void)snprintf(conn->why, sizeof(conn->why),
+		    "%s: not a regular file", paths[i]);
+		return false;
+	}
+	return true;
+}
+
 int
 conn_start(struct conn *conn, const struct conn_user *user)
 {
 	CURLcode code = CURLE_OUT_OF_MEMORY;
+
+	if (!are_files_regular(conn))
+		return -1;
 
 	conn->error[0] = '\0';
 	conn->block_bytes = 0;

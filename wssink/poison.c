@@ -12,6 +12,16 @@ poison_is_careful(const struct poison *poison)
 	return poison->careful_until != 0;
 }
 
+int64_t
+poison_hold_ns(const struct poison *poison)
+{
+	if (poison->suspect == 0)
+		return 0;
+	return poison->longest_ns < POISON_HOLD_MAX_NS / 2
+		   ? 2 * poison->longest_ns
+		   : POISON_HOLD_MAX_NS;
+}
+
 void
 poison_confirmed(struct poison *poison, uint64_t ended)
 {
@@ -54,13 +64,16 @@ count(unsigned *n)
 
 enum poison_verdict
 poison_ended(struct poison *poison, uint64_t first, uint64_t last,
-    enum poison_end end, bool is_alone)
+    enum poison_end end, int64_t age_ns, bool is_alone)
 {
 	if (poison->suspect != first) {
 		poison->suspect = first;
 		poison->ends = 0;
 		poison->strikes = 0;
 		poison->alone = 0;
+		poison->longest_ns = 0;
+	} else if (end == POISON_HANG_UP && age_ns > poison->longest_ns) {
+		poison->longest_ns = age_ns;
 	}
 	count(&poison->ends);
 	if (end != POISON_OTHER) {

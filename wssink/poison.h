@@ -12,7 +12,10 @@
  * An end by Close 1007, 1008 or 1009 (RFC 6455, section 7.4.1), or without any
  * Close, is a strike against that event. An event with more than POISON_ENDS
  * strikes, the last of them alone, is refused for good. An end without Close
- * may be the server's own misfortune: it takes POISON_HANG_UPS of those alone.
+ * may be the server's own misfortune, or that of something between which cuts
+ * connections: it takes POISON_HANG_UPS of those alone, and each time the
+ * connection must first have held twice as long, without the event, as the ones
+ * before that ended with it (POISON_HOLD_MAX_NS at most).
  * Other Closes only lead to events being sent alone: a server that takes a
  * few and closes, each time, so confirms those few.
  *
@@ -33,6 +36,7 @@
 #define POISON_HANG_UPS 3
 #define POISON_ROW 3
 #define POISON_STRIKES_MAX 64
+#define POISON_HOLD_MAX_NS (INT64_C(60) * 1000000000)
 
 /* What is held against whom. The counts stop at POISON_STRIKES_MAX. */
 struct poison {
@@ -40,6 +44,8 @@ struct poison {
 	unsigned ends;		/* of connections, at it, in a row */
 	unsigned strikes;	/* those of them against it */
 	unsigned alone;		/* those of these when it was sent alone */
+	int64_t longest_ns;	/* that one of them held, but for the first,
+				 * which may have been up for days */
 	uint64_t careful_until; /* events up to here are sent alone; 0: none */
 	unsigned row;		/* refused, and nothing confirmed since */
 };
@@ -49,7 +55,7 @@ enum poison_end {
 	POISON_HANG_UP, /* without a Close */
 	POISON_POLICY,	/* Close 1008 */
 	POISON_MESSAGE, /* Close 1007, 1009: the code speaks of the message */
-	POISON_OTHER,	/* any other Close: no strike */
+	POISON_OTHER,	/* in any other way: no strike */
 };
 
 /* What it leads to. */
@@ -65,19 +71,23 @@ void poison_init(struct poison *poison);
 /* Says whether events are to be sent alone. */
 bool poison_is_careful(const struct poison *poison);
 
+/* Returns for how long a connection must have held before the next event is
+ * sent on it alone. */
+int64_t poison_hold_ns(const struct poison *poison);
+
 /* Notes that events 1..ended have ended, and some of them were confirmed since
  * the last call. */
 void poison_confirmed(struct poison *poison, uint64_t ended);
 
 /*
  * Notes that the server has ended a connection while event `first` was not
- * confirmed, and events up to `last` had been sent on it. `is_alone`: it was
- * sent alone, behind a ping that was answered. After POISON_REFUSE nobody is
- * suspected. From POISON_ISOLATE on poison_is_careful says yes, until all
- * events up to the `last` of that call have ended: any of them may be the
- * cause.
+ * confirmed, and events up to `last` had been sent on it, which held for
+ * `age_ns`. `is_alone`: it was sent alone, behind a ping that was answered.
+ * After POISON_REFUSE nobody is suspected. From POISON_ISOLATE on
+ * poison_is_careful says yes, until all events up to the `last` of that call
+ * have ended: any of them may be the cause.
  */
 enum poison_verdict poison_ended(struct poison *poison, uint64_t first,
-    uint64_t last, enum poison_end end, bool is_alone);
+    uint64_t last, enum poison_end end, int64_t age_ns, bool is_alone);
 
 #endif

@@ -30,8 +30,10 @@ retry_init(
 static void
 forget(struct retry *retry)
 {
-	free(retry->told);
-	retry->told = NULL;
+	for (size_t i = 0; i < RETRY_TOLD; i++) {
+		free(retry->told[i].why);
+		retry->told[i].why = NULL;
+	}
 	retry->untold = 0;
 }
 
@@ -70,19 +72,56 @@ next_wait_ms(const struct retry *retry)
 	return last < retry->max_ms ? last : retry->max_ms;
 }
 
-/* Says whether two reasons differ in their numbers at most: libcurl's tell how
- * many milliseconds a try took. */
+/* Skips the digits of a number of milliseconds. */
+static const char *
+skip_ms(const char *text)
+{
+	const char *end = text + strspn(text, "0123456789");
+
+	return strncmp(end, " m", 2) == 0 ? end : text;
+}
+
+/* Says whether two reasons differ in how long something took at most, which
+ * libcurl tells in ms, or in words. */
 static bool
 is_same_reason(const char *a, const char *b)
 {
-	static const char digits[] = "0123456789";
-
 	for (;; a++, b++) {
-		a += strspn(a, digits);
-		b += strspn(b, digits);
+		a = skip_ms(a);
+		b = skip_ms(b);
 		if (*a == '\0' || *a != *b)
 			return *a == *b;
 	}
+}
+
+/* Says whether a reason like `why` was told lately. */
+static bool
+was_told(const struct retry *retry, const char *why, int64_t now_ns)
+{
+	for (size_t i = 0; i < RETRY_TOLD; i++) {
+		const struct retry_told *told = &retry->told[i];
+
+		if (told->why != NULL && is_same_reason(told->why, why) &&
+		    now_ns - told->at_ns < REPEAT_NS)
+			return true;
+	}
+	return false;
+}
+
+/* Notes that a reason is told now, in place of the one told longest ago. */
+static void
+note_told(struct retry *retry, const char *why, int64_t now_ns)
+{
+	struct retry_told *oldest = &retry->told[0];
+
+	for (size_t i = 1; i < RETRY_TOLD; i++)
+		if (retry->told[i].why == NULL ||
+		    (oldest->why != NULL &&
+			retry->told[i].at_ns < oldest->at_ns))
+			oldest = &retry->told[i];
+	free(oldest->why);
+	oldest->why = mem_strdup(why);
+	oldest->at_ns = now_ns;
 }
 
 /* Logs that there is no connection, unless it was told lately. */
@@ -92,11 +131,9 @@ tell(struct retry *retry, const char *why, uint64_t wait_ms, int64_t now_ns)
 	if (retry->was_open) {
 		log_warn("lost %s: %s; connecting again in %" PRIu64 " ms",
 		    retry->url, why, wait_ms);
-		forget(retry);
 		return;
 	}
-	if (retry->told != NULL && is_same_reason(retry->told, why) &&
-	    now_ns - retry->told_ns < REPEAT_NS) {
+	if (was_told(retry, why, now_ns)) {
 		retry->untold++;
 		log_debug("cannot connect to %s: %s; again in %" PRIu64 " ms",
 		    retry->url, why, wait_ms);
@@ -105,9 +142,8 @@ tell(struct retry *retry, const char *why, uint64_t wait_ms, int64_t now_ns)
 	log_warn("cannot connect to %s: %s; trying on, next in %" PRIu64
 		 " ms failed_since=%lu",
 	    retry->url, why, wait_ms, retry->untold);
-	forget(retry);
-	retry->told = mem_strdup(why);
-	retry->told_ns = now_ns;
+	retry->untold = 0;
+	note_told(retry, why, now_ns);
 }
 
 void

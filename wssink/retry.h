@@ -15,6 +15,15 @@
 /* Shortest wait, and the first at most three times that. */
 #define RETRY_MIN_MS 100
 
+/* Reasons that are remembered: they may come in turns. */
+#define RETRY_TOLD 4
+
+/* A reason for which there was no connection, as it was told. */
+struct retry_told {
+	char *why; /* owned; NULL: none */
+	int64_t at_ns;
+};
+
 struct retry {
 	const char *url;   /* as the log shows it; borrowed */
 	uint64_t max_ms;   /* longest wait */
@@ -22,9 +31,8 @@ struct retry {
 	int64_t next_ns;   /* when to connect */
 	bool was_open;	   /* the connection was, since the last dial */
 	int64_t opened_ns; /* when; valid if was_open */
-	char *told;	   /* owned; the last failure told; NULL: none */
-	int64_t told_ns;
-	unsigned long untold; /* failures since */
+	struct retry_told told[RETRY_TOLD]; /* the last reasons */
+	unsigned long untold;		    /* failures since */
 };
 
 /* Starts: the first try may be made now. */

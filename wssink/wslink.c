@@ -38,7 +38,7 @@
 struct wslink {
 	const struct wslink_options *options; /* borrowed */
 	struct conn *conn;		      /* owned */
-	bool auth_is_odd;		      /* the last reading failed */
+	char auth_why[AUTH_WHY_BYTES]; /* of the last reading; "": none */
 	enum wslink_state state;
 	int64_t until_ns; /* connecting, upgrading, closing: deadline */
 	char key[WSHANDSHAKE_KEY_BYTES];
@@ -46,7 +46,8 @@ struct wslink {
 	struct buf in;
 	struct wsqueue out;
 	bool close_sent;
-	bool is_deaf; /* closing: what comes is dropped unread */
+	bool is_deaf;	/* closing: what comes is dropped unread */
+	bool is_faulty; /* the server broke the protocol */
 	enum wslink_end end;
 	unsigned code;		 /* of the server's Close; 0: none came */
 	uint64_t retry_after_ms; /* as the server asked; 0: it did not */
@@ -58,6 +59,8 @@ struct wslink {
 			     * number modulo WINDOW_EVENTS */
 
 	struct wsping pings; /* of this connection */
+	uint64_t ping_base;  /* random; what their numbers on the wire count
+			      * from, so that no pong is ours by chance */
 	bool is_probing;     /* a ping is asked for */
 
 	bool owes_pong;
@@ -198,6 +201,8 @@ end_of(const struct wslink *link)
 		return WSLINK_END_NEVER_OPEN;
 	if (link->code != 0)
 		return WSLINK_END_CLOSED;
+	if (link->is_faulty)
+		return WSLINK_END_BROKEN;
 	if (link->state == WSLINK_OPEN && conn_was_hung_up(link->conn))
 		return WSLINK_END_HUNG_UP;
 	return WSLINK_END_GIVEN_UP;
@@ -264,6 +269,7 @@ static void
 refuse(struct wslink *link, unsigned code, const char *why)
 {
 	set_why(link, "the server broke the protocol: %s (%u)", why, code);
+	link->is_faulty = true;
 	start_closing(link, code, why, CLOSE_WAIT_MS);
 	link->is_deaf = true;
 }
@@ -289,6 +295,7 @@ reset(struct wslink *link)
 	wsqueue_reset(&link->out);
 	link->close_sent = false;
 	link->is_deaf = false;
+	link->is_faulty = false;
 	link->code = 0;
 	link->retry_after_ms = 0;
 	link->is_probing = false;
@@ -303,11 +310,12 @@ static void
 refresh_auth(struct wslink *link)
 {
 	char why[AUTH_WHY_BYTES];
-	bool is_odd = auth_read(link->options->auth, why) == -1;
 
-	if (is_odd && !link->auth_is_odd)
+	if (auth_read(link->options->auth, why) == 0)
+		why[0] = '\0';
+	else if (strcmp(why, link->auth_why) != 0)
 		log_warn("%s; what was read before is used", why);
-	link->auth_is_odd = is_odd;
+	memcpy(link->auth_why, why, sizeof(link->auth_why));
 }
 
 void
@@ -341,7 +349,9 @@ start_upgrade(struct wslink *link)
 	};
 	uint8_t nonce[WSHANDSHAKE_NONCE_BYTES];
 
-	if (RAND_bytes(nonce, sizeof(nonce)) != 1) {
+	if (RAND_bytes(nonce, sizeof(nonce)) != 1 ||
+	    RAND_bytes((uint8_t *)&link->ping_base, sizeof(link->ping_base)) !=
+		1) {
 		go_down_unmasked(link);
 		return;
 	}
@@ -431,8 +441,9 @@ take_pong(struct wslink *link, const struct wsframe_message *message)
 	uint64_t messages;
 
 	if (message->bytes != PING_BYTES ||
-	    !wsping_answer(&link->pings, get_be64(message->payload),
-		loop_now_ns(), &messages))
+	    !wsping_answer(&link->pings,
+		get_be64(message->payload) - link->ping_base, loop_now_ns(),
+		&messages))
 		return;
 	if (link->options->ack == WSLINK_ACK_PONG)
 		link->confirmed = messages;
@@ -445,8 +456,12 @@ take_app_ack(struct wslink *link, const struct wsframe_message *message)
 	struct msg msg;
 	const char *why;
 
+	msg.kind = MSG_UNKNOWN;
 	if (msg_parse(message->payload, message->bytes, &msg, &why) == -1) {
-		log_debug("a text of the server is no ack: %s", why);
+		if (msg.kind == MSG_ACK)
+			refuse(link, WSFRAME_PROTOCOL_ERROR, why);
+		else
+			log_debug("a text of the server is no ack: %s", why);
 		return;
 	}
 	if (msg.kind != MSG_ACK)
@@ -645,7 +660,7 @@ put_ping(struct wslink *link)
 				     confirms, interval_ns(link), now))
 		return;
 	link->is_probing = false;
-	put_be64(payload, wsping_next_number(&link->pings));
+	put_be64(payload, link->ping_base + wsping_next_number(&link->pings));
 	if (put_frame(link, WSFRAME_PING, payload, sizeof(payload)))
 		(void)wsping_queue(
 		    &link->pings, link->messages, link->out.queued_bytes, now);

@@ -52,8 +52,9 @@ enum wslink_end {
 	WSLINK_END_NEVER_OPEN, /* it was none: see wslink_retry_after_ms */
 	WSLINK_END_CLOSED,     /* the server sent a Close: see wslink_code */
 	WSLINK_END_HUNG_UP,    /* the server ended it without one */
-	WSLINK_END_GIVEN_UP, /* we ended it, or TCP: the server did not answer,
-			      * or broke the protocol; or we were told to */
+	WSLINK_END_BROKEN,     /* the server broke the protocol: we closed */
+	WSLINK_END_GIVEN_UP, /* we ended it, or TCP: the server did not answer;
+			      * or we were told to */
 };
 
 struct wslink;

@@ -69,6 +69,8 @@ struct wssink {
 	enum life life;
 	enum exitcode status; /* what to return */
 	int64_t drain_ns;     /* deadline of LIFE_DRAINING */
+	int64_t moved_ns;     /* an event was confirmed or, if there is a drain
+			       * timeout, taken last */
 	bool input_is_over;   /* no more events are taken from it */
 	bool is_skipping;     /* inside a line that is too long */
 
@@ -84,7 +86,7 @@ struct wssink {
 	struct retry retry;
 	struct poison poison;
 	struct pace pace;
-	bool is_held_back; /* an event could be sent but for the pace */
+	int64_t wake_ns; /* when an event that is held back may be sent */
 
 	uint64_t confirmed;   /* events */
 	uint64_t acked;	      /* the last ack queued */
@@ -125,6 +127,8 @@ wssink_open(const struct wssink_options *options)
 	sink->fifo_next_ns = now;
 	sink->fifo_odd_ns = now + FIFO_ODD_NS;
 	sink->drain_ns = LOOP_NEVER;
+	sink->wake_ns = LOOP_NEVER;
+	sink->moved_ns = now;
 	sink->seen = WSLINK_DOWN;
 	retry_init(&sink->retry, options->link.url.shown,
 	    options->backoff_max_ms, now);
@@ -214,6 +218,7 @@ take_confirmed(struct wssink *sink)
 		return true;
 	sink->is_replay = false;
 	sink->vain_replays = 0;
+	sink->moved_ns = loop_now_ns();
 	window_end(&sink->window, n - again);
 	sink->confirmed += n - again;
 	poison_confirmed(&sink->poison, sink->window.ended);
@@ -242,8 +247,9 @@ find_poison_end(const struct wslink *link, enum poison_end *end)
 		*end = POISON_HANG_UP;
 		return true;
 	}
+	*end = POISON_OTHER;
 	if (wslink_end(link) != WSLINK_END_CLOSED)
-		return false;
+		return wslink_end(link) == WSLINK_END_BROKEN;
 	switch (wslink_code(link)) {
 	case WSFRAME_BAD_DATA:
 	case WSFRAME_TOO_BIG:
@@ -253,7 +259,6 @@ find_poison_end(const struct wslink *link, enum poison_end *end)
 		*end = POISON_POLICY;
 		break;
 	default:
-		*end = POISON_OTHER;
 		break;
 	}
 	return true;
@@ -273,8 +278,8 @@ suspect_first(struct wssink *sink)
 
 	if (window->next <= window->ended || !find_poison_end(sink->link, &end))
 		return;
-	switch (
-	    poison_ended(&sink->poison, first, window->next, end, is_alone)) {
+	switch (poison_ended(&sink->poison, first, window->next, end,
+	    loop_now_ns() - sink->retry.opened_ns, is_alone)) {
 	case POISON_AGAIN:
 		break;
 	case POISON_ISOLATE:
@@ -304,7 +309,8 @@ take_loss(struct wssink *sink)
 		suspect_first(sink);
 	if (is_abnormal(sink->link)) {
 		sink->owes_replay = true;
-		sink->vain_replays += sink->is_replay;
+		sink->vain_replays +=
+		    sink->is_replay && wslink_was_answered(sink->link);
 	}
 	sink->is_replay = false;
 	window_rewind(&sink->window);
@@ -395,6 +401,8 @@ take_event(struct wssink *sink, const uint8_t *payload, size_t bytes)
 	const char *why;
 	size_t at;
 
+	if (sink->options->has_drain_timeout)
+		sink->moved_ns = loop_now_ns();
 	if (json_check(payload, bytes, &why, &at)) {
 		window_add(&sink->window, payload, bytes);
 		return;
@@ -479,35 +487,58 @@ take_events(struct wssink *sink)
 		end_input(sink, "ends within an event");
 }
 
-/* Says whether the pace allows an event now, if there is one. */
+/* Says whether the pace allows an event now; else sets wake_ns. */
 static bool
 is_paced(struct wssink *sink)
 {
-	if (sink->options->rate == 0)
+	if (sink->options->rate == 0 ||
+	    sink->window.next == sink->window.taken ||
+	    pace_is_due(&sink->pace, loop_now_ns()))
 		return true;
-	sink->is_held_back = sink->window.next < sink->window.taken &&
-			     !pace_is_due(&sink->pace, loop_now_ns());
-	return !sink->is_held_back;
+	sink->wake_ns = pace_wake_ns(&sink->pace);
+	return false;
+}
+
+/* Says whether a ping was answered on the connection; else asks for one. */
+static bool
+is_answering(struct wssink *sink)
+{
+	if (wslink_was_answered(sink->link))
+		return true;
+	wslink_probe(sink->link);
+	return false;
+}
+
+/* Says whether the connection has held for so long that what is sent alone now
+ * can be what ends it; else sets wake_ns. */
+static bool
+has_held(struct wssink *sink)
+{
+	int64_t at_ns = sink->retry.opened_ns + poison_hold_ns(&sink->poison);
+
+	if (loop_now_ns() >= at_ns)
+		return true;
+	sink->wake_ns = at_ns;
+	return false;
 }
 
 /* Says whether the next event may be sent now. */
 static bool
 may_send(struct wssink *sink)
 {
+	bool is_again = sink->window.next < sink->window.ended;
+	bool is_careful = poison_is_careful(&sink->poison) && !is_again;
+
 	if (!wslink_has_room(sink->link))
 		return false;
-	/* What is sent again goes first, and is confirmed, so that it is not
-	 * what ends the connection. */
-	if (poison_is_careful(&sink->poison) &&
-	    sink->window.next >= sink->window.ended) {
-		if (sink->window.next > sink->window.ended ||
-		    sink->replayed > 0)
-			return false;
-		if (!wslink_was_answered(sink->link)) {
-			wslink_probe(sink->link);
-			return false;
-		}
-	}
+	/* What is sent again was confirmed first, or it may be the cause. */
+	if (is_careful &&
+	    (sink->window.next > sink->window.ended || sink->replayed > 0))
+		return false;
+	if ((is_again || is_careful) && !is_answering(sink))
+		return false;
+	if (is_careful && !has_held(sink))
+		return false;
 	return is_paced(sink);
 }
 
@@ -519,7 +550,7 @@ send_events(struct wssink *sink)
 	size_t bytes;
 	bool is_flushed, is_more;
 
-	sink->is_held_back = false;
+	sink->wake_ns = LOOP_NEVER;
 	do {
 		is_more = true;
 		while (is_more && may_send(sink)) {
@@ -582,6 +613,12 @@ open_fifo(struct wssink *sink)
 		return;
 	sink->fifo_next_ns = now + FIFO_RETRY_NS;
 	fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+	if (fd == -1 && (errno == ENXIO || errno == EISDIR) &&
+	    stat(path, &st) == 0 && !S_ISFIFO(st.st_mode)) {
+		log_error("acks %s: not a FIFO", path);
+		give_up(sink, EXITCODE_FINAL);
+		return;
+	}
 	if (fd == -1 && errno != ENOENT && errno != ENXIO && errno != EINTR) {
 		log_error("acks %s: %m", path);
 		give_up(sink, EXITCODE_AGAIN);
@@ -644,11 +681,41 @@ check_reverse(struct wssink *sink)
 	give_up(sink, EXITCODE_AGAIN);
 }
 
+/* When to ask whether the end of the input is only not seen because no more of
+ * it is taken. */
+static int64_t
+stall_ns(const struct wssink *sink)
+{
+	if (!sink->options->has_drain_timeout || sink->life != LIFE_RUNNING ||
+	    has_room(sink, 1))
+		return LOOP_NEVER;
+	return sink->moved_ns +
+	       (int64_t)sink->options->drain_timeout_ms * LOOP_NS_PER_MS;
+}
+
+/* Gives up what a file still holds, or a pipe that nobody writes any more. */
+static void
+check_stall(struct wssink *sink)
+{
+	int64_t now = loop_now_ns();
+
+	if (now < stall_ns(sink))
+		return;
+	sink->moved_ns = now;
+	if (!io_has_end(STDIN_FILENO))
+		return;
+	log_error("the drain timeout has passed, and nothing was confirmed; "
+		  "undelivered=%" PRIu64 " and what is not read yet",
+	    sink->window.taken - sink->window.ended);
+	give_up(sink, EXITCODE_AGAIN);
+}
+
 /* Moves the life on, if it is time to. */
 static void
 advance(struct wssink *sink)
 {
 	check_reverse(sink);
+	check_stall(sink);
 	if (sink->life == LIFE_DRAINING && is_drained(sink)) {
 		leave(sink, EXITCODE_DONE, WSFRAME_NORMAL, CLOSE_DONE_MS);
 	} else if (sink->life == LIFE_DRAINING &&
@@ -698,8 +765,8 @@ watch(struct wssink *sink)
 		return;
 	if (sink->fifo_fd == -1 && sink->options->acks_path != NULL)
 		loop_until(loop, sink->fifo_next_ns);
-	if (sink->is_held_back)
-		loop_until(loop, pace_wake_ns(&sink->pace));
+	loop_until(loop, sink->wake_ns);
+	loop_until(loop, stall_ns(sink));
 	if (wslink_state(sink->link) == WSLINK_DOWN)
 		loop_until(loop, sink->retry.next_ns);
 	loop_until(loop, sink->drain_ns);
