@@ -64,7 +64,7 @@ count(unsigned *n)
 
 enum poison_verdict
 poison_ended(struct poison *poison, uint64_t first, uint64_t last,
-    enum poison_end end, int64_t age_ns, bool is_alone)
+    enum poison_end end, int64_t with_ns, bool is_alone)
 {
 	if (poison->suspect != first) {
 		poison->suspect = first;
@@ -72,8 +72,8 @@ poison_ended(struct poison *poison, uint64_t first, uint64_t last,
 		poison->strikes = 0;
 		poison->alone = 0;
 		poison->longest_ns = 0;
-	} else if (end == POISON_HANG_UP && age_ns > poison->longest_ns) {
-		poison->longest_ns = age_ns;
+	} else if (end == POISON_HANG_UP && with_ns > poison->longest_ns) {
+		poison->longest_ns = with_ns;
 	}
 	count(&poison->ends);
 	if (end != POISON_OTHER) {

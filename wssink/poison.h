@@ -14,8 +14,8 @@
  * strikes, the last of them alone, is refused for good. An end without Close
  * may be the server's own misfortune, or that of something between which cuts
  * connections: it takes POISON_HANG_UPS of those alone, and each time the
- * connection must first have held twice as long, without the event, as the ones
- * before that ended with it (POISON_HOLD_MAX_NS at most).
+ * connection must first have held twice as long, without the event, as any
+ * before has with it (POISON_HOLD_MAX_NS at most).
  * Other Closes only lead to events being sent alone: a server that takes a
  * few and closes, each time, so confirms those few.
  *
@@ -44,8 +44,8 @@ struct poison {
 	unsigned ends;		/* of connections, at it, in a row */
 	unsigned strikes;	/* those of them against it */
 	unsigned alone;		/* those of these when it was sent alone */
-	int64_t longest_ns;	/* that one of them held, but for the first,
-				 * which may have been up for days */
+	int64_t longest_ns;	/* that one of them held with the event, but for
+				 * the first, which may have been up for days */
 	uint64_t careful_until; /* events up to here are sent alone; 0: none */
 	unsigned row;		/* refused, and nothing confirmed since */
 };
@@ -82,12 +82,13 @@ void poison_confirmed(struct poison *poison, uint64_t ended);
 /*
  * Notes that the server has ended a connection while event `first` was not
  * confirmed, and events up to `last` had been sent on it, which held for
- * `age_ns`. `is_alone`: it was sent alone, behind a ping that was answered.
+ * `with_ns` with it. `is_alone`: it was sent alone, behind a ping that was
+ * answered.
  * After POISON_REFUSE nobody is suspected. From POISON_ISOLATE on
  * poison_is_careful says yes, until all events up to the `last` of that call
  * have ended: any of them may be the cause.
  */
 enum poison_verdict poison_ended(struct poison *poison, uint64_t first,
-    uint64_t last, enum poison_end end, int64_t age_ns, bool is_alone);
+    uint64_t last, enum poison_end end, int64_t with_ns, bool is_alone);
 
 #endif

@@ -83,6 +83,8 @@ struct wssink {
 	unsigned vain_replays;	 /* such connections, in a row, that confirmed
 				  * no event for the first time */
 	bool is_alone;		 /* a single event was sent, to try it */
+	int64_t first_ns;	 /* when it was; or, since when the connection
+				  * is open */
 	struct retry retry;
 	struct poison poison;
 	struct pace pace;
@@ -279,7 +281,7 @@ suspect_first(struct wssink *sink)
 	if (window->next <= window->ended || !find_poison_end(sink->link, &end))
 		return;
 	switch (poison_ended(&sink->poison, first, window->next, end,
-	    loop_now_ns() - sink->retry.opened_ns, is_alone)) {
+	    loop_now_ns() - sink->first_ns, is_alone)) {
 	case POISON_AGAIN:
 		break;
 	case POISON_ISOLATE:
@@ -357,8 +359,10 @@ follow_link(struct wssink *sink)
 		/* What the last turn confirmed counts, lost or not. */
 		(void)take_confirmed(sink);
 		sink->seen = state;
-		if (state == WSLINK_OPEN)
-			retry_opened(&sink->retry, loop_now_ns());
+		if (state == WSLINK_OPEN) {
+			sink->first_ns = loop_now_ns();
+			retry_opened(&sink->retry, sink->first_ns);
+		}
 		if (state == WSLINK_DOWN)
 			take_loss(sink);
 	}
@@ -561,6 +565,8 @@ send_events(struct wssink *sink)
 			if (sink->options->rate > 0)
 				pace_take(&sink->pace, loop_now_ns());
 			sink->is_alone = poison_is_careful(&sink->poison);
+			if (sink->is_alone)
+				sink->first_ns = loop_now_ns();
 		}
 		is_flushed = wslink_flush(sink->link);
 	} while (is_flushed && is_more && may_send(sink));
