@@ -1,4 +1,5 @@
-"""pytest finds support.py beside the tests; and logs that several of them harm.
+"""pytest finds support.py beside the tests; and logs that several of them
+harm, and servers.
 """
 
 import shutil

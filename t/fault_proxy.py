@@ -9,11 +9,10 @@ import collections
 import queue
 import select
 import socket
-import struct
 import threading
 import time
 
-from support import PATIENCE
+from support import PATIENCE, reset_on_close
 
 UP, DOWN = "up", "down"     # from client to server, and back
 # Held for a side that does not read, or for a delay: then no more is read.
@@ -103,8 +102,7 @@ class Pair:
         """Ends both; those in `resets` with an RST."""
         for sock in self.client, self.server:
             if sock in resets:
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
-                                struct.pack("ii", 1, 0))
+                reset_on_close(sock)
             sock.close()
 
 

@@ -9,18 +9,40 @@ import socket
 import threading
 import time
 
-from sinks import sink
-from support import DONE, PATIENCE, Frames, frame, wait_until
+from sinks import event, sink
+from support import DONE, PATIENCE, Frames, frame, status_of, wait_until
 
 # As many as wssink holds, and may send again after one loss.
 WINDOW = 4096
 
 
-def payload(n, size):
-    """Event n, filled up to `size` bytes."""
-    text = b'{"id":%d' % n
-    fill = size - len(text) - len(',"x":""}')
-    return text + (b',"x":"' + b"x" * fill + b'"}' if fill > 0 else b"}")
+def outlive(ours, reverse, total, bounds, interrupt):
+    """Feeds `total` events without a pause, and interrupts their way each time
+    that a bound of acks is reached. In the end all are acked."""
+    def feed():
+        for n in range(total):
+            ours.sendall(frame(event(n, 200)))
+        ours.shutdown(socket.SHUT_WR)
+
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    for bound in bounds:
+        if reverse.last_ack() < bound:
+            reverse.until(lambda m, n=bound: m.get("ack", 0) >= n)
+        interrupt()
+    if reverse.last_ack() < total:
+        reverse.until_ack(total)
+    feeder.join()
+    acks = reverse.acks()
+    assert acks == sorted(acks) and acks[-1] == total
+
+
+def assert_sent_again_in_order(ids, total, times):
+    """Nothing is missing, and each time that some came again it was those
+    from some number on."""
+    assert set(ids) == set(range(total))
+    assert [(a, b) for a, b in zip(ids, ids[1:]) if b > a + 1] == []
+    assert sum(1 for a, b in zip(ids, ids[1:]) if b <= a) <= times
 
 
 class Arrivals:
@@ -45,7 +67,7 @@ class Arrivals:
                 return self
             data = data[:data.rfind(b"\n") + 1]
             self.offset += len(data)
-            for found in re.finditer(rb'(?m)^\{"(?:on.*?)?id":(\d+)', data):
+            for found in re.finditer(rb'(?m)^\{"(?:on.*?)?id": ?(\d+)', data):
                 n = int(found[1])
                 self.ids.append(n)
                 if n not in self.known:
@@ -107,7 +129,7 @@ class Flow:
                     end = min(end, self.limit)
                 self.offered = end
                 self.ours.sendall(b"".join(
-                    frame(payload(n, self.size))
+                    frame(event(n, self.size))
                     for n in range(self.sent, end)))
                 self.sent = end
                 # The load's own speed.
@@ -169,10 +191,9 @@ class Flow:
     def dials(self):
         return self.process.text().count("connected to ws")
 
-    def memory_kib(self, what="VmHWM"):
-        """What wssink has of memory, or had at most."""
-        with open(f"/proc/{self.process.pid}/status") as status:
-            return int(re.search(rf"{what}:\s+(\d+)", status.read())[1])
+    def peak_bytes(self):
+        """How much memory wssink had at most."""
+        return status_of(self.process.pid, "VmHWM")
 
     def finish(self):
         """Ends the input, waits until all is acked and wssink has ended, and
@@ -181,7 +202,7 @@ class Flow:
         self.threads[0].join(PATIENCE)
         assert not self.threads[0].is_alive(), self.state()
         assert self.is_running(), self.process.text()
-        self.memory_kib_at_end = self.memory_kib()
+        self.peak_bytes_at_end = self.peak_bytes()
         self.ours.shutdown(socket.SHUT_WR)
         assert self.process.wait() == DONE, self.process.text()
         self.threads[1].join(PATIENCE)

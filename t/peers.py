@@ -1,27 +1,19 @@
 """What the tests of refusals, poison events and replays share: HTTP answers,
-ports, and servers done by hand that serve one connection after the other in a
-thread of the test.
+lines of the log, and servers done by hand that serve one connection after the
+other in a thread of the test.
 """
 
 import contextlib
-import os
 import re
-import shutil
 import socket
 import struct
+import subprocess
 import threading
 import time
 
-import pytest
-
-from sinks import CLOSE, PING, PONG, TEXT, RawServer, event
-from support import Process, wait_until
-
-
-def free_port():
-    """A port on 127.0.0.1 that nobody has at this moment."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
+from sinks import (CLOSE, ENVIRONMENT, PING, PONG, QUICK, TEXT, RawServer,
+                   event)
+from support import DONE, PATIENCE, program, reset_on_close, wait_until
 
 
 def http(status, body=b"", headers=(), version="1.1"):
@@ -151,8 +143,7 @@ def number_of(payload):
 def hang_up(peer, how):
     """Ends a connection: with a code, "eof" or "reset"."""
     if how == "reset":
-        peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
-                             struct.pack("ii", 1, 0))
+        reset_on_close(peer.sock)
     elif how == "eof":
         # What was not read would make the close a reset.
         peer.sock.shutdown(socket.SHUT_WR)
@@ -168,58 +159,13 @@ def events_in(count, first=0, size=0):
                     for n in range(first, first + count))
 
 
-NGINX = """\
-{user}
-daemon off;
-master_process off;
-worker_processes 1;
-pid {dir}/nginx.pid;
-error_log {dir}/error.log;
-events {{ }}
-http {{
-    access_log off;
-    client_body_temp_path {dir}/body;
-    proxy_temp_path {dir}/proxy;
-    fastcgi_temp_path {dir}/fastcgi;
-    uwsgi_temp_path {dir}/uwsgi;
-    scgi_temp_path {dir}/scgi;
-    server {{
-        listen 127.0.0.1:{port};
-        location /moved {{ return 301 /in; }}
-        location /none {{ root {dir}/nothing; }}
-        location /shut {{ deny all; }}
-        location /in {{
-            proxy_pass http://127.0.0.1:{backend}/;
-            proxy_http_version 1.1;
-            proxy_set_header Upgrade $http_upgrade;
-            proxy_set_header Connection "upgrade";
-            {more}
-        }}
-    }}
-}}
-"""
-
-
-def nginx(tmp_path, backend, more=""):
-    """A running nginx and its port; again if the port was taken."""
-    program = shutil.which("nginx") or "/usr/sbin/nginx"
-    if not os.path.exists(program):
-        pytest.skip("no nginx")
-    file = tmp_path / "nginx.conf"
-    user = "user root;" if os.getuid() == 0 else ""
-    for _ in range(10):
-        port = free_port()
-        file.write_text(NGINX.format(dir=tmp_path, port=port, user=user,
-                                     backend=backend, more=more))
-        process = Process([program, "-p", tmp_path, "-c", file],
-                          tmp_path / "nginx.log")
-
-        def is_up():
-            with socket.socket() as sock:
-                return not process.is_running() or \
-                    sock.connect_ex(("127.0.0.1", port)) == 0
-
-        wait_until(is_up, "nginx")
-        if process.is_running():
-            return process, port
-    raise AssertionError(process.text())
+def deliver(tmp_path, url, options=""):
+    """Lets the events in the file `in` go through a log and a wssink, as in a
+    shell: the log is in `wal`, and all are ended."""
+    done = subprocess.run(
+        ["sh", "-c", '"$WALPROC" -d wal --acks wal/acks < in | "$WSSINK" '
+         f'--acks wal/acks -u "$URL" {" ".join(QUICK)} {options}'],
+        cwd=tmp_path, capture_output=True, timeout=PATIENCE,
+        env=dict(ENVIRONMENT, WALPROC=program("walproc"),
+                 WSSINK=program("wssink"), URL=url))
+    assert done.returncode == DONE, done.stderr.decode()

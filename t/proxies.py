@@ -2,12 +2,11 @@
 """
 
 import shutil
-import socket
 
 import pytest
 
-from sinks import ENVIRONMENT
-from support import Process, program, wait_until
+from servers import OnFreePort
+from support import Process
 
 CONF = """
 Port {port}
@@ -21,13 +20,8 @@ Allow 127.0.0.1
 """
 
 
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
-
-
-class Tinyproxy:
-    """A tinyproxy on a port of its own, which it cannot choose itself."""
+class Tinyproxy(OnFreePort):
+    """A running tinyproxy."""
 
     def __init__(self, tmp_path, *more):
         if not shutil.which("tinyproxy"):
@@ -36,28 +30,13 @@ class Tinyproxy:
         self.conf = tmp_path / "tinyproxy.conf"
         self.stderr = tmp_path / "tinyproxy.stderr"
         self.more = "\n".join(more)
-        for _ in range(5):
-            self.port = free_port()
-            if self.try_to_start():
-                return
-        raise AssertionError("no port for tinyproxy")
+        super().__init__()
 
-    def try_to_start(self):
+    def launch(self):
         self.conf.write_text(CONF.format(
             port=self.port, log=self.log, more=self.more))
-        self.process = Process(["tinyproxy", "-d", "-c", self.conf],
-                               self.stderr)
-        wait_until(lambda: not self.process.is_running()
-                   or "Accepting connections" in self.text(), "tinyproxy")
-        return self.process.is_running()
-
-    def start(self):
-        """Once more, on its old port."""
-        self.log.unlink()
-        assert self.try_to_start(), self.process.text()
-
-    def kill(self):
-        self.process.kill()
+        self.log.unlink(missing_ok=True)
+        return Process(["tinyproxy", "-d", "-c", self.conf], self.stderr)
 
     @property
     def url(self):
@@ -70,20 +49,3 @@ class Tinyproxy:
         """What was asked of it, line by line."""
         return [line.partition("): ")[2] for line in self.text().splitlines()
                 if "Request (file descriptor" in line]
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.kill()
-
-
-def sink_in(environment, tmp_path, url, data, *options):
-    """A running wssink with `data` as a file on its standard input, and
-    `environment` besides what the tests leave of their own."""
-    path = tmp_path / "input"
-    path.write_bytes(data)
-    with open(path, "rb") as stdin:
-        return Process([program("wssink"), "-u", url, *options],
-                       tmp_path / "wssink.log", stdin=stdin,
-                       env={**ENVIRONMENT, **environment})

@@ -7,13 +7,14 @@ import itertools
 import os
 import shutil
 import signal
-import socket
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from support import HERE, Process, Server, events_of, lines_of, wait_until
+from support import (HERE, Process, Server, events_of, free_port, lines_of,
+                     wait_until)
+from tls import self_signed
 
 TCP_LISTEN = "0A"
 
@@ -74,8 +75,7 @@ class OnFreePort:
         self.port = None
         self.process = None
         for _ in range(self.TRIES):
-            with socket.create_server(("127.0.0.1", 0)) as probe:
-                self.port = probe.getsockname()[1]
+            self.port = free_port()
             if self.listens():
                 return
         raise AssertionError(self.process.text())
@@ -154,15 +154,6 @@ class Websocketd(OnFreePort):
     wait_count = Server.wait_count
 
 
-def make_certificate(directory, name, *more):
-    """A certificate that vouches for itself, name.pem, and name.key."""
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-         "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj",
-         f"/CN={name}", "-keyout", directory / f"{name}.key", "-out",
-         directory / f"{name}.pem", *more], check=True, capture_output=True)
-
-
 NGINX_CONF = """\
 daemon off;
 worker_processes 1;
@@ -180,48 +171,31 @@ http {{
     fastcgi_temp_path {home}/fastcgi;
     scgi_temp_path {home}/scgi;
     uwsgi_temp_path {home}/uwsgi;
+    proxy_http_version 1.1;
+    proxy_set_header Upgrade $http_upgrade;
+    proxy_set_header Connection "Upgrade";
     server {{
-        listen 127.0.0.1:{port} ssl;
-        ssl_certificate {home}/server.pem;
-        ssl_certificate_key {home}/server.key;
-        ssl_client_certificate {home}/client.pem;
-        ssl_verify_client on;
-        proxy_http_version 1.1;
-        proxy_set_header Upgrade $http_upgrade;
-        proxy_set_header Connection "Upgrade";
-        proxy_read_timeout {read_timeout}s;
-        proxy_send_timeout 600s;
-{locations}
+        listen 127.0.0.1:{port}{site}
     }}
 }}
 """
 
 
-class Nginx(OnFreePort):
-    """nginx, which ends the TLS, wants a certificate of the client, and passes
-    the rest on to servers[N] at the path /N."""
+class AnyNginx(OnFreePort):
+    """nginx; what it serves is in `site`, behind the port that it listens
+    on."""
 
-    def __init__(self, directory, *servers, read_timeout=600, name="nginx"):
+    def __init__(self, directory, site, name="nginx"):
+        if not found("nginx"):
+            pytest.skip("no nginx")
         self.home = Path(directory) / name
-        self.home.mkdir()
-        self.servers = servers
-        self.read_timeout = read_timeout
-        make_certificate(self.home, "server", "-addext",
-                         "subjectAltName=IP:127.0.0.1")
-        make_certificate(self.home, "client")
-        self.trust = ("--cacert", self.home / "server.pem",
-                      "--cert", self.home / "client.pem",
-                      "--key", self.home / "client.key")
+        self.home.mkdir(exist_ok=True)
+        self.site = site
         super().__init__()
 
     def launch(self):
-        locations = "\n".join(
-            f"        location /{n} {{ proxy_pass "
-            f"http://127.0.0.1:{server.port}; }}"
-            for n, server in enumerate(self.servers))
         (self.home / "conf").write_text(NGINX_CONF.format(
-            home=self.home, port=self.port, locations=locations,
-            read_timeout=self.read_timeout,
+            home=self.home, port=self.port, site=self.site,
             user="user root;" if os.geteuid() == 0 else ""))
         return Process(
             [found("nginx"), "-p", self.home, "-c", self.home / "conf",
@@ -238,6 +212,64 @@ class Nginx(OnFreePort):
         if self.process.is_running():
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+
+
+REFUSING_SITE = """;
+        location /moved {{ return 301 /in; }}
+        location /none {{ root {home}/nothing; }}
+        location /shut {{ deny all; }}
+        location /in {{
+            proxy_pass http://127.0.0.1:{backend}/;
+            {more}
+        }}
+"""
+
+
+class RefusingNginx(AnyNginx):
+    """nginx, which refuses all but what goes to /in, for which it asks the
+    port `backend`; `more` is said of that place."""
+
+    def __init__(self, directory, backend, more=""):
+        super().__init__(directory, REFUSING_SITE.format(
+            home=directory, backend=backend, more=more))
+
+    def url_of(self, path):
+        return f"ws://127.0.0.1:{self.port}/{path}"
+
+
+TLS_SITE = """ ssl;
+        ssl_certificate {home}/server.pem;
+        ssl_certificate_key {home}/server.key;
+        ssl_client_certificate {home}/client.pem;
+        ssl_verify_client on;
+        proxy_read_timeout {read_timeout}s;
+        proxy_send_timeout 600s;
+{locations}
+"""
+
+
+class Nginx(AnyNginx):
+    """nginx, which ends the TLS, wants a certificate of the client, and passes
+    the rest on to servers[N] at the path /N."""
+
+    def __init__(self, directory, *servers, read_timeout=600):
+        self.servers = servers
+        home = Path(directory) / "nginx"
+        home.mkdir()
+        for name, more in (
+                ("server", ["-addext", "subjectAltName=IP:127.0.0.1"]),
+                ("client", [])):
+            self_signed(home / f"{name}.pem", home / f"{name}.key", name,
+                        *more)
+        self.trust = ("--cacert", home / "server.pem",
+                      "--cert", home / "client.pem",
+                      "--key", home / "client.key")
+        locations = "\n".join(
+            f"        location /{n} {{ proxy_pass "
+            f"http://127.0.0.1:{server.port}; }}"
+            for n, server in enumerate(servers))
+        super().__init__(directory, TLS_SITE.format(
+            home=home, read_timeout=read_timeout, locations=locations))
 
     @property
     def url(self):

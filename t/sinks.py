@@ -1,6 +1,6 @@
-"""What the tests of wssink share: starting it on a file, a pipe or a socketpair,
-its reverse channel, and a server's end of a connection done by hand, for where
-a server has to be broken or hostile.
+"""What the tests of wssink share: starting it on a file, a pipe or a
+socketpair, its reverse channel, and a server's end of a connection done by
+hand, for where a server has to be broken or hostile.
 """
 
 import base64
@@ -11,8 +11,9 @@ import os
 import re
 import socket
 import struct
+import subprocess
 
-from support import Frames, Process, program
+from support import FINAL, PATIENCE, Frames, Process, program
 
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -27,21 +28,31 @@ ENVIRONMENT = {k: v for k, v in os.environ.items()
 
 def event(n, size=0):
     """Event n, filled up to `size` bytes."""
-    text = json.dumps({"id": n})
-    fill = size - len(text) - len(', "x": ""')
-    if fill >= 0:
-        text = text[:-1] + ', "x": "' + "x" * fill + '"}'
-    return text.encode()
+    text = b'{"id": %d' % n
+    fill = size - len(text) - len(', "x": ""}')
+    return text + (b', "x": "' + b"x" * fill + b'"}' if fill >= 0 else b"}")
 
 
 def ids_of(messages):
     return [m["id"] for m in messages]
 
 
-def sink(tmp_path, url, *options, name="wssink", **popen):
-    """A running wssink."""
+def firsts(numbers):
+    """Each number once, where it came first."""
+    return list(dict.fromkeys(numbers))
+
+
+def options_of(ack):
+    """What t/ws_server.py needs for an ack level."""
+    return ["--app-ack"] if ack == "app" else []
+
+
+def sink(tmp_path, url, *options, name="wssink", environment=(), **popen):
+    """A running wssink; `environment` comes on top of what the tests leave of
+    their own."""
     return Process([program("wssink"), "-u", url, *options],
-                   tmp_path / f"{name}.log", env=ENVIRONMENT, **popen)
+                   tmp_path / f"{name}.log",
+                   env={**ENVIRONMENT, **dict(environment)}, **popen)
 
 
 def fed(tmp_path, url, data, *options, **popen):
@@ -60,6 +71,24 @@ def piped(tmp_path, url, *options):
     with ours, sink(tmp_path, url, *options, stdin=theirs) as process:
         theirs.close()
         yield process, ours
+
+
+def basic(user):
+    """What is sent of user:password."""
+    if isinstance(user, str):
+        user = user.encode()
+    return "Basic " + base64.b64encode(user).decode()
+
+
+def usage(*arguments):
+    """What a wrong command line says in its one line."""
+    done = subprocess.run(
+        [program("wssink"), *arguments], text=True, stdin=subprocess.DEVNULL,
+        capture_output=True, env=ENVIRONMENT, timeout=PATIENCE)
+    assert done.returncode == FINAL, done.stderr
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1, done.stderr
+    return done.stderr
 
 
 class Reverse:
@@ -87,6 +116,12 @@ class Reverse:
     def acks(self):
         return [m["ack"] for m in self.messages if "ack" in m]
 
+    def last_ack(self):
+        return (self.acks() or [0])[-1]
+
+    def rejects(self):
+        return [m["reject"] for m in self.messages if "reject" in m]
+
     def breaker(self):
         return [m["breaker"] for m in self.messages if "breaker" in m]
 
@@ -96,8 +131,12 @@ class Peer:
 
     def __init__(self, sock):
         self.sock = sock
-        self.sock.settimeout(60)
+        self.sock.settimeout(PATIENCE)
         self.data = b""
+        self.ask()
+
+    def ask(self):
+        """Reads a request."""
         self.request = self.until(b"\r\n\r\n").decode()
 
     def until(self, end):
@@ -127,11 +166,22 @@ class Peer:
         key = self.header("Sec-WebSocket-Key").encode()
         return base64.b64encode(hashlib.sha1(key + GUID).digest()).decode()
 
-    def upgrade(self, *more, accept=None):
+    def response(self, *more, accept=None):
+        """The one that takes the Upgrade."""
         lines = ["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket",
                  "Connection: Upgrade",
                  f"Sec-WebSocket-Accept: {accept or self.answer()}", *more]
-        self.sock.sendall("".join(f"{s}\r\n" for s in [*lines, ""]).encode())
+        return "".join(f"{s}\r\n" for s in [*lines, ""]).encode()
+
+    def upgrade(self, *more, accept=None):
+        self.sock.sendall(self.response(*more, accept=accept))
+        return self
+
+    def tunnel(self):
+        """As a proxy that was asked for one; the next request is the one to
+        the server."""
+        self.sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+        self.ask()
         return self
 
     def next(self):
@@ -172,15 +222,19 @@ class Peer:
         self.sock.close()
 
 
+def listen(host="127.0.0.1", port=0, **options):
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, **options)
+
+
 class RawServer:
     """A listener whose connections a test serves by hand."""
 
-    def __init__(self, tls=None):
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.listener.settimeout(60)
+    def __init__(self, host="127.0.0.1", port=0):
+        self.listener = listen(host, port)
+        self.listener.settimeout(PATIENCE)
         self.port = self.listener.getsockname()[1]
         self.url = f"ws://127.0.0.1:{self.port}/"
-        self.tls = tls
 
     def accept(self):
         return Peer(self.listener.accept()[0])

@@ -4,7 +4,9 @@ waiting for what must happen, and a websocket server to send to.
 
 import json
 import os
+import re
 import select
+import socket
 import struct
 import subprocess
 import time
@@ -57,6 +59,13 @@ def is_sanitized():
     return b"__asan_init" in (BIN / "walproc").read_bytes()
 
 
+def status_of(pid, name):
+    """A number of /proc/PID/status, in bytes; VmHWM is the most memory that
+    it had."""
+    with open(f"/proc/{pid}/status") as lines:
+        return int(re.search(rf"{name}:\s+(\d+) kB", lines.read())[1]) << 10
+
+
 def ticks_of(pid):
     """How long a process has run on a processor, in 1/100 s."""
     with open(f"/proc/{pid}/stat") as stat:
@@ -88,6 +97,18 @@ def lines_of(path):
 def events_of(path):
     """The events in an NDJSON file."""
     return [json.loads(line) for line in lines_of(path)]
+
+
+def free_port():
+    """A port on 127.0.0.1 that nobody has at this moment."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
+def reset_on_close(sock):
+    """Lets close() say RST: what is on its way then is gone."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER,
+                    struct.pack("ii", 1, 0))
 
 
 class Process:

@@ -2,25 +2,17 @@
 while it runs, and that no secret is shown.
 """
 
-import asyncio
-import base64
 import os
 import socket
-import subprocess
-import threading
 
 import pytest
 import websockets
 
-from peers import free_port, http, log_lines, nginx, wait_line
-from sinks import (ENVIRONMENT, PING, PONG, QUICK, TEXT, event, fed, piped,
-                   sink)
-from support import DONE, FINAL, Server, frame, program, wait_until
-
-
-def basic(user, password):
-    pair = f"{user}:{password}".encode()
-    return "Basic " + base64.b64encode(pair).decode()
+from background import Background
+from peers import http, log_lines, wait_line
+from servers import RefusingNginx
+from sinks import (PING, PONG, QUICK, TEXT, basic, event, fed, piped, usage)
+from support import DONE, Server, frame, wait_until
 
 
 def refuse(peer, status="401 Unauthorized"):
@@ -31,14 +23,7 @@ def refuse(peer, status="401 Unauthorized"):
 
 
 def wrong(*arguments):
-    """What a wrong command line says in its one line."""
-    done = subprocess.run(
-        [program("wssink"), "-u", "ws://127.0.0.1:1/", *arguments], text=True,
-        stdin=subprocess.DEVNULL, capture_output=True, env=ENVIRONMENT,
-        timeout=60)
-    assert done.returncode == FINAL, done.stderr
-    assert done.stderr.count("\n") == 1, done.stderr
-    return done.stderr
+    return usage("-u", "ws://127.0.0.1:1/", *arguments)
 
 
 def request_of(tmp_path, raw, *options, url=None):
@@ -129,7 +114,7 @@ def test_basic_authentication_from_a_file(tmp_path, raw, name):
     data, user, password = BASIC_FILES[name]
     (tmp_path / "auth").write_bytes(data)
     peer = request_of(tmp_path, raw, "--basic-auth-file", tmp_path / "auth")
-    assert all_headers(peer, "Authorization") == [basic(user, password)]
+    assert all_headers(peer, "Authorization") == [basic(f"{user}:{password}")]
 
 
 BEARER_FILES = {
@@ -223,7 +208,7 @@ KINDS = {
 
 def value_of(kind, secret):
     form = KINDS[kind][3]
-    return form % secret if form else basic("me", secret)
+    return form % secret if form else basic(f"me:{secret}")
 
 
 def replace(path, data):
@@ -356,7 +341,7 @@ def test_a_password_in_the_url_is_not_in_the_command_line(tmp_path, raw):
     url = f"ws://me:s3cr3t@127.0.0.1:{raw.port}/in"
     with piped(tmp_path, url, "-v", *QUICK) as (process, ours):
         peer = raw.accept()
-        assert peer.header("Authorization") == basic("me", "s3cr3t")
+        assert peer.header("Authorization") == basic("me:s3cr3t")
         with open(f"/proc/{process.pid}/cmdline", "rb") as file:
             shown = file.read()
         assert b"s3cr3t" not in shown
@@ -364,7 +349,7 @@ def test_a_password_in_the_url_is_not_in_the_command_line(tmp_path, raw):
         refuse(peer)
         # It is known still where it is needed.
         peer = raw.accept()
-        assert peer.header("Authorization") == basic("me", "s3cr3t")
+        assert peer.header("Authorization") == basic("me:s3cr3t")
         peer.close()
         assert "s3cr3t" not in process.text()
 
@@ -407,37 +392,22 @@ def test_no_secret_is_logged_whatever_the_server_says(tmp_path, raw):
 
 # Servers that nobody here wrote.
 
-class Guarded:
+class Guarded(Background):
     """python3-websockets, which lets nobody in but `credentials`."""
 
     def __init__(self, credentials):
+        super().__init__()
         self.protocol = websockets.basic_auth_protocol_factory(
             realm="test", credentials=credentials)
         self.messages = []
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self.listener.getsockname()[1]
-        self.loop = asyncio.new_event_loop()
-        self.thread = threading.Thread(
-            target=self.loop.run_until_complete, args=(self.serve(),))
 
     async def handle(self, connection, path=None):
         async for message in connection:
             self.messages.append((connection.username, message))
 
-    async def serve(self):
-        self.over = self.loop.create_future()
-        async with websockets.serve(self.handle, sock=self.listener,
-                                    create_protocol=self.protocol):
-            await self.over
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.loop.call_soon_threadsafe(self.over.set_result, None)
-        self.thread.join()
-        self.loop.close()
+    def serving(self):
+        return websockets.serve(self.handle, sock=self.listener,
+                                create_protocol=self.protocol)
 
 
 def test_websockets_lets_the_user_in(tmp_path):
@@ -462,17 +432,12 @@ def test_nginx_lets_the_user_in(tmp_path):
     (tmp_path / "users").write_bytes(b"me:{PLAIN}s3cr3t\n")
     path = tmp_path / "auth"
     path.write_bytes(b"me:wrong\n")
-    port = free_port()
-    with Server(tmp_path, port=port) as server:
-        process, front = nginx(
-            tmp_path, port, f'auth_basic "x"; auth_basic_user_file '
-            f'{tmp_path}/users;')
-        with process, sink(tmp_path, f"ws://127.0.0.1:{front}/in",
-                           "--basic-auth-file", path, *QUICK,
-                           stdin=subprocess.PIPE) as client:
-            client.child.stdin.write(event(0) + b"\n")
-            client.child.stdin.close()
-            wait_line(client, "401 Unauthorized")
-            replace(path, b"me:s3cr3t\n")
-            assert client.wait() == DONE
-            assert server.lines() == [event(0)]
+    guard = f'auth_basic "x"; auth_basic_user_file {tmp_path}/users;'
+    with Server(tmp_path) as server, \
+            RefusingNginx(tmp_path, server.port, guard) as front, \
+            fed(tmp_path, front.url_of("in"), event(0) + b"\n",
+                "--basic-auth-file", path, *QUICK) as process:
+        wait_line(process, "401 Unauthorized")
+        replace(path, b"me:s3cr3t\n")
+        assert process.wait() == DONE
+        assert server.lines() == [event(0)]

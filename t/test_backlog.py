@@ -10,18 +10,12 @@ import time
 
 import pytest
 from support import (DONE, PATIENCE, Frames, Process, cursor_of, frame,
-                     is_sanitized, program, wait_until)
+                     is_sanitized, program, status_of, wait_until)
 
 GIB = 1 << 30
 ID = "a" * 250
 BYTES = 315
 COUNT = GIB // BYTES
-
-
-def status_of(pid, name):
-    """A number of /proc/PID/status, in bytes."""
-    with open(f"/proc/{pid}/status") as lines:
-        return int(re.search(rf"{name}:\s+(\d+) kB", lines.read())[1]) << 10
 
 
 def read_bytes_of(pid):

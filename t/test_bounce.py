@@ -9,18 +9,14 @@ import subprocess
 import time
 
 import pytest
+
 from flow import WINDOW, Arrivals, Flow
-from sinks import ENVIRONMENT, QUICK, RawServer
+from sinks import ENVIRONMENT, QUICK, RawServer, options_of
 from support import (DONE, Process, Server, acked_seq, is_sanitized, program,
                      wait_until)
 
 LEVELS = ("pong", "app")
 BOUNCES = int(os.environ.get("BOUNCES", "5"))
-
-
-def options_of(ack):
-    """What a server needs for an ack level."""
-    return ["--app-ack"] if ack == "app" else []
 
 
 @contextlib.contextmanager
@@ -208,7 +204,7 @@ def test_a_server_that_never_reads_is_left_for_a_better_one(
             # It reads no more than it holds.
             assert flow.offered < total
             if not is_sanitized():
-                assert flow.memory_kib() < 40 << 10
+                assert flow.peak_bytes() < 40 << 20
             deaf.raw.listener.close()
             with Server(tmp_path, *options_of(ack), port=deaf.raw.port):
                 flow.wait_acked(total)

@@ -16,7 +16,8 @@ import time
 
 import pytest
 
-from sinks import QUICK, Reverse, event, ids_of, piped
+from sinks import (QUICK, Reverse, event, firsts, ids_of, options_of,
+                   piped)
 from support import DONE, PATIENCE, Server, frame, wait_until
 
 KILLS = int(os.environ.get("LOSS_KILLS", "50"))
@@ -43,12 +44,8 @@ def received(server):
         return 0
 
 
-def last_ack(reverse):
-    return (reverse.acks() or [0])[-1]
-
-
 def wait_ack(reverse, n):
-    if last_ack(reverse) < n:
+    if reverse.last_ack() < n:
         reverse.until(lambda m: m.get("ack", -1) >= n)
 
 
@@ -106,7 +103,7 @@ def story(tmp_path, server, kills, longest, *options):
                                   longest)
             server.start()
             reverse.until(lambda m: m.get("breaker") == "closed")
-            bounds.append(last_ack(reverse))
+            bounds.append(reverse.last_ack())
         # One that nothing can happen to.
         ours.sendall(frame(event(fed, EVENT_BYTES)))
         fed += 1
@@ -141,15 +138,14 @@ def measure(tmp_path, name, server_options, sink_options, kills=KILLS,
           f"median={statistics.median(lost):g} max={max(lost)} "
           f"total={sum(lost)} kills_with_loss={sum(map(bool, lost))} "
           f"sent_twice={len(got) - len(set(got))}")
-    return lost, list(dict.fromkeys(got))
+    return lost, firsts(got)
 
 
 # The server's file has each message before a ping behind it is answered.
 
 @pytest.mark.parametrize("ack", ["pong", "app"])
 def test_nothing_is_lost_of_what_was_written(tmp_path, ack):
-    options = ["--app-ack"] if ack == "app" else []
-    lost, arrived = measure(tmp_path, ack, options, ["--ack", ack])
+    lost, arrived = measure(tmp_path, ack, options_of(ack), ["--ack", ack])
     assert sum(lost) == 0
     assert arrived == sorted(arrived), "what came first came out of order"
 

@@ -2,35 +2,23 @@
 else stands in a URL, and listeners that are not there or do not accept.
 """
 
-import base64
 import contextlib
 import errno
 import select
 import socket
-import subprocess
 from pathlib import Path
 
 import pytest
 
-from sinks import (PING, PONG, QUICK, TEXT, Peer, RawServer, Reverse, event,
-                   fed, piped)
-from support import DONE, FINAL, PATIENCE, frame, program, wait_until
+from sinks import (PING, PONG, QUICK, TEXT, Peer, RawServer, Reverse, basic,
+                   event, fed, listen, piped, usage)
+from support import DONE, FINAL, PATIENCE, frame, wait_until
 from tls import Certificates, TlsServer, server_side
 
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory):
     return Certificates(tmp_path_factory.mktemp("tls"))
-
-
-class Listener(RawServer):
-    """As RawServer, on any address."""
-
-    def __init__(self, host, port=0):
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self.listener = socket.create_server((host, port), family=family)
-        self.listener.settimeout(PATIENCE)
-        self.port = self.listener.getsockname()[1]
 
 
 def peer_of(tmp_path, listener, url, *options):
@@ -63,7 +51,7 @@ REACHED = [
 def test_an_address_or_name_is_reached(tmp_path, address, url, host):
     """At the first try, also where the name has one more address at which
     nobody listens. The Host header has no zone: RFC 6874, section 4."""
-    with Listener(address) as listener:
+    with RawServer(address) as listener:
         peer = peer_of(tmp_path, listener, url)
         if host:
             assert peer.header("Host") == f"{host}:{listener.port}"
@@ -96,10 +84,9 @@ def full(listener):
 def both_addresses():
     """A port that is free on ::1 and on 127.0.0.1: a listener on each."""
     for _ in range(20):
-        six = socket.create_server(("::1", 0), family=socket.AF_INET6,
-                                   backlog=0)
+        six = listen("::1", backlog=0)
         try:
-            return six, Listener("127.0.0.1", six.getsockname()[1])
+            return six, RawServer("127.0.0.1", six.getsockname()[1])
         except OSError as error:
             six.close()
             if error.errno != errno.EADDRINUSE:
@@ -120,7 +107,7 @@ def test_an_address_that_does_not_answer_does_not_hold_up_the_other(tmp_path):
 
 def test_a_listener_that_does_not_accept(tmp_path):
     """The connect timeout ends each try; once there is room, one succeeds."""
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener:
+    with listen(backlog=0) as listener:
         listener.settimeout(PATIENCE)
         url = f"ws://127.0.0.1:{listener.getsockname()[1]}/"
         with full(listener) as knocking, \
@@ -151,7 +138,7 @@ def first_that_asks(listener):
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "localhost"])
 def test_nobody_listens(tmp_path, host):
-    with Listener("::1" if host == "[::1]" else "127.0.0.1") as listener:
+    with RawServer("::1" if host == "[::1]" else "127.0.0.1") as listener:
         port = listener.port
     url = f"ws://{host}:{port}/"
     with fed(tmp_path, url, b"1\n", *QUICK) as process:
@@ -166,6 +153,7 @@ def test_a_zone_that_is_not_there(tmp_path):
         wait_until(lambda: not process.is_running()
                    or "cannot connect to ws://[fe80::1" in process.text(),
                    "a refusal")
+        assert process.is_running() or process.wait() == FINAL
 
 
 # What is said of a name. Through a proxy of ours, so that nobody is asked for
@@ -177,9 +165,7 @@ def asked(tmp_path, raw, url, *options):
              *options, *QUICK) as process:
         peer = raw.accept()
         tunnel = peer.request.split("\r\n")[0]
-        peer.sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-        peer.request = peer.until(b"\r\n\r\n").decode()
-        peer.upgrade()
+        peer.tunnel().upgrade()
         process.wait_log("connected to")
         peer.close()
         return tunnel, peer, process.text()
@@ -257,15 +243,14 @@ def test_the_user_in_the_url(tmp_path, raw, user, wanted):
     url = f"ws://{user}@127.0.0.1:{raw.port}/"
     with fed(tmp_path, url, b"1\n", "-v", *QUICK) as process:
         peer = raw.accept()
-        token = base64.b64encode(wanted).decode()
-        assert peer.header("Authorization") == f"Basic {token}"
+        assert peer.header("Authorization") == basic(wanted)
         assert peer.header("Host") == f"127.0.0.1:{raw.port}"
         peer.upgrade()
         process.wait_log(f"connected to ws://127.0.0.1:{raw.port}/")
         line = Path(f"/proc/{process.pid}/cmdline").read_bytes()
         assert b"@127.0.0.1" in line and b"cret" not in line
         assert "cret" not in process.text()
-        assert token not in process.text()
+        assert basic(wanted).split()[1] not in process.text()
         peer.close()
 
 
@@ -342,12 +327,7 @@ def test_the_name_in_the_certificate(tmp_path, certificates, raw, host, fits):
     ("ws://a\r\nX: y.invalid/", "-u: "),
 ])
 def test_a_url_that_is_none(url, words):
-    done = subprocess.run([program("wssink"), "-u", url], text=True,
-                          stdin=subprocess.DEVNULL, capture_output=True,
-                          timeout=PATIENCE)
-    assert done.returncode == FINAL
-    assert words in done.stderr
-    assert done.stderr.count("\n") == 1
+    assert words in usage("-u", url)
 
 
 def test_a_name_that_is_not_ascii_is_refused_or_written_so(tmp_path, raw):

@@ -11,8 +11,10 @@ import random
 import time
 
 import pytest
+
 from fault_proxy import DOWN, UP, Cut, FaultProxy
 from flow import WINDOW, Arrivals, Flow, faults_of
+from sinks import options_of
 from support import Server, is_sanitized, wait_until
 
 STEPS = int(os.environ.get("NETWORK_STEPS", "12"))
@@ -33,8 +35,7 @@ class Field:
     """A server, the proxy before it, and a flow of events to it."""
 
     def __init__(self, tmp_path, ack, *options, **flow):
-        self.server = Server(tmp_path, *(
-            ["--app-ack"] if ack == "app" else []))
+        self.server = Server(tmp_path, *options_of(ack))
         try:
             self.proxy = FaultProxy(self.server.port)
         except BaseException:
@@ -296,12 +297,12 @@ def test_memory_is_bounded_while_events_wait(tmp_path, fault, ack):
         waiting = field.flow.offered - field.flow.acked
         assert WINDOW <= waiting < total / 2
         # 8 MiB of events at most, a queue to the socket, and libraries.
-        assert field.flow.memory_kib() < 40 << 10
+        assert field.flow.peak_bytes() < 40 << 20
         field.flow.stop.set()
         field.proxy.calm()
         field.proxy.listen()
         field.finish()
-        assert field.flow.memory_kib_at_end < 40 << 10
+        assert field.flow.peak_bytes_at_end < 40 << 20
 
 
 # All of it.

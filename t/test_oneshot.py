@@ -2,7 +2,6 @@
 exit status that says so.
 """
 
-import json
 import os
 import socket
 import subprocess
@@ -10,9 +9,11 @@ import time
 
 import pytest
 
-from peers import Application, events_in, free_port, log_lines
-from sinks import ENVIRONMENT, QUICK, event, fed, sink
-from support import AGAIN, DONE, PATIENCE, Server, program, wait_until
+from peers import Application, events_in, log_lines
+from sinks import (ENVIRONMENT, QUICK, event, fed, firsts, ids_of, options_of,
+                   sink)
+from support import (AGAIN, DONE, FINAL, PATIENCE, Server, free_port, program,
+                     wait_until)
 
 
 def shell(script, tmp_path, **variables):
@@ -34,8 +35,7 @@ def shell(script, tmp_path, **variables):
 ])
 def test_a_file_or_a_pipe_is_delivered(tmp_path, script, ack):
     (tmp_path / "in").write_bytes(events_in(300))
-    options = ["--app-ack"] if ack == "app" else []
-    with Server(tmp_path, *options) as server:
+    with Server(tmp_path, *options_of(ack)) as server:
         status, err = shell(script, tmp_path, URL=server.url, ACK=ack)
         assert status == DONE, err
         if ack == "write":
@@ -92,7 +92,7 @@ def test_no_events_need_no_server(tmp_path):
 
 def test_standard_input_that_is_closed_is_wrong_usage(tmp_path, server):
     status, err = shell('"$WSSINK" -u "$URL" <&-', tmp_path, URL=server.url)
-    assert status == 100
+    assert status == FINAL
     assert "standard input is closed" in err
 
 
@@ -176,7 +176,7 @@ def test_a_server_that_is_lost_under_way(tmp_path, end):
                      else None) as app, \
             fed(tmp_path, app.url, events_in(100), *QUICK) as process:
         assert process.wait() == DONE
-        assert list(dict.fromkeys(app.taken)) == list(range(100))
+        assert firsts(app.taken) == list(range(100))
         assert len(app.seen) == 2
 
 
@@ -191,8 +191,7 @@ def test_a_reader_that_leaves_standard_error_is_no_harm(tmp_path, server):
                               env=ENVIRONMENT)
     os.close(write)
     assert done.returncode == DONE
-    assert [json.loads(line)["id"] for line in server.lines()] == \
-        list(range(50))
+    assert ids_of(server.events()) == list(range(50))
 
 
 def test_quiet_says_nothing_where_all_is_well(tmp_path, server):

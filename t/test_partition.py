@@ -6,10 +6,11 @@ timeout, and when the network is back all goes on.
 import contextlib
 import time
 
-import netns
 import pytest
+
+import netns
 from flow import Arrivals, Flow
-from sinks import QUICK
+from sinks import QUICK, options_of
 from support import Process, Server, program, shimmed, wait_until
 
 PING_TIMEOUT_S = 2
@@ -40,10 +41,9 @@ class Field:
 
     def __init__(self, tmp_path, ends, ack, idle, **flow):
         self.at_server, self.at_client = ends
-        options = ["--app-ack"] if ack == "app" else []
         with self.at_server.inside():
             self.server = Server(tmp_path, "--host", self.at_server.address,
-                                 *options)
+                                 *options_of(ack))
         url = f"ws://{self.at_server.address}:{self.server.port}/"
         with self.at_client.inside():
             self.flow = Flow(tmp_path, url, Arrivals(self.server.out),

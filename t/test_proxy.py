@@ -2,26 +2,22 @@
 option or the environment, that wants a password, fails and comes back.
 """
 
-import base64
 import contextlib
 import socket
-import threading
 import time
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
-from proxies import Tinyproxy, free_port, sink_in
-from sinks import QUICK, TEXT, Peer, Reverse, event, fed, ids_of, piped
-from support import DONE, FINAL, Server, frame, wait_until
+from flow import WINDOW, outlive
+from proxies import Tinyproxy
+from sinks import (QUICK, TEXT, Peer, Reverse, basic, event, fed, ids_of,
+                   piped)
+from support import DONE, FINAL, Server, frame, free_port, wait_until
 from tls import (Certificates, Relay, TlsServer,
                  can_replace_system_authorities, old_server_side, server_side,
                  with_system_authorities)
-
-
-# An ack is this much above the one before it at most.
-WINDOW = 4096
 
 
 @pytest.fixture(scope="module")
@@ -103,18 +99,13 @@ def test_the_request_does_not_tell_the_proxy_what_is_for_the_server(
         assert peer.header("Authorization") is None
         assert peer.header("X-Token") is None
         assert peer.header("Host") == "example.invalid:81"
-        peer.sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-        peer.request = peer.until(b"\r\n\r\n").decode()
+        peer.tunnel()
         assert peer.request.startswith("GET /in HTTP/1.1\r\n")
         assert peer.header("Authorization") == basic("you:there")
         assert peer.header("X-Token") == "sesame"
         assert peer.header("Proxy-Authorization") is None
         assert peer.upgrade().until_opcode(TEXT) == b"1"
         peer.close()
-
-
-def basic(user):
-    return "Basic " + base64.b64encode(user.encode()).decode()
 
 
 # Its user and password.
@@ -257,8 +248,9 @@ def test_the_environment_names_the_proxy(tmp_path, proxy, certificates,
     context = server_side(certificates.get("good")) if scheme == "wss" else \
         None
     with TlsServer(context) as server:
-        with sink_in({name: proxy.url}, tmp_path, server.url, b"1\n",
-                     "--cacert", certificates.root.crt) as process:
+        with fed(tmp_path, server.url, b"1\n", "--cacert",
+                 certificates.root.crt,
+                 environment={name: proxy.url}) as process:
             assert process.wait() == DONE
         wait_until(lambda: server.messages == ["1"], "the message")
         assert tunnels_to(proxy, server) == is_used
@@ -270,8 +262,8 @@ def test_the_environment_names_the_proxy(tmp_path, proxy, certificates,
     ("127.0.0.0/8", False), ("a.invalid", True), ("", True)])
 def test_hosts_that_need_no_proxy(tmp_path, proxy, server, name, hosts,
                                   is_used):
-    with sink_in({"http_proxy": proxy.url, name: hosts}, tmp_path, server.url,
-                 b"1\n") as process:
+    with fed(tmp_path, server.url, b"1\n", environment={
+            "http_proxy": proxy.url, name: hosts}) as process:
         assert process.wait() == DONE
     assert server.lines() == [b"1"]
     assert tunnels_to(proxy, server) == is_used
@@ -279,8 +271,8 @@ def test_hosts_that_need_no_proxy(tmp_path, proxy, server, name, hosts,
 
 def test_the_option_goes_before_the_environment(tmp_path, proxy, server):
     nobody = f"http://127.0.0.1:{free_port()}"
-    with sink_in({"http_proxy": nobody}, tmp_path, server.url, b"1\n",
-                 "--proxy", proxy.url) as process:
+    with fed(tmp_path, server.url, b"1\n", "--proxy", proxy.url,
+             environment={"http_proxy": nobody}) as process:
         assert process.wait() == DONE
     assert tunnels_to(proxy, server) == 1
 
@@ -288,16 +280,17 @@ def test_the_option_goes_before_the_environment(tmp_path, proxy, server):
 def test_a_host_that_needs_no_proxy_needs_none_of_the_option(tmp_path, raw,
                                                              server):
     """As with curl(1)."""
-    with sink_in({"NO_PROXY": "127.0.0.1"}, tmp_path, server.url, b"1\n",
-                 "--proxy", f"http://127.0.0.1:{raw.port}") as process:
+    with fed(tmp_path, server.url, b"1\n", "--proxy",
+             f"http://127.0.0.1:{raw.port}",
+             environment={"NO_PROXY": "127.0.0.1"}) as process:
         assert process.wait() == DONE
     assert server.lines() == [b"1"]
 
 
 def test_the_password_of_the_environment_is_used_and_kept(tmp_path, guarded,
                                                           server):
-    with sink_in({"http_proxy": by_url(guarded, tmp_path)[1]}, tmp_path,
-                 server.url, b"1\n", "-v") as process:
+    with fed(tmp_path, server.url, b"1\n", "-v", environment={
+            "http_proxy": by_url(guarded, tmp_path)[1]}) as process:
         assert process.wait() == DONE
         assert_kept(process, "s3cret", "bWU6czNjcmV0")
     assert tunnels_to(guarded, server) == 1
@@ -305,8 +298,8 @@ def test_the_password_of_the_environment_is_used_and_kept(tmp_path, guarded,
 
 @pytest.mark.parametrize("url", ODD)
 def test_a_url_of_the_environment_that_is_none(tmp_path, url):
-    with sink_in({"http_proxy": url}, tmp_path, "ws://example.invalid/",
-                 b"1\n", "-v") as process:
+    with fed(tmp_path, "ws://example.invalid/", b"1\n", "-v",
+             environment={"http_proxy": url}) as process:
         process.wait_log("the URL of the proxy cannot be used")
         assert_kept(process, "me:", "s3", "cret")
 
@@ -333,21 +326,13 @@ def test_a_proxy_killed_while_events_flow(tmp_path, proxy, server):
                *QUICK) as (process, ours):
         reverse = Reverse(ours)
 
-        def feed():
-            for n in range(total):
-                ours.sendall(frame(event(n, 200)))
-            ours.shutdown(socket.SHUT_WR)
-
-        feeder = threading.Thread(target=feed)
-        feeder.start()
-        for kill in range(1, kills + 1):
-            reverse.until(
-                lambda m, n=kill * WINDOW: m.get("ack", 0) >= n)
+        def bounce():
             proxy.kill()
             reverse.until(lambda m: m.get("breaker") == "open")
             proxy.start()
-        reverse.until_ack(total)
-        feeder.join()
+
+        outlive(ours, reverse, total,
+                [WINDOW * n for n in range(1, kills + 1)], bounce)
         assert process.wait() == DONE
     # The order is that of each connection: the server still reads what is
     # left of one while the next has begun.
@@ -435,8 +420,7 @@ def test_a_proxy_that_refuses_and_later_does_not(tmp_path, raw, name):
                    f"{words} in the log")
         assert "trying on" in process.text()
         peer = raw.accept()
-        peer.sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-        peer.request = peer.until(b"\r\n\r\n").decode()
+        peer.tunnel()
         assert peer.upgrade().until_opcode(TEXT) == b"1"
         peer.close()
 
@@ -461,12 +445,8 @@ def test_the_server_s_first_frames_with_the_proxy_s_answer(tmp_path, raw):
         peer = raw.accept()
         for byte in b"HTTP/1.1 200 OK\r\nX: y\r\n\r\n":
             peer.sock.sendall(bytes([byte]))
-        peer.request = peer.until(b"\r\n\r\n").decode()
-        answer = peer.answer().encode()
-        peer.sock.sendall(
-            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
-            b"Connection: Upgrade\r\nSec-WebSocket-Accept: " + answer
-            + b"\r\n\r\n\x89\x02hi")
+        peer.ask()
+        peer.sock.sendall(peer.response() + b"\x89\x02hi")
         assert peer.next() == (10, b"hi")
         peer.close()
 
@@ -554,9 +534,7 @@ def test_events_that_come_while_a_proxy_behind_tls_is_slow(tmp_path, raw,
         theirs.close()
         peer = Peer(server_side(certificates.get("good")).wrap_socket(
             raw.listener.accept()[0], server_side=True))
-        peer.sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-        peer.request = peer.until(b"\r\n\r\n").decode()
-        peer.upgrade()
+        peer.tunnel().upgrade()
         # One by one, so that each is a write: more than the sockets hold, and
         # as much as wssink takes.
         for one in events:

@@ -377,8 +377,7 @@ TOO_BIG = {
 
 @pytest.mark.parametrize("part", range(4))
 def test_frames_that_may_not_be(tmp_path, raw, part):
-    """Each is answered with its code and nothing behind it counts, however it
-    is cut."""
+    """Each is answered with its code, and nothing behind it counts."""
     cases = [(b, 1002) for b in BROKEN.values()] \
         + [(b, 1009) for b in TOO_BIG.values()]
     with piped(tmp_path, raw.url, *QUICK) as (process, ours):
@@ -403,18 +402,12 @@ def one_by_one(sock, data):
         sock.sendall(data[n:n + 1])
 
 
-def response_to(peer):
-    return ("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
-            "Connection: Upgrade\r\nSec-WebSocket-Accept: "
-            f"{peer.answer()}\r\n\r\n").encode()
-
-
 def test_one_byte_at_a_time(tmp_path, raw):
     with piped(tmp_path, raw.url, "--ack", "app", *QUICK) as (process, ours):
         reverse = Reverse(ours)
         ours.sendall(frame(event(0)))
         peer = raw.accept()
-        one_by_one(peer.sock, response_to(peer))
+        one_by_one(peer.sock, peer.response())
         assert peer.until_opcode(TEXT) == event(0)
         one_by_one(peer.sock, wire(BINARY, bytes(300))
                    + in_fragments(TEXT, [b'{"a', b'ck":', b'1}'],
@@ -430,17 +423,17 @@ def test_one_byte_at_a_time(tmp_path, raw):
 def test_frames_in_the_packet_of_the_101(tmp_path, raw):
     with piped(tmp_path, raw.url, *QUICK) as (process, ours):
         peer = raw.accept()
-        peer.sock.sendall(response_to(peer) + wire(TEXT, b"welcome")
+        peer.sock.sendall(peer.response() + wire(TEXT, b"welcome")
                           + wire(PING, b"at once"))
         assert peer.until_opcode(PONG) == b"at once"
         peer.close()
         ours.sendall(frame(event(0)))
         peer = raw.accept()
-        peer.sock.sendall(response_to(peer) + close_of(1013, b"full"))
+        peer.sock.sendall(peer.response() + close_of(1013, b"full"))
         assert peer.until_opcode(CLOSE) == struct.pack(">H", 1013)
         peer.close()
         peer = raw.accept()
-        peer.sock.sendall(response_to(peer) + b"\xff")
+        peer.sock.sendall(peer.response() + b"\xff")
         assert peer.until_opcode(CLOSE)[:2] == struct.pack(">H", 1002)
         peer.close()
         peer = raw.accept().upgrade()
@@ -454,7 +447,7 @@ def test_an_ack_before_anything_was_sent(tmp_path, raw):
     with piped(tmp_path, raw.url, "--ack", "app", *QUICK) as (process, ours):
         reverse = Reverse(ours)
         peer = raw.accept()
-        peer.sock.sendall(response_to(peer) + wire(TEXT, b'{"ack":1}'))
+        peer.sock.sendall(peer.response() + wire(TEXT, b'{"ack":1}'))
         assert peer.until_opcode(CLOSE)[:2] == struct.pack(">H", 1002)
         peer.close()
         ours.sendall(frame(event(0)))

@@ -2,22 +2,21 @@
 line, none ends wssink, none costs an event, and none is asked again too soon.
 """
 
-import asyncio
 import contextlib
 import email.utils
 import re
 import socket
-import threading
 import time
 from http import HTTPStatus
 
 import pytest
 import websockets
 
-from peers import (free_port, http, is_clean, log_lines, next_ms, nginx,
-                   wait_line)
+from background import Background
+from peers import (events_in, http, is_clean, log_lines, next_ms, wait_line)
+from servers import RefusingNginx
 from sinks import QUICK, PING, PONG, TEXT, Reverse, event, fed, piped
-from support import AGAIN, DONE, Server, frame, wait_until
+from support import AGAIN, DONE, Server, frame, free_port, wait_until
 
 CANNOT = "cannot connect to"
 
@@ -405,7 +404,6 @@ def test_the_next_try_is_not_before_what_was_asked(tmp_path, raw, status):
         reverse.until_ack(50)
         peer.close()
         # What was asked for then is not asked for now.
-        start = time.monotonic()
         raw.accept().close()
         assert next_ms(wait_line(process, "lost ")) <= 100
 
@@ -478,17 +476,14 @@ def test_it_is_asked_for_by_429_and_503_only(tmp_path, raw, status):
 
 # Servers that nobody here wrote.
 
-class Gate:
-    """python3-websockets in a thread; the first answers are refusals."""
+class Gate(Background):
+    """python3-websockets; the first answers are refusals."""
 
     def __init__(self, refusals):
+        super().__init__()
         self.refusals = list(refusals)
         self.messages, self.times = [], []
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"ws://127.0.0.1:{self.listener.getsockname()[1]}/"
-        self.loop = asyncio.new_event_loop()
-        self.thread = threading.Thread(
-            target=self.loop.run_until_complete, args=(self.serve(),))
+        self.url = f"ws://127.0.0.1:{self.port}/"
 
     async def process_request(self, path, headers):
         self.times.append(time.monotonic())
@@ -498,21 +493,9 @@ class Gate:
         async for message in connection:
             self.messages.append(message)
 
-    async def serve(self):
-        self.over = self.loop.create_future()
-        async with websockets.serve(
-                self.handle, sock=self.listener,
-                process_request=self.process_request):
-            await self.over
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.loop.call_soon_threadsafe(self.over.set_result, None)
-        self.thread.join()
-        self.loop.close()
+    def serving(self):
+        return websockets.serve(self.handle, sock=self.listener,
+                                process_request=self.process_request)
 
 
 def test_websockets_refuses_and_then_does_not(tmp_path):
@@ -537,26 +520,26 @@ def test_websockets_refuses_and_then_does_not(tmp_path):
     ("moved", "301 Moved Permanently"), ("none", "404 Not Found"),
     ("shut", "403 Forbidden")])
 def test_nginx_refuses(tmp_path, path, words):
-    process, port = nginx(tmp_path, 1)
-    with process, fed(tmp_path, f"ws://127.0.0.1:{port}/{path}", b"1\n",
-                      "--drain-timeout", "0.5", *QUICK) as sink:
-        line = wait_line(sink, CANNOT)
+    with RefusingNginx(tmp_path, 1) as nginx, \
+            fed(tmp_path, nginx.url_of(path), b"1\n", "--drain-timeout",
+                "0.5", *QUICK) as process:
+        line = wait_line(process, CANNOT)
         assert words in line and is_clean(line)
         if path == "moved":
-            assert f"http://127.0.0.1:{port}/in" in line
+            assert f"http://127.0.0.1:{nginx.port}/in" in line
             assert "not followed" in line
-        sink.wait()
-        assert len(log_lines(sink, CANNOT)) == 1
+        assert process.wait() == AGAIN
+        assert len(log_lines(process, CANNOT)) == 1
 
 
 def test_nginx_has_no_backend_and_then_has(tmp_path):
     port = free_port()
-    process, front = nginx(tmp_path, port)
-    with process, fed(tmp_path, f"ws://127.0.0.1:{front}/in",
-                      event(0) + b"\n" + event(1) + b"\n", *QUICK) as sink:
-        line = wait_line(sink, CANNOT)
+    with RefusingNginx(tmp_path, port) as nginx, \
+            fed(tmp_path, nginx.url_of("in"), events_in(2),
+                *QUICK) as process:
+        line = wait_line(process, CANNOT)
         assert "502 Bad Gateway" in line and is_clean(line)
         with Server(tmp_path, port=port) as server:
-            assert sink.wait() == DONE
+            assert process.wait() == DONE
             server.wait_count(2)
             assert server.lines() == [event(0), event(1)]

@@ -6,13 +6,13 @@ import os
 import random
 import re
 import socket
-import threading
 
 import pytest
 
+from flow import assert_sent_again_in_order, outlive
 from servers import (NodeWs, Nginx, Websocketd, Websockets, hang, serving,
                      skip_without)
-from sinks import QUICK, Reverse, event, fed, ids_of, piped, sink
+from sinks import QUICK, Reverse, event, fed, firsts, ids_of, piped, sink
 from support import DONE, frame, lines_of, wait_until
 
 KINDS = ["websockets", "websocketd", "node-ws", "nginx"]
@@ -26,11 +26,6 @@ KILLS = int(os.environ.get("SERVERS_KILLS", "4"))
 def server(request, tmp_path):
     with serving(request.param, tmp_path) as running:
         yield running
-
-
-def first_arrivals(ids):
-    seen = set()
-    return [n for n in ids if not (n in seen or seen.add(n))]
 
 
 def notes(path, word):
@@ -111,7 +106,7 @@ def test_a_server_that_closes_after_each_300(tmp_path, kind, code):
         ours.shutdown(socket.SHUT_WR)
         assert process.wait() == DONE
         got = ids_of(server.events())
-        assert first_arrivals(got) == list(range(total))
+        assert firsts(got) == list(range(total))
         process.wait_log(f'the server closed: {code} "as told"')
 
 
@@ -124,7 +119,7 @@ def test_a_server_that_closes_before_all_was_read(tmp_path, kind):
             fed(tmp_path, server.url, data, *server.trust,
                 *QUICK) as process:
         assert process.wait() == DONE
-        assert first_arrivals(ids_of(server.events())) == list(range(total))
+        assert firsts(ids_of(server.events())) == list(range(total))
 
 
 def test_the_program_behind_websocketd_ends(tmp_path):
@@ -149,38 +144,17 @@ def test_the_program_behind_websocketd_ends(tmp_path):
 
 # The server is killed.
 
-def last_ack(reverse):
-    return (reverse.acks() or [0])[-1]
-
-
-
-def flow(tmp_path, server, total, size=200):
+def flow(tmp_path, server, total):
     """Events flow while the server is killed and started again, KILLS times,
     each after a random number of acks. Returns the ids that arrived."""
     random_ = random.Random(total)
+    step = total // (KILLS + 2)
     with piped(tmp_path, server.url, *server.trust,
                *QUICK) as (process, ours):
-        reverse = Reverse(ours)
-
-        def feed():
-            for n in range(total):
-                ours.sendall(frame(event(n, size)))
-            ours.shutdown(socket.SHUT_WR)
-
-        feeder = threading.Thread(target=feed)
-        feeder.start()
-        step = total // (KILLS + 2)
-        for kill in range(1, KILLS + 1):
-            acked = kill * step + random_.randrange(step)
-            if last_ack(reverse) < acked:
-                reverse.until(lambda m, n=acked: m.get("ack", -1) >= n)
-            server.restart()
-        if last_ack(reverse) < total:
-            reverse.until_ack(total)
-        feeder.join()
+        outlive(ours, Reverse(ours), total,
+                [kill * step + random_.randrange(step)
+                 for kill in range(1, KILLS + 1)], server.restart)
         assert process.wait() == DONE
-        acks = reverse.acks()
-        assert acks == sorted(acks)
     return ids_of(server.events())
 
 
@@ -189,9 +163,7 @@ def test_a_server_that_is_killed_loses_nothing(tmp_path, kind):
     total = 8000
     with serving(kind, tmp_path) as server:
         got = flow(tmp_path, server, total)
-    assert first_arrivals(got) == list(range(total))
-    assert [(a, b) for a, b in zip(got, got[1:]) if b > a + 1] == []
-    assert sum(1 for a, b in zip(got, got[1:]) if b <= a) <= KILLS
+    assert_sent_again_in_order(got, total, KILLS)
 
 
 @pytest.mark.parametrize("kind", EXACT)
@@ -226,7 +198,7 @@ def test_the_server_behind_nginx_is_killed(tmp_path):
     with NodeWs(tmp_path) as behind, Nginx(tmp_path, behind) as front:
         front.restart = behind.restart
         got = flow(tmp_path, front, total)
-    assert first_arrivals(got) == list(range(total))
+    assert firsts(got) == list(range(total))
 
 
 def test_nginx_is_reloaded(tmp_path):
@@ -243,7 +215,7 @@ def test_nginx_is_reloaded(tmp_path):
             if n == total // 2:
                 process.wait_log("lost wss:")
         reverse.until_ack(total)
-        assert first_arrivals(ids_of(server.events())) == list(range(total))
+        assert firsts(ids_of(server.events())) == list(range(total))
 
 
 def test_websocketd_that_is_killed_loses_one_at_most(tmp_path):
@@ -255,7 +227,7 @@ def test_websocketd_that_is_killed_loses_one_at_most(tmp_path):
         # The programs may still be reading their pipes.
         wait_until(lambda: total - len(set(ids_of(server.events()))) <= KILLS,
                    "all but one for each kill")
-        first = first_arrivals(ids_of(server.events()))
+        first = firsts(ids_of(server.events()))
         assert first == sorted(first)
 
 

@@ -13,6 +13,7 @@ import threading
 
 import pytest
 
+from flow import WINDOW, assert_sent_again_in_order, outlive
 from sinks import (ENVIRONMENT, PING, PONG, QUICK, TEXT, Peer, RawServer,
                    Reverse, event, fed, ids_of, piped)
 from support import (DONE, FINAL, PATIENCE, Process, Server, frame, program,
@@ -20,10 +21,6 @@ from support import (DONE, FINAL, PATIENCE, Process, Server, frame, program,
 from tls import (TLS12, TLS13, ByHand, Certificates, Relay, TlsServer,
                  can_replace_system_authorities, old_server_side, openssl,
                  server_side, with_system_authorities)
-
-
-# An ack is this much above the one before it at most.
-WINDOW = 4096
 
 
 @pytest.fixture(scope="module")
@@ -440,26 +437,10 @@ def test_a_server_behind_tls_killed_while_events_flow(tmp_path, certificates):
     with KilledTlsServer(tmp_path, "--tls", certificates.get("good").pem) \
             as server, piped(tmp_path, server.url,
                              *trusting(certificates.root)) as (process, ours):
-        reverse = Reverse(ours)
-
-        def feed():
-            for n in range(total):
-                ours.sendall(frame(event(n, 200)))
-            ours.shutdown(socket.SHUT_WR)
-
-        feeder = threading.Thread(target=feed)
-        feeder.start()
-        for kill in range(1, kills + 1):
-            reverse.until(
-                lambda m, n=kill * WINDOW: m.get("ack", 0) >= n)
-            server.restart()
-        reverse.until_ack(total)
-        feeder.join()
+        outlive(ours, Reverse(ours), total,
+                [WINDOW * n for n in range(1, kills + 1)], server.restart)
         assert process.wait() == DONE
-        got = ids_of(server.events())
-    assert set(range(total)) - set(got) == set()
-    assert [(a, b) for a, b in zip(got, got[1:]) if b > a + 1] == []
-    assert sum(1 for a, b in zip(got, got[1:]) if b <= a) <= kills
+        assert_sent_again_in_order(ids_of(server.events()), total, kills)
 
 
 def test_ack_level_write_promises_less_behind_tls(tmp_path, certificates,

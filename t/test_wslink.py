@@ -6,23 +6,21 @@ import base64
 import os
 import re
 import select
-import socket
 import struct
 import subprocess
-import threading
 
 import pytest
 
-from sinks import (CLOSE, PING, PONG, QUICK, TEXT, Reverse, event, fed, ids_of,
-                   piped, sink)
-from support import DONE, Server, frame, wait_until
+from flow import WINDOW, assert_sent_again_in_order, outlive
+from sinks import (CLOSE, PING, PONG, QUICK, TEXT, Reverse, basic, event, fed,
+                   ids_of, options_of, piped, sink)
+from support import DONE, Server, frame, free_port, wait_until
 
 
 # Connections that are lost, or never come.
 
 def test_a_server_that_is_away_at_the_start(tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     with piped(tmp_path, f"ws://127.0.0.1:{port}/", *QUICK) as (process, ours):
         reverse = Reverse(ours)
         ours.sendall(b"".join(frame(event(n)) for n in range(10)))
@@ -39,33 +37,15 @@ def test_a_server_that_is_away_at_the_start(tmp_path):
 def test_a_server_killed_while_events_flow(tmp_path, ack):
     """Nothing is missing, for this server handles each message as it is read,
     before it answers a ping behind it. What is sent again is in order."""
-    # One ack may stand for as many events as wssink holds.
-    kills, held = 4, 4096
-    total = (kills + 2) * held
-    options = ["--app-ack"] if ack == "app" else []
-    with Server(tmp_path, *options) as server, \
+    # One ack may stand for a window of them.
+    kills, total = 4, 6 * WINDOW
+    with Server(tmp_path, *options_of(ack)) as server, \
             piped(tmp_path, server.url, "--ack", ack,
                   *QUICK) as (process, ours):
-        reverse = Reverse(ours)
-
-        def feed():
-            for n in range(total):
-                ours.sendall(frame(event(n, 200)))
-            ours.shutdown(socket.SHUT_WR)
-
-        feeder = threading.Thread(target=feed)
-        feeder.start()
-        for kill in range(1, kills + 1):
-            reverse.until(
-                lambda m, n=kill * held: m.get("ack", 0) >= n)
-            server.restart()
-        reverse.until_ack(total)
-        feeder.join()
+        outlive(ours, Reverse(ours), total,
+                [WINDOW * n for n in range(1, kills + 1)], server.restart)
         assert process.wait() == DONE
-        got = ids_of(server.events())
-    assert set(range(total)) - set(got) == set()
-    assert [(a, b) for a, b in zip(got, got[1:]) if b > a + 1] == []
-    assert sum(1 for a, b in zip(got, got[1:]) if b <= a) <= kills
+        assert_sent_again_in_order(ids_of(server.events()), total, kills)
 
 
 def test_a_server_that_answers_no_ping_is_left(tmp_path, raw):
@@ -124,9 +104,7 @@ def test_the_backoff_grows_though_each_connection_takes_an_event(
 
 
 def test_memory_is_bounded_while_there_is_no_server(tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    with sink(tmp_path, f"ws://127.0.0.1:{port}/", *QUICK,
+    with sink(tmp_path, f"ws://127.0.0.1:{free_port()}/", *QUICK,
               stdin=subprocess.PIPE) as process:
         out = process.child.stdin.fileno()
         os.set_blocking(out, False)
@@ -224,8 +202,7 @@ def test_the_user_in_the_url_is_sent_and_never_logged(tmp_path, raw):
     url = f"ws://me:s%40cret@127.0.0.1:{raw.port}/"
     with fed(tmp_path, url, b"{}\n", "-v", *QUICK) as process:
         peer = raw.accept()
-        wanted = base64.b64encode(b"me:s@cret").decode()
-        assert peer.header("Authorization") == f"Basic {wanted}"
+        assert peer.header("Authorization") == basic("me:s@cret")
         peer.close()
         process.wait_log(f"ws://127.0.0.1:{raw.port}/")
         assert "cret" not in process.text()
@@ -238,8 +215,7 @@ def test_a_proxy_is_asked_for_a_tunnel(tmp_path, raw):
                f"http://127.0.0.1:{raw.port}", *QUICK) as (process, ours):
         peer = raw.accept()
         assert peer.request.startswith("CONNECT example.invalid:81 HTTP/1.1")
-        peer.sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-        peer.request = peer.until(b"\r\n\r\n").decode()
+        peer.tunnel()
         assert peer.request.startswith("GET /in HTTP/1.1\r\n")
         peer.upgrade()
         process.wait_log("connected to ws://example.invalid:81/in")

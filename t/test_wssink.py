@@ -1,10 +1,9 @@
-"""wssink alone, against real websocket servers: events in, acks back, bad input,
-the end.
+"""wssink alone, against real websocket servers: events in, acks back, bad
+input, the end.
 """
 
 import json
 import os
-import shutil
 import signal
 import socket
 import struct
@@ -14,9 +13,9 @@ import time
 import pytest
 
 from sinks import (BINARY, CLOSE, PING, PONG, QUICK, TEXT, Reverse, event, fed,
-                   ids_of, piped, sink)
-from support import (AGAIN, DONE, FINAL, Process, Server, events_of, frame,
-                     lines_of, program, ticks_of, wait_until)
+                   ids_of, options_of, piped, sink, usage)
+from support import (AGAIN, DONE, FINAL, Server, frame, free_port, program,
+                     ticks_of)
 
 
 # Events in, messages out.
@@ -90,28 +89,11 @@ def test_messages_are_text_or_binary(tmp_path, raw):
             peer.close()
 
 
-@pytest.mark.skipif(not shutil.which("websocketd"), reason="no websocketd")
-def test_websocketd_takes_the_events(tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    got = tmp_path / "got"
-    with Process(["websocketd", "--address", "127.0.0.1", "--port", port,
-                  "sh", "-c", f"cat >> '{got}'"],
-                 tmp_path / "websocketd.log"):
-        data = b"".join(event(n) + b"\n" for n in range(500))
-        with fed(tmp_path, f"ws://127.0.0.1:{port}/", data,
-                 *QUICK) as process:
-            assert process.wait() == DONE
-        wait_until(lambda: len(lines_of(got)) >= 500, "500 lines")
-        assert ids_of(events_of(got)) == list(range(500))
-
-
 # Acks.
 
 @pytest.mark.parametrize("ack", ["pong", "write", "app"])
 def test_acks_come_back_on_the_socket(tmp_path, ack):
-    options = ["--app-ack"] if ack == "app" else []
-    with Server(tmp_path, *options) as server, \
+    with Server(tmp_path, *options_of(ack)) as server, \
             piped(tmp_path, server.url, "--ack", ack) as (process, ours):
         reverse = Reverse(ours)
         for n in range(5):
@@ -340,9 +322,9 @@ def test_bad_events_are_rejected_and_the_count_stays_exact(tmp_path, server):
         ours.sendall(frame(bad[0]) + frame(b"2") + frame(bad[1])
                      + frame(bad[2]) + frame(b"5") + frame(bad[3]))
         reverse.until_ack(6)
-        rejects = [m for m in reverse.messages if "reject" in m]
-        assert [m["reject"] for m in rejects] == [1, 3, 4, 6]
-        assert all("not JSON" in m["reason"] for m in rejects)
+        assert reverse.rejects() == [1, 3, 4, 6]
+        assert all("not JSON" in m["reason"] for m in reverse.messages
+                   if "reject" in m)
         ours.shutdown(socket.SHUT_WR)
         assert process.wait() == DONE
         assert server.lines() == [b"2", b"5"]
@@ -370,7 +352,8 @@ def test_a_line_that_is_too_long_is_skipped(tmp_path, server):
     (b"{}\n", "is not in length framing"),
 ])
 def test_broken_framing_ends_the_run(tmp_path, server, tail, words):
-    with fed(tmp_path, server.url, frame(b"1") + frame(b"2") + tail) as process:
+    data = frame(b"1") + frame(b"2") + tail
+    with fed(tmp_path, server.url, data) as process:
         assert process.wait() == AGAIN
     assert server.lines() == [b"1", b"2"]
     assert f"after event 2 {words}" in process.text()
@@ -441,8 +424,7 @@ def test_it_leaves_without_haste_after_the_drain_timeout(tmp_path, raw):
 
 
 def test_without_drain_timeout_it_waits(tmp_path):
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
+    port = free_port()
     with fed(tmp_path, f"ws://127.0.0.1:{port}/", b"1\n2\n",
              *QUICK) as process:
         process.wait_log("cannot connect")
@@ -502,12 +484,7 @@ def test_the_reader_of_the_acks_is_gone(tmp_path, raw):
     (["-u", "ws://u@x/", "-H", "authorization: b"], "more than one of user"),
 ])
 def test_wrong_usage(arguments, words):
-    done = subprocess.run([program("wssink"), *arguments], text=True,
-                          stdin=subprocess.DEVNULL, capture_output=True)
-    assert done.returncode == FINAL
-    assert done.stdout == ""
-    assert words in done.stderr
-    assert done.stderr.count("\n") == 1
+    assert words in usage(*arguments)
 
 
 def test_help_and_version():

@@ -13,11 +13,11 @@ import shutil
 import socket
 import ssl
 import subprocess
-import threading
 import warnings
 
 from websockets.legacy.server import WebSocketServerProtocol, serve
 
+from background import Background
 from sinks import ENVIRONMENT, QUICK, Peer
 from support import PATIENCE, Process, program
 
@@ -47,6 +47,12 @@ def openssl(*arguments):
                    stdin=subprocess.DEVNULL, capture_output=True)
 
 
+def self_signed(crt, key, name, *more):
+    """A certificate that vouches for itself."""
+    openssl("req", "-x509", *CURVE, "-nodes", "-days", "9", "-keyout", key,
+            "-out", crt, "-subj", f"/CN={name}", *more)
+
+
 def date(days):
     """A moment so many days from now, as openssl-ca(1) takes it."""
     then = datetime.datetime.now(datetime.timezone.utc) \
@@ -64,8 +70,7 @@ class Authority:
         self.crt = self.directory / "ca.crt"
         self.key = self.directory / "ca.key"
         if issuer is None:
-            openssl("req", "-x509", *CURVE, "-nodes", "-days", "9", "-keyout",
-                    self.key, "-out", self.crt, "-subj", f"/CN={name}")
+            self_signed(self.crt, self.key, name)
         else:
             made = issuer.issue(name, "basicConstraints=critical,CA:TRUE")
             self.crt.write_bytes(made.crt.read_bytes())
@@ -140,9 +145,8 @@ class Certificates:
             return self.between.issue("short")
         if kind == "self-signed":
             made = Certificate(self.directory, "self")
-            openssl("req", "-x509", *CURVE, "-nodes", "-days", "9", "-keyout",
-                    made.key, "-out", made.crt, "-subj", "/CN=localhost",
-                    "-addext", f"subjectAltName={HERE}")
+            self_signed(made.crt, made.key, "localhost", "-addext",
+                        f"subjectAltName={HERE}")
             return made.join()
         raise KeyError(kind)
 
@@ -202,45 +206,6 @@ def old_server_side(certificates, version, cipher="AES128-SHA"):
         context.maximum_version = getattr(ssl.TLSVersion, version)
     context.set_ciphers(f"{cipher}:@SECLEVEL=0")
     return context
-
-
-class Background:
-    """An asyncio server in a thread of the test. A class that inherits it
-    gives serving(), a context manager."""
-
-    def __init__(self, port=0, host="127.0.0.1"):
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self.listener = socket.create_server((host, port), family=family)
-        self.port = self.listener.getsockname()[1]
-        self.loop = asyncio.new_event_loop()
-        # What a client breaks on purpose is no news.
-        self.loop.set_exception_handler(lambda *_: None)
-        self.over = self.loop.create_future()
-        self.thread = threading.Thread(
-            target=self.loop.run_until_complete, args=(self.run(),))
-
-    async def run(self):
-        async with self.serving():
-            await self.over
-        rest = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in rest:
-            task.cancel()
-        await asyncio.gather(*rest, return_exceptions=True)
-
-    def __enter__(self):
-        self.thread.start()
-        return self
-
-    def stop(self):
-        """Ends it, and its connections; once is enough."""
-        if self.thread.is_alive():
-            self.loop.call_soon_threadsafe(self.over.set_result, None)
-            self.thread.join()
-            self.listener.close()
-            self.loop.close()
-
-    def __exit__(self, *_):
-        self.stop()
 
 
 class TlsServer(Background):
