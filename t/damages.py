@@ -1,5 +1,5 @@
-"""Real logs to be harmed, all the ways to harm them that the tests of the tools
-try, and what the tools say of them.
+"""Real logs to be harmed, all the ways to harm them that the tests of the
+tools try, and what the tools say of them.
 """
 
 import json

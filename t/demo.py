@@ -1,5 +1,5 @@
-"""`make demo`: the pipeline of conf/pipeline.yaml into a real websocket listener
-on a free port, in a directory of its own that is removed at the end.
+"""`make demo`: the pipeline of conf/pipeline.yaml into a real websocket
+listener on a free port, in a directory of its own that is removed at the end.
 
 The listener is killed with kill -9 once and comes back: what was not confirmed
 comes again, and nothing is missing. Ctrl-C stops it; where standard output is
@@ -83,7 +83,8 @@ def show_events(listener, supervisor, limit):
         shown = len(lines)
         if shown >= KILL_AFTER and not killed:
             killed = True
-            say(f"the listener is killed with kill -9, and away for {AWAY_S} s")
+            say("the listener is killed with kill -9, and away for "
+                f"{AWAY_S} s")
             listener.kill()
             time.sleep(AWAY_S)
             listener.start()

@@ -536,7 +536,8 @@ def test_every_option(tmp_path):
         onramp("{interval: 0, count: 7}").split("pipeline")[0]
         + wal("{read_count: 3, max_elements: 4, max_bytes: 20000,"
               " max_event_bytes: 6, on_full: drop_oldest,"
-              " sync: 'interval:50', max_age: 1.5, segment_bytes: 16384}").split("onramp")[0]
+              " sync: 'interval:50', max_age: 1.5, segment_bytes: 16384}"
+              ).split("onramp")[0]
         + "    upsert: {u: true}\n"
         + ws('{url: "wss://[::1]:1/x?y=z", ack: app, binary: true,'
              ' ping_interval: 1, ping_timeout: 0.5, connect_timeout: 2.25,'

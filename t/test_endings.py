@@ -141,8 +141,8 @@ def test_a_full_disk_is_waited_for(tmp_path, sync):
 
 
 def test_an_event_that_waits_for_much_room_waits_once(tmp_path):
-    """It has room only when nearly all is gone, far below 90 %: no breaker goes
-    to and fro meanwhile."""
+    """It has room only when nearly all is gone, far below 90 %: no breaker
+    goes to and fro meanwhile."""
     with Wal(tmp_path, "--max-bytes", "1000000") as wal:
         events = [*({"n": n, "x": "y" * 900} for n in range(800)),
                   {"n": 800, "x": "y" * 900_000}]

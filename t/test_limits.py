@@ -1,5 +1,5 @@
-"""What walproc does at its limits and with events that grow old, when it syncs,
-and that each event is counted once, whatever became of it.
+"""What walproc does at its limits and with events that grow old, when it
+syncs, and that each event is counted once, whatever became of it.
 """
 
 import os

@@ -1,5 +1,5 @@
-"""walproc's tools on real logs: what inspect, verify, repair and export say and
-do, on sound logs and on damaged ones.
+"""walproc's tools on real logs: what inspect, verify, repair and export say
+and do, on sound logs and on damaged ones.
 """
 
 import json
