@@ -216,7 +216,7 @@ take_proxy(struct command *command, char *url)
 
 	free(command->proxy);
 	command->proxy = mem_strdup(url);
-	command->options.link.conn.proxy = command->proxy;
+	command->options.delivery.link.conn.proxy = command->proxy;
 	hide_user(url);
 	/* Not shown, as that of -u is not. */
 	return fault == NULL ? 0 : wrong("--proxy: %s", fault);
@@ -241,7 +241,7 @@ static int
 take_time(struct wssink_options *options, int option, const char *text)
 {
 	static const char range[] = "0.1 to 3600";
-	struct wslink_options *link = &options->link;
+	struct wslink_options *link = &options->delivery.link;
 
 	switch (option) {
 	case OPTION_PING_INTERVAL:
@@ -255,7 +255,7 @@ take_time(struct wssink_options *options, int option, const char *text)
 		    3600000, &link->conn.connect_timeout_ms);
 	case OPTION_BACKOFF_MAX:
 		return take_seconds("--backoff-max", text, range, 100, 3600000,
-		    &options->backoff_max_ms);
+		    &options->delivery.backoff_max_ms);
 	default:
 		options->has_drain_timeout = true;
 		return take_seconds("--drain-timeout", text, "0 to 1000000", 0,
@@ -270,7 +270,8 @@ take_number(struct wssink_options *options, int option, const char *text)
 	uint64_t n;
 
 	if (option == OPTION_RATE)
-		return number_parse(text, 1, PACE_RATE_MAX, &options->rate) == 0
+		return number_parse(
+			   text, 1, PACE_RATE_MAX, &options->delivery.rate) == 0
 			   ? 0
 			   : wrong("--rate '%s': not a number from 1 to "
 				   "1000000000",
@@ -279,7 +280,7 @@ take_number(struct wssink_options *options, int option, const char *text)
 		return wrong("--on-connect-replay '%s': not a number from 0 "
 			     "to %zu",
 		    text, WINDOW_KEPT_EVENTS);
-	options->replay = (size_t)n;
+	options->delivery.replay = (size_t)n;
 	return 0;
 }
 
@@ -287,7 +288,7 @@ take_number(struct wssink_options *options, int option, const char *text)
 static bool
 take_file(struct command *command, int option, const char *path)
 {
-	struct conn_options *conn = &command->options.link.conn;
+	struct conn_options *conn = &command->options.delivery.link.conn;
 	struct auth_sources *sources = &command->sources;
 	const struct {
 		int option;
@@ -315,7 +316,7 @@ take_file(struct command *command, int option, const char *path)
 static int
 take_option(struct command *command, int option, char *value)
 {
-	struct wslink_options *link = &command->options.link;
+	struct wslink_options *link = &command->options.delivery.link;
 
 	if (take_file(command, option, value))
 		return 0;
@@ -367,7 +368,7 @@ read_auth(struct command *command)
 	auth_init(&command->auth, &command->sources);
 	if (auth_read(&command->auth, why) == -1)
 		return wrong("%s", why);
-	command->options.link.auth = &command->auth;
+	command->options.delivery.link.auth = &command->auth;
 	return 0;
 }
 
@@ -375,7 +376,7 @@ read_auth(struct command *command)
 static int
 complete(struct command *command)
 {
-	struct wslink_options *link = &command->options.link;
+	struct wslink_options *link = &command->options.delivery.link;
 	char pem_why[PEM_WHY_BYTES];
 	const char *why;
 	int parsed;
@@ -452,23 +453,17 @@ command_fini(struct command *command)
 	free(command->protocols);
 	free(command->proxy);
 	free(command->url);
-	conn_url_fini(&command->options.link.url);
+	conn_url_fini(&command->options.delivery.link.url);
 }
 
 int
 main(int argc, char **argv)
 {
 	struct command command = {
-	    .options =
-		{
-		    .link =
-			{
-			    .conn = {.connect_timeout_ms = 10000},
-			    .ping_interval_ms = 10000,
-			    .ping_timeout_ms = 5000,
-			},
-		    .backoff_max_ms = 30000,
-		},
+	    .options.delivery.link.conn.connect_timeout_ms = 10000,
+	    .options.delivery.link.ping_interval_ms = 10000,
+	    .options.delivery.link.ping_timeout_ms = 5000,
+	    .options.delivery.backoff_max_ms = 30000,
 	    .level = LOG_INFO,
 	};
 	enum exitcode status = EXITCODE_AGAIN;

@@ -1,8 +1,6 @@
 /*
- * wssink, the policy: events in from descriptor 0, each one websocket message
- * out, acks back. It holds each event until the server has confirmed it and
- * sends what was not confirmed again, in order, on the next connection; it
- * decides when to connect again, what is refused, and when all is done.
+ * wssink, the program: events in from descriptor 0, each given to the delivery,
+ * acks and rejections back. It decides what is taken in, and when all is done.
  *
  * The acks go into a FIFO if one is named, else back on descriptor 0 where that
  * is a socket, else nowhere. Before there is a reader of a FIFO that is named,
@@ -12,21 +10,17 @@
 #define WSSINK_WSSINK_H
 
 #include "stage/exitcode.h"
-#include "wssink/wslink.h"
+#include "wssink/delivery.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
 /* What to do. All strings are borrowed as long as the sink lives. */
 struct wssink_options {
-	struct wslink_options link;
+	struct delivery_options delivery;
 	const char *acks_path;	   /* FIFO for the acks; NULL: none */
-	uint64_t backoff_max_ms;   /* longest wait between two tries */
 	bool has_drain_timeout;	   /* else there is none */
 	uint64_t drain_timeout_ms; /* from the end of the input */
-	size_t replay;		   /* confirmed events sent again after an
-				    * abnormal end; 0..WINDOW_KEPT_EVENTS */
-	uint64_t rate;		   /* events a second at most; 0: no limit */
 };
 
 struct wssink;
