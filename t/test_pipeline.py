@@ -27,7 +27,8 @@ onramp:
 pipeline:
   - id: main
     insert: {{ hostname: "${{hostname}}" }}
-    wal: {{ read_count: 20, max_elements: {max_elements}, max_bytes: 10485760 }}
+    wal: {{ read_count: 20, max_elements: {max_elements},
+            max_bytes: 10485760 }}
 offramp:
   - id: ws
     type: ws
