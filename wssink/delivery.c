@@ -87,7 +87,7 @@ is_abnormal(const struct wslink *link)
 }
 
 /* Finds what the end of the connection says of an event. Returns false if it
- * says nothing: the server did not end it. */
+ * says nothing: neither the server ended it, nor what it sent. */
 static bool
 find_poison_end(const struct wslink *link, enum poison_end *end)
 {

@@ -16,8 +16,9 @@
  * connections: it takes POISON_HANG_UPS of those alone, and each time the
  * connection must first have held twice as long, without the event, as any
  * before has with it (POISON_HOLD_MAX_NS at most).
- * Other Closes only lead to events being sent alone: a server that takes a
- * few and closes, each time, so confirms those few.
+ *
+ * Other Closes, and a broken protocol, only lead to events being sent alone: a
+ * server that takes a few and closes, each time, so confirms those few.
  *
  * A server that refuses everything, because its disk is full or our account
  * is closed, must not empty the log: after POISON_ROW refusals with nothing
@@ -80,13 +81,12 @@ int64_t poison_hold_ns(const struct poison *poison);
 void poison_confirmed(struct poison *poison, uint64_t ended);
 
 /*
- * Notes that the server has ended a connection while event `first` was not
- * confirmed, and events up to `last` had been sent on it, which held for
- * `with_ns` with it. `is_alone`: it was sent alone, behind a ping that was
- * answered.
- * After POISON_REFUSE nobody is suspected. From POISON_ISOLATE on
- * poison_is_careful says yes, until all events up to the `last` of that call
- * have ended: any of them may be the cause.
+ * Notes that the server has ended a connection, or broken the protocol on it,
+ * while event `first` was not confirmed, and events up to `last` had been sent
+ * on it, which held for `with_ns` with it. `is_alone`: it was sent alone,
+ * behind a ping that was answered. After POISON_REFUSE nobody is suspected.
+ * From POISON_ISOLATE on poison_is_careful says yes, until all events up to the
+ * `last` of that call have ended: any of them may be the cause.
  */
 enum poison_verdict poison_ended(struct poison *poison, uint64_t first,
     uint64_t last, enum poison_end end, int64_t with_ns, bool is_alone);
