@@ -1,0 +1,284 @@
+"""The configuration: what becomes of one that is accepted, which `check`
+prints as the commands of the stages.
+"""
+
+import os
+import re
+import shlex
+import subprocess
+from decimal import Decimal
+
+import pytest
+
+from configs import (BINDING, OFFRAMP, ONRAMP, PARTS, PIPELINE, SECOND_BINDING,
+                     TUTORIAL, check, commands_of, insert, mapping, onramp,
+                     supervisor, wal, ws)
+from support import BIN, DONE, FINAL, ROOT, program
+
+
+def test_the_tutorial(tmp_path):
+    (tmp_path / "pipeline.yaml").write_text(TUTORIAL)
+    (commands,) = check(tmp_path, "-c", "pipeline.yaml")
+    log = tmp_path.resolve() / "state" / "01" / "main"
+    assert commands == {
+        "metronome": ["--interval", "1000", "--id", "metronome"],
+        "walproc": ["-d", str(log), "--instance", "01", "--read-count", "20",
+                    "--max-elements", "1000", "--max-bytes", "10485760",
+                    "--insert", "hostname=${hostname}"],
+        "wssink": ["-u", "ws://localhost:8080/"],
+    }
+
+
+def test_the_programs_are_those_beside_the_supervisor(tmp_path):
+    (tmp_path / "pipeline.yaml").write_text(TUTORIAL)
+    done = supervisor("-c", "pipeline.yaml", "check", cwd=tmp_path)
+    for name in ("metronome", "walproc", "wssink"):
+        assert f"\n{BIN.resolve() / name} " in done.stdout
+
+
+def test_the_file_that_is_shipped(tmp_path):
+    """It gives what the tutorial does, but for the state directory."""
+    (commands,) = check(tmp_path, "-c", ROOT / "conf" / "pipeline.yaml")
+    (tmp_path / "pipeline.yaml").write_text(TUTORIAL)
+    (wanted,) = check(tmp_path, "-c", "pipeline.yaml")
+    wanted["walproc"][1] = str(tmp_path / "state" / "01" / "main")
+    assert commands == wanted
+
+
+def test_defaults(tmp_path):
+    """No binding, no mapping, no config: one instance named 01."""
+    (tmp_path / "c.yaml").write_text(PARTS)
+    (commands,) = check(tmp_path, "-c", "c.yaml")
+    assert commands["metronome"] == ["--interval", "1000", "--id", "m"]
+    assert commands["walproc"] == [
+        "-d", str(tmp_path / "state" / "01" / "p"), "--instance", "01",
+        "--read-count", "20", "--max-elements", "10"]
+
+
+def test_a_binding_without_mapping(tmp_path):
+    (tmp_path / "c.yaml").write_text(PARTS + BINDING)
+    (commands,) = check(tmp_path, "-c", "c.yaml")
+    assert "01" in commands["walproc"]
+
+
+def test_every_option(tmp_path):
+    for name in ("h", "a", "ca", "c", "k", "p"):
+        (tmp_path / name).write_text("")
+    (tmp_path / "c.yaml").write_text(
+        onramp("{interval: 0, count: 7}").split("pipeline")[0]
+        + wal("{read_count: 3, max_elements: 4, max_bytes: 20000,"
+              " max_event_bytes: 6, on_full: drop_oldest,"
+              " sync: 'interval:50', max_age: 1.5, segment_bytes: 16384}"
+              ).split("onramp")[0]
+        + "    upsert: {u: true}\n"
+        + ws('{url: "wss://[::1]:1/x?y=z", ack: app, binary: true,'
+             ' ping_interval: 1, ping_timeout: 0.5, connect_timeout: 2.25,'
+             ' backoff_max: 60, header_file: h, basic_auth_file: ./a,'
+             f' cacert: {tmp_path}/ca, cert: c, key: k, insecure: true,'
+             ' protocol: v1, proxy: "http://proxy:3128", proxy_auth_file: p,'
+             ' on_connect_replay: 32, rate: 500}'
+             ).split("onramp")[0])
+    (commands,) = check(tmp_path, "-v", "-c", "c.yaml")
+    here = tmp_path.resolve()
+    assert commands["metronome"] == [
+        "--interval", "0", "--count", "7", "--id", "m", "-v"]
+    assert commands["walproc"][4:] == [
+        "--read-count", "3", "--max-elements", "4", "--max-bytes", "20000",
+        "--on-full", "drop_oldest", "--sync", "interval:50",
+        "--max-age", "1.500", "--segment-bytes", "16384",
+        "--max-event-bytes", "6", "--upsert", "u=true", "-v"]
+    assert commands["wssink"] == [
+        "-u", "wss://[::1]:1/x?y=z", "--ack", "app", "--binary",
+        "--ping-interval", "1", "--ping-timeout", "0.500",
+        "--connect-timeout", "2.250", "--backoff-max", "60",
+        "--header-file", f"{here}/h", "--basic-auth-file", f"{here}/a",
+        "--cacert", f"{tmp_path}/ca", "--cert", f"{here}/c",
+        "--key", f"{here}/k", "-k", "--protocol", "v1",
+        "--proxy", "http://proxy:3128", "--proxy-auth-file", f"{here}/p",
+        "--on-connect-replay", "32", "--rate", "500", "-v"]
+
+
+def test_a_token_in_a_file(tmp_path):
+    (tmp_path / "token").write_text("t0ken\n")
+    (tmp_path / "c.yaml").write_text(
+        ws('{url: "ws://h/", bearer_auth_file: token}'))
+    (commands,) = check(tmp_path, "-c", "c.yaml")
+    assert commands["wssink"][-2:] == [
+        "--bearer-auth-file", f"{tmp_path.resolve()}/token"]
+
+
+def test_a_flag_that_is_off(tmp_path):
+    (tmp_path / "c.yaml").write_text(
+        ws('{url: "ws://h/", binary: false, insecure: False}'))
+    (commands,) = check(tmp_path, "-q", "-c", "c.yaml")
+    assert commands["wssink"] == ["-u", "ws://h/", "-q"]
+
+
+@pytest.mark.parametrize("yaml,value", [
+    ("5", "5"), ('"5"', '"5"'), ("1.5", "1.5"), ("-1e3", "-1e3"),
+    ("true", "true"), ('"true"', '"true"'), ("True", "true"),
+    ("~", "null"), ("null", "null"), ('"null"', '"null"'), ('""', ""),
+    ("yes", "yes"), ("010", "010"), ("0x1f", "0x1f"), (".5", ".5"),
+    ("hello", "hello"), ("it's", "it's"), ("'a b'", "a b"),
+    ("'[1]'", '"[1]"'), ("' 5'", '" 5"'), ("'\"x\"'", '"\\"x\\""'),
+    ("[1, '2', [], {}]", '[1,"2",[],{}]'),
+    ("{a: {b: ~}, c: 1.50}", '{"a":{"b":null},"c":1.50}'),
+    ("12345678901234567890123", "12345678901234567890123"),
+    ('"${seq}"', "${seq}"), ('"${hostname}/${env:HOME}"',
+                             "${hostname}/${env:HOME}"),
+    ("'${instance}${log_id}${ingest_ns}'",
+     "${instance}${log_id}${ingest_ns}"),
+    ('"a\\nb"', "a\nb"), ("é", "é"), ('"$x {y} ${seq}"', "$x {y} ${seq}"),
+    ("|\n        two\n        lines\n", "two\nlines\n"),
+])
+def test_values_to_insert(tmp_path, yaml, value):
+    (tmp_path / "c.yaml").write_text(
+        insert("\n      k: " + yaml).replace("\n\n", "\n"))
+    done = supervisor("-c", "c.yaml", "check", cwd=tmp_path)
+    assert done.returncode == DONE, done.stderr
+    argv = shlex.split(done.stdout, comments=True)
+    assert argv[argv.index("--insert") + 1] == f"k={value}"
+
+
+@pytest.mark.parametrize("given,wanted", [
+    ("01", "01"), ('"01"', "01"), ("1e3", "1e3"), ("true", "true"),
+    ("0x1", "0x1"), ("a.b-c_D", "a.b-c_D"), ("x" * 64, "x" * 64)])
+def test_instances_are_names(tmp_path, given, wanted):
+    """No YAML reader's idea of a number changes the name of a directory."""
+    (tmp_path / "c.yaml").write_text(
+        mapping(f"  /binding/b/1: {{instance: {given}}}\n"))
+    (commands,) = check(tmp_path, "-c", "c.yaml")
+    assert commands["walproc"][1] == str(tmp_path / "state" / wanted / "p")
+
+
+def test_several_instances(tmp_path):
+    (tmp_path / "c.yaml").write_text(
+        mapping("  /binding/b/1: {instance: one}\n"
+                "  /binding/b/2: {instance: two}\n"
+                "  /binding/c/1: {instance: one}\n"))
+    text = (tmp_path / "c.yaml").read_text().replace(
+        PIPELINE, "pipeline: [{id: p, wal: {max_elements: 10}}, "
+        "{id: q, wal: {max_elements: 20}}]\n")
+    text = text.replace(
+        BINDING, BINDING + SECOND_BINDING.replace("/p/", "/q/"))
+    (tmp_path / "c.yaml").write_text(text)
+    instances = check(tmp_path, "-c", "c.yaml")
+    state = tmp_path / "state"
+    assert [i["walproc"][1] for i in instances] == [
+        str(state / "one" / "p"), str(state / "two" / "p"),
+        str(state / "one" / "q")]
+
+
+def test_sections_of_several_files_add_up(tmp_path):
+    conf = tmp_path / "conf"
+    conf.mkdir()
+    (conf / "10-onramp.yaml").write_text(ONRAMP)
+    (conf / "20-pipeline.yml").write_text(PIPELINE)
+    (conf / "30-offramp.yaml").write_text(OFFRAMP)
+    (conf / "40-binding.yaml").write_text(
+        BINDING + "mapping: {/binding/b/1: {instance: x}}\n")
+    (conf / "50-mapping.yaml").write_text(
+        "mapping: {/binding/b/2: {instance: y}}\nstate_dir: ../st\n")
+    (conf / ".hidden.yaml").write_text("not: ours\n")
+    (conf / "note.txt").write_text("not: ours\n")
+    by_directory = check(tmp_path, "-c", "conf")
+    files = sorted(conf.glob("[0-9]*"))
+    one_by_one = check(tmp_path, *[a for f in files for a in ("-c", f)])
+    at_once = check(tmp_path, "-c", *files)
+    assert by_directory == one_by_one == at_once
+    state = tmp_path.resolve() / "st"
+    assert [i["walproc"][1] for i in by_directory] == [
+        str(state / "x" / "p"), str(state / "y" / "p")]
+
+
+@pytest.mark.parametrize("given,wanted", [
+    ("state", "conf/state"), ("./state/", "conf/state"), (".", "conf"),
+    ("..", ""), ("../a/b", "a/b"), ("./../../up", "../up"),
+    (".state", "conf/.state"), ("..state", "conf/..state")])
+def test_paths_start_at_their_file(tmp_path, given, wanted):
+    (tmp_path / "conf").mkdir()
+    (tmp_path / "conf" / "c.yaml").write_text(f"state_dir: {given}\n" + PARTS)
+    (commands,) = check(tmp_path, "-c", "conf/c.yaml")
+    state = os.path.normpath(tmp_path.resolve() / wanted)
+    assert commands["walproc"][1] == f"{state}/01/p"
+
+
+@pytest.mark.parametrize("env,wanted", [
+    ({"STATE_DIRECTORY": "/a/b:/c"}, "/a/b"),
+    ({"STATE_DIRECTORY": "relative"}, None),
+    ({}, None),
+])
+def test_default_state_directory(tmp_path, env, wanted):
+    (tmp_path / "c.yaml").write_text(PARTS)
+    env = {"HOME": "/h", **env}
+    if wanted is None:
+        wanted = "/var/lib/walpipe" if os.geteuid() == 0 else \
+            "/h/.local/state/walpipe"
+    done = subprocess.run([program("supervisor"), "-c", "c.yaml", "check"],
+                          cwd=tmp_path, env=env, capture_output=True,
+                          text=True, timeout=60)
+    assert done.returncode == DONE
+    (commands,) = commands_of(done.stdout)
+    assert commands["walproc"][1] == f"{wanted}/01/p"
+
+
+BUILDERS = {"interval": onramp, "count": onramp, "read_count": wal,
+            "max_elements": wal, "max_bytes": wal, "max_event_bytes": wal,
+            "max_age": wal, "segment_bytes": wal,
+            "ping_interval": ws, "ping_timeout": ws, "connect_timeout": ws,
+            "backoff_max": ws, "on_connect_replay": ws, "rate": ws}
+NEEDED = {onramp: "", wal: "max_elements: 1", ws: 'url: "ws://h/"'}
+
+
+def documented_ranges():
+    """The numbers in pipeline.yaml(5): key, unit, lowest, highest."""
+    text = (ROOT / "supervisor" / "pipeline.yaml.5").read_text()
+    for line in text.splitlines():
+        found = re.match(r"\.It Cm (\w+) No \(([\w ]+), ([\d.]+) to ([\d.]+)",
+                         line)
+        if found:
+            yield found.groups()
+
+
+@pytest.mark.parametrize("key,unit,lowest,highest", documented_ranges())
+def test_ranges_are_as_documented(tmp_path, key, unit, lowest, highest):
+    def status(value):
+        if key == "shutdown_timeout":
+            text = f"{key}: {value}\n" + PARTS
+        else:
+            make = BUILDERS[key]
+            rest = "" if key == "max_elements" else NEEDED[make]
+            text = make("{" + ", ".join(filter(None, [
+                f"{key}: {value}", rest])) + "}")
+        (tmp_path / "c.yaml").write_text(text)
+        done = supervisor("-c", "c.yaml", "check", cwd=tmp_path)
+        assert done.returncode == DONE or "c.yaml:" in done.stderr
+        return done.returncode
+    step = Decimal("0.001") if unit == "seconds" else 1
+    lowest, highest = Decimal(lowest), Decimal(highest)
+    assert status(lowest) == status(highest) == DONE
+    assert status(highest + step) == FINAL
+    assert status(lowest - step) == FINAL
+
+
+def test_every_number_is_documented():
+    assert {r[0] for r in documented_ranges()} == {
+        "shutdown_timeout", *BUILDERS}
+
+
+def test_what_never_runs_is_told(tmp_path):
+    (tmp_path / "c.yaml").write_text(BINDING + PARTS.replace(
+        "[{id: m,", "[{id: idle, type: metronome}, {id: m,")
+        + "mapping: {/binding/b/1: {instance: x}}\n")
+    done = supervisor("-c", "c.yaml", "check", cwd=tmp_path)
+    assert done.returncode == DONE
+    assert 'warn c.yaml:6:15: onramp "idle" is in no chain' in done.stderr
+
+
+def test_byte_order_mark_and_line_ends(tmp_path):
+    (tmp_path / "c.yaml").write_bytes(
+        b"\xef\xbb\xbf" + PARTS.replace("\n", "\r\n").encode())
+    assert len(check(tmp_path, "-c", "c.yaml")) == 1
+    (tmp_path / "c.yaml").write_bytes(b"\xef\xbb\xbfx: 1\r\ny: 1\r\n")
+    done = supervisor("-c", "c.yaml", "check", cwd=tmp_path)
+    assert "c.yaml:1:1: " in done.stderr and "c.yaml:2:1: " in done.stderr
