@@ -98,6 +98,17 @@ def test_every_option(tmp_path):
         "--on-connect-replay", "32", "--rate", "500", "-v"]
 
 
+def test_the_offramp_that_the_readme_shows(tmp_path):
+    text = (ROOT / "README.md").read_text()
+    (shown,) = re.findall(r"```yaml\n(offramp:.*?)```", text, re.S)
+    for name in ("token", "client.pem"):
+        (tmp_path / name).touch()
+    (tmp_path / "c.yaml").write_text(ONRAMP + PIPELINE + shown)
+    (commands,) = check(tmp_path, "-c", "c.yaml")
+    assert commands["wssink"][:2] == ["-u", "wss://example.org/in"]
+    assert commands["wssink"][-2:] == ["--rate", "500"]
+
+
 def test_a_token_in_a_file(tmp_path):
     (tmp_path / "token").write_text("t0ken\n")
     (tmp_path / "c.yaml").write_text(

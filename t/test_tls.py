@@ -171,6 +171,20 @@ def test_cacert_is_read_again_at_the_next_try(tmp_path, certificates, good):
         in_the_end(server, ["1"])
 
 
+def test_cacert_that_has_become_a_fifo_holds_nothing_up(tmp_path, certificates,
+                                                         good):
+    ca = tmp_path / "ca.crt"
+    shutil.copy(certificates.stranger.crt, ca)
+    with TlsServer(good) as server, \
+            fed(tmp_path, server.url, b"1\n", "--cacert", ca,
+                *QUICK) as process:
+        process.wait_log("unable to get local issuer certificate")
+        ca.unlink()
+        os.mkfifo(ca)
+        process.wait_log(f"{ca}: not a regular file")
+        assert process.stop() == DONE
+
+
 def test_the_certificate_of_the_client_is_read_again(
         tmp_path, certificates, raw, files):
     """One that is of no use by then is told, and is no end; nobody is asked
