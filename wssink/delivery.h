@@ -31,14 +31,16 @@ struct delivery_options {
 	uint64_t rate;		 /* events a second at most; 0: no limit */
 };
 
-/* Read what has a comment in capitals; use all else through the functions. */
 struct delivery {
+	/* For the caller, who adds events to the window and reads the rest. */
+	struct window window;
+	struct wslink *link;  /* owned; its state, and why it is down */
+	uint64_t confirmed;   /* events, by the server */
+	int64_t confirmed_ns; /* the last of them; or the start */
+
+	/* For the functions below only. */
 	const struct delivery_options *options; /* borrowed */
-	struct window window; /* THE EVENTS: the caller adds them */
-	struct wslink *link;  /* owned */
-	uint64_t confirmed;   /* HOW MANY EVENTS the server has confirmed */
-	int64_t confirmed_ns; /* WHEN it did last; or the start */
-	bool is_leaving;      /* no new connection is made */
+	bool is_leaving;			/* no new connection is made */
 
 	/* Of this connection, or the one to come. */
 	enum wslink_state seen;	 /* its state, last looked at */

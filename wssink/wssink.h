@@ -20,7 +20,9 @@ struct wssink_options {
 	struct delivery_options delivery;
 	const char *acks_path;	   /* FIFO for the acks; NULL: none */
 	bool has_drain_timeout;	   /* else there is none */
-	uint64_t drain_timeout_ms; /* from the end of the input */
+	uint64_t drain_timeout_ms; /* from the end of the input, or from when
+				    * an event was confirmed or taken last if
+				    * no more are taken and that end is there */
 };
 
 struct wssink;
