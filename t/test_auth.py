@@ -6,7 +6,8 @@ import os
 import socket
 
 import pytest
-import websockets
+from websockets.legacy.auth import basic_auth_protocol_factory
+from websockets.legacy.server import serve
 
 from background import Background
 from peers import http, log_lines, wait_line
@@ -397,7 +398,7 @@ class Guarded(Background):
 
     def __init__(self, credentials):
         super().__init__()
-        self.protocol = websockets.basic_auth_protocol_factory(
+        self.protocol = basic_auth_protocol_factory(
             realm="test", credentials=credentials)
         self.messages = []
 
@@ -406,8 +407,8 @@ class Guarded(Background):
             self.messages.append((connection.username, message))
 
     def serving(self):
-        return websockets.serve(self.handle, sock=self.listener,
-                                create_protocol=self.protocol)
+        return serve(self.handle, sock=self.listener,
+                     create_protocol=self.protocol)
 
 
 def test_websockets_lets_the_user_in(tmp_path):

@@ -318,7 +318,7 @@ def test_the_name_in_the_certificate(tmp_path, certificates, raw, host, fits):
     ("ws://a.invalid:-1/", "Port number"),
     ("ws://a.invalid:1:2/", "Port number"),
     ("ws://a.invalid:x/", "Port number"),
-    ("ws://a b.invalid/", "hostname"),
+    ("ws://a b.invalid/", "-u: "),
     ("ws://a%00.invalid/", "hostname"),
     ("ws://a\\b.invalid/", "hostname"),
     ("ws://a.invalid/\n", "-u: "),

@@ -10,7 +10,7 @@ import time
 from http import HTTPStatus
 
 import pytest
-import websockets
+from websockets.legacy.server import serve
 
 from background import Background
 from peers import (events_in, http, is_clean, log_lines, next_ms, wait_line)
@@ -494,8 +494,8 @@ class Gate(Background):
             self.messages.append(message)
 
     def serving(self):
-        return websockets.serve(self.handle, sock=self.listener,
-                                process_request=self.process_request)
+        return serve(self.handle, sock=self.listener,
+                     process_request=self.process_request)
 
 
 def test_websockets_refuses_and_then_does_not(tmp_path):
