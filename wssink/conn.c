@@ -79,14 +79,13 @@ is_visible_ascii(const char *text)
 static int
 take_parts(struct conn_url *url, CURLU *parsed, bool is_tls, const char **why)
 {
-	char *host = get_part(parsed, CURLUPART_HOST, CURLU_PUNYCODE);
+	char *host = get_part(parsed, CURLUPART_HOST, 0);
 	char *port = get_part(parsed, CURLUPART_PORT, CURLU_NO_DEFAULT_PORT);
 	char *path = get_part(parsed, CURLUPART_PATH, 0);
 	char *query = get_part(parsed, CURLUPART_QUERY, 0);
 	int result = -1;
 
-	if (host == NULL)
-		host = get_part(parsed, CURLUPART_HOST, 0);
+	/* How libcurl would write it depends on the locale, and on libcurl. */
 	if (host != NULL && !is_visible_ascii(host)) {
 		*why = "the host's name is not ASCII: write it as xn--...";
 		goto done;
