@@ -1,0 +1,181 @@
+#include "stage/control.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* Room for the one descriptor that comes along, as cmsg(3) wants it. */
+union passed {
+	struct cmsghdr head;
+	char bytes[CMSG_SPACE(sizeof(int))];
+};
+
+int
+control_send(int fd, enum ctlmsg_kind kind, const cJSON *report, int passed_fd)
+{
+	uint8_t text[CTLMSG_MAX_BYTES];
+	struct iovec part = {.iov_base = text};
+	struct msghdr packet = {.msg_iov = &part, .msg_iovlen = 1};
+	union passed passed = {.bytes = {0}};
+	ssize_t n;
+
+	part.iov_len = ctlmsg_put(text, kind, report);
+	if (part.iov_len == 0) {
+		errno = EMSGSIZE;
+		return -1;
+	}
+	if (passed_fd != -1) {
+		struct cmsghdr *head;
+
+		packet.msg_control = &passed;
+		packet.msg_controllen = sizeof(passed);
+		head = CMSG_FIRSTHDR(&packet);
+		head->cmsg_level = SOL_SOCKET;
+		head->cmsg_type = SCM_RIGHTS;
+		head->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(head), &passed_fd, sizeof(int));
+	}
+	do
+		n = sendmsg(fd, &packet, MSG_DONTWAIT | MSG_NOSIGNAL);
+	while (n == -1 && errno == EINTR);
+	return n == -1 ? -1 : 0;
+}
+
+/* Returns the descriptor that came along, or -1. There is room for one only:
+ * the kernel closes what else was sent. */
+static int
+take_fd(struct msghdr *packet)
+{
+	struct cmsghdr *head = CMSG_FIRSTHDR(packet);
+	int fd = -1;
+
+	if (head != NULL && head->cmsg_level == SOL_SOCKET &&
+	    head->cmsg_type == SCM_RIGHTS &&
+	    head->cmsg_len == CMSG_LEN(sizeof(int)))
+		memcpy(&fd, CMSG_DATA(head), sizeof(int));
+	return fd;
+}
+
+/* Drops what a message has with it and cannot have. */
+static void
+check_fd(struct control_msg *msg)
+{
+	bool wants_fd =
+	    msg->kind == CTLMSG_ATTACH_IN || msg->kind == CTLMSG_ATTACH_OUT;
+
+	if (wants_fd && msg->fd == -1)
+		msg->kind = CTLMSG_UNKNOWN;
+	if (wants_fd || msg->fd == -1)
+		return;
+	(void)close(msg->fd);
+	msg->fd = -1;
+}
+
+enum control_status
+control_recv(int fd, struct control_msg *msg)
+{
+	uint8_t text[CTLMSG_MAX_BYTES];
+	union passed passed;
+	struct iovec part = {.iov_base = text, .iov_len = sizeof(text)};
+	struct msghdr packet = {
+	    .msg_iov = &part,
+	    .msg_iovlen = 1,
+	    .msg_control = &passed,
+	    .msg_controllen = sizeof(passed),
+	};
+	const char *why;
+	ssize_t n;
+
+	do
+		n = recvmsg(fd, &packet, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	while (n == -1 && errno == EINTR);
+	if (n == -1 && (errno == EAGAIN || errno == EWOULDBLOCK))
+		return CONTROL_NOTHING;
+	if (n <= 0)
+		return CONTROL_ENDED;
+	*msg = (struct control_msg){.fd = take_fd(&packet)};
+	if ((packet.msg_flags & MSG_TRUNC) != 0 ||
+	    ctlmsg_parse(text, (size_t)n, &msg->kind, &msg->report, &why) == -1)
+		msg->kind = CTLMSG_UNKNOWN;
+	check_fd(msg);
+	return CONTROL_GOT;
+}
+
+/* Says whether `fd` is a socket of the kind, and a hello is the first packet
+ * on it. Nothing is taken. */
+static bool
+has_hello(int fd)
+{
+	uint8_t text[CTLMSG_MAX_BYTES];
+	enum ctlmsg_kind kind;
+	socklen_t size = sizeof(int);
+	const char *why;
+	cJSON *report;
+	int type;
+	ssize_t n;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == -1 ||
+	    type != SOCK_SEQPACKET)
+		return false;
+	n = recv(fd, text, sizeof(text), MSG_PEEK | MSG_DONTWAIT);
+	if (n <= 0 || ctlmsg_parse(text, (size_t)n, &kind, &report, &why) == -1)
+		return false;
+	cJSON_Delete(report);
+	return kind == CTLMSG_HELLO;
+}
+
+void
+control_open(struct control *control)
+{
+	struct control_msg hello;
+
+	*control = (struct control){.fd = -1};
+	if (!has_hello(CONTROL_FD))
+		return;
+	control->fd = CONTROL_FD;
+	(void)control_recv(CONTROL_FD, &hello);
+}
+
+bool
+control_is_open(const struct control *control)
+{
+	return control->fd != -1;
+}
+
+void
+control_watch(struct control *control, struct loop *loop)
+{
+	control->slot =
+	    loop_watch(loop, control->is_lost ? -1 : control->fd, POLLIN);
+}
+
+enum control_status
+control_next(
+    struct control *control, const struct loop *loop, struct control_msg *msg)
+{
+	enum control_status status;
+
+	if (control->fd == -1 || control->is_lost ||
+	    loop_ready(loop, control->slot) == 0)
+		return CONTROL_NOTHING;
+	status = control_recv(control->fd, msg);
+	if (status == CONTROL_ENDED)
+		control->is_lost = true;
+	return status;
+}
+
+void
+control_ready(struct control *control)
+{
+	if (control->fd != -1)
+		(void)control_send(control->fd, CTLMSG_READY, NULL, -1);
+}
+
+void
+control_report(struct control *control, cJSON *report)
+{
+	if (control->fd != -1)
+		(void)control_send(control->fd, CTLMSG_REPORT, report, -1);
+	cJSON_Delete(report);
+}
