@@ -357,6 +357,13 @@ resolve_instance(struct resolver *r, struct config_instance *instance)
 		    "there is no binding \"%s\"", id);
 }
 
+/* Says whether the supervisor has a file of that name beside the instances. */
+static bool
+is_taken(const char *name)
+{
+	return strcmp(name, "LOCK") == 0 || strcmp(name, "SOCKET") == 0;
+}
+
 /* Refuses what would write into a directory that is in use. */
 static void
 check_directory(struct resolver *r, size_t index)
@@ -364,10 +371,11 @@ check_directory(struct resolver *r, size_t index)
 	const struct config_instance *instance = r->config->instances[index];
 	const struct value *value = &instance->instance;
 
-	if (strcmp(value->text, "LOCK") == 0)
+	if (is_taken(value->text))
 		faults_add(r->faults, &value->place,
-		    "an instance cannot be named LOCK: the state directory "
-		    "has a file of that name");
+		    "an instance cannot be named %s: the state directory "
+		    "has a file of that name",
+		    value->text);
 	for (size_t i = 0; i < index; i++) {
 		const struct config_instance *other = r->config->instances[i];
 
@@ -381,6 +389,35 @@ check_directory(struct resolver *r, size_t index)
 		    other->instance.place.file, other->instance.place.line,
 		    other->instance.place.column);
 		return;
+	}
+}
+
+static bool
+reads_stdin(const struct config_instance *instance)
+{
+	return config_source_of(instance->binding->onramp) == CONFIG_STDIN;
+}
+
+/* Refuses a second reader of standard input: each would get a part of it. */
+static void
+check_stdin(struct resolver *r)
+{
+	const struct config *config = r->config;
+	const struct config_instance *first = NULL;
+
+	for (size_t i = 0; i < config->instance_count; i++) {
+		const struct config_instance *instance = config->instances[i];
+
+		if (!reads_stdin(instance))
+			continue;
+		if (first == NULL) {
+			first = instance;
+			continue;
+		}
+		faults_add(r->faults, &instance->instance.place,
+		    "standard input has one reader; it feeds instance \"%s\" "
+		    "of pipeline \"%s\" already",
+		    first->instance.text, first->binding->pipeline->id.text);
 	}
 }
 
@@ -447,5 +484,6 @@ binding_resolve(
 		return;
 	for (size_t i = 0; i < config->instance_count; i++)
 		check_directory(&r, i);
+	check_stdin(&r);
 	note_all_unused(config, notes);
 }

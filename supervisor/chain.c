@@ -74,7 +74,7 @@ chain_init(struct chain *chain, const struct config_instance *instance,
 		stage->name = (struct journal_stage){
 		    .instance = instance->instance.text,
 		    .id = command_stage_id(kind, instance),
-		    .program = command_program(kind),
+		    .program = command_program(kind, instance),
 		};
 	}
 }

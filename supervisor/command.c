@@ -6,18 +6,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const programs[] = {
-    [STAGE_SOURCE] = "metronome",
-    [STAGE_WAL] = "walproc",
-    [STAGE_SINK] = "wssink",
-};
-_Static_assert(sizeof(programs) / sizeof(programs[0]) == STAGE_KINDS,
-    "a program is missing");
-
 const char *
-command_program(enum stage_kind kind)
+command_program(enum stage_kind kind, const struct config_instance *instance)
 {
-	return programs[kind];
+	switch (kind) {
+	case STAGE_SOURCE:
+		if (config_source_of(instance->binding->onramp) ==
+		    CONFIG_METRONOME)
+			return "metronome";
+		return "onramp";
+	case STAGE_WAL:
+		return "walproc";
+	default:
+		return "wssink";
+	}
 }
 
 const char *
@@ -97,6 +99,15 @@ add_patch(
 }
 
 static void
+add_source(struct command *command, const struct config_onramp *onramp)
+{
+	if (config_source_of(onramp) != CONFIG_METRONOME)
+		return;
+	add_options(command, KEYS_METRONOME, onramp);
+	add_options(command, KEYS_ONRAMP, onramp);
+}
+
+static void
 add_wal(struct command *command, const struct config_instance *instance,
     const char *state_dir)
 {
@@ -120,18 +131,27 @@ command_init(struct command *command, enum stage_kind kind,
 	const struct config_binding *binding = instance->binding;
 
 	*command = (struct command){0};
-	add_owned(
-	    command, mem_printf("%s/%s", context->bin_dir, programs[kind]));
-	if (kind == STAGE_SOURCE) {
-		add_options(command, KEYS_METRONOME, binding->onramp);
-		add_options(command, KEYS_ONRAMP, binding->onramp);
-	} else if (kind == STAGE_WAL) {
+	add_owned(command, mem_printf("%s/%s", context->bin_dir,
+			       command_program(kind, instance)));
+	if (kind == STAGE_SOURCE)
+		add_source(command, binding->onramp);
+	else if (kind == STAGE_WAL)
 		add_wal(command, instance, context->state_dir);
-	} else {
+	else
 		add_options(command, KEYS_WS, binding->offramp);
-	}
 	if (context->verbosity != NULL)
 		add(command, context->verbosity);
+}
+
+void
+command_init_exec(
+    struct command *command, const struct config_instance *instance)
+{
+	const struct word_list *list = &instance->binding->onramp->command;
+
+	*command = (struct command){0};
+	for (size_t i = 0; i < list->count; i++)
+		add(command, list->words[i]);
 }
 
 void

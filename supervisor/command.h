@@ -24,7 +24,8 @@ struct command_context {
 };
 
 /* Returns the name of the program that runs a stage. */
-const char *command_program(enum stage_kind kind);
+const char *command_program(
+    enum stage_kind kind, const struct config_instance *instance);
 
 /* Returns the id that the configuration gave to a stage. */
 const char *command_stage_id(
@@ -34,6 +35,13 @@ const char *command_stage_id(
 void command_init(struct command *command, enum stage_kind kind,
     const struct config_instance *instance,
     const struct command_context *context);
+
+/*
+ * Makes the command that an onramp of type exec runs: the words of the user.
+ * The first is an absolute path, or a name to be found in PATH.
+ */
+void command_init_exec(
+    struct command *command, const struct config_instance *instance);
 
 /* Frees the arguments. */
 void command_fini(struct command *command);

@@ -6,6 +6,62 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const char *const sources[] = {
+    [CONFIG_METRONOME] = "metronome",
+    [CONFIG_EXEC] = "exec",
+    [CONFIG_STDIN] = "stdin",
+};
+_Static_assert(sizeof(sources) / sizeof(sources[0]) == CONFIG_SOURCES,
+    "a type is missing");
+
+static const enum key_set source_keys[] = {
+    [CONFIG_METRONOME] = KEYS_METRONOME,
+    [CONFIG_EXEC] = KEYS_EXEC,
+    [CONFIG_STDIN] = KEYS_STDIN,
+};
+_Static_assert(sizeof(source_keys) / sizeof(source_keys[0]) == CONFIG_SOURCES,
+    "a set is missing");
+
+static const char *const restarts[] = {
+    [CONFIG_ALWAYS] = "always",
+    [CONFIG_ON_FAILURE] = "on-failure",
+    [CONFIG_NEVER] = "never",
+};
+_Static_assert(sizeof(restarts) / sizeof(restarts[0]) == CONFIG_RESTARTS,
+    "a word is missing");
+
+enum config_source
+config_source_of(const struct config_onramp *onramp)
+{
+	int source = CONFIG_SOURCES - 1;
+
+	while (source > 0 && strcmp(onramp->type.text, sources[source]) != 0)
+		source--;
+	return (enum config_source)source;
+}
+
+enum config_restart
+config_restart_of(const struct config_onramp *onramp)
+{
+	int restart = CONFIG_RESTARTS - 1;
+
+	if (config_source_of(onramp) == CONFIG_STDIN)
+		return CONFIG_ON_FAILURE;
+	if (config_source_of(onramp) == CONFIG_METRONOME)
+		return onramp->count.is_given ? CONFIG_ON_FAILURE
+					      : CONFIG_ALWAYS;
+	while (
+	    restart > 0 && strcmp(onramp->restart.text, restarts[restart]) != 0)
+		restart--;
+	return (enum config_restart)restart;
+}
+
+const char *
+config_restart_name(enum config_restart restart)
+{
+	return restarts[restart];
+}
+
 /* A map in which nothing is given: what a left out `config` stands for. */
 static struct tree_node
 empty_map(const struct tree_node *around)
@@ -46,19 +102,41 @@ refuse_twin(const struct value *id, const struct value *first, const char *what,
 	    first->place.file, first->place.line, first->place.column);
 }
 
+/* Reads the map `config` of an onramp, whose keys are those of its type. */
+static void
+read_source(struct config_onramp *onramp, const struct tree_node *node,
+    const char *base, struct faults *faults)
+{
+	enum config_source source = config_source_of(onramp);
+	const struct tree_node *map = find_kind(node, "config", TREE_MAP);
+	const struct tree_node *command;
+	struct tree_node none = empty_map(node);
+
+	if (source == CONFIG_EXEC && map == NULL) {
+		if (tree_find(node, "config") == NULL)
+			faults_add(faults, &node->place,
+			    "the key \"config\" is missing: it says which "
+			    "command");
+		return;
+	}
+	if (map == NULL)
+		map = &none;
+	(void)keys_read(source_keys[source], map, base, onramp, faults);
+	command =
+	    source == CONFIG_EXEC ? find_kind(map, "command", TREE_LIST) : NULL;
+	if (command != NULL)
+		word_list_read(&onramp->command, command, base, faults);
+}
+
 static void
 add_onramp(struct config *config, const struct tree_node *node,
     const char *base, struct faults *faults)
 {
 	struct config_onramp *onramp = mem_calloc(1, sizeof(*onramp));
-	const struct tree_node *map = find_kind(node, "config", TREE_MAP);
-	struct tree_node none = empty_map(node);
 
 	(void)keys_read(KEYS_ONRAMP, node, base, onramp, faults);
-	/* The keys of another type are not those of the metronome. */
 	if (onramp->type.is_given)
-		(void)keys_read(KEYS_METRONOME, map == NULL ? &none : map, base,
-		    onramp, faults);
+		read_source(onramp, node, base, faults);
 	for (size_t i = 0; i < config->onramp_count; i++)
 		refuse_twin(
 		    &onramp->id, &config->onramps[i]->id, "onramp", faults);
@@ -272,7 +350,9 @@ config_fini(struct config *config)
 {
 	for (size_t i = 0; i < config->onramp_count; i++) {
 		keys_fini(KEYS_ONRAMP, config->onramps[i]);
-		keys_fini(KEYS_METRONOME, config->onramps[i]);
+		for (int j = 0; j < CONFIG_SOURCES; j++)
+			keys_fini(source_keys[j], config->onramps[i]);
+		word_list_fini(&config->onramps[i]->command);
 		free(config->onramps[i]);
 	}
 	for (size_t i = 0; i < config->pipeline_count; i++) {

@@ -13,12 +13,32 @@
 #include "supervisor/keys.h"
 #include "supervisor/patch_list.h"
 #include "supervisor/tree.h"
+#include "supervisor/word_list.h"
 
 #include <stddef.h>
 #include <stdint.h>
 
+/* The types of onramps. */
+enum config_source {
+	CONFIG_METRONOME,
+	CONFIG_EXEC,
+	CONFIG_STDIN,
+	CONFIG_SOURCES,
+};
+
+/* When the source of an instance is started again after its end. */
+enum config_restart {
+	CONFIG_ALWAYS,
+	CONFIG_ON_FAILURE,
+	CONFIG_NEVER,
+	CONFIG_RESTARTS,
+};
+
 struct config_onramp {
-	struct value id, type, interval, count;
+	struct value id, type;
+	struct value interval, count; /* metronome */
+	struct value restart;	      /* exec */
+	struct word_list command;     /* exec */
 };
 
 struct config_pipeline {
@@ -86,6 +106,19 @@ void config_fini(struct config *config);
  */
 void config_add(struct config *config, const char *name, const char *base,
     const uint8_t *in, size_t in_bytes, struct faults *faults);
+
+/* Returns the type of an onramp of a configuration without faults. */
+enum config_source config_source_of(const struct config_onramp *onramp);
+
+/*
+ * Returns when a source is started again: for exec as it is given; a metronome
+ * with a count, and standard input, have an end that is not a failure, a
+ * metronome without one has not.
+ */
+enum config_restart config_restart_of(const struct config_onramp *onramp);
+
+/* Returns the word for `restart` that a configuration has. */
+const char *config_restart_name(enum config_restart restart);
 
 /*
  * After the last file, and only if there were no faults: resolves bindings and

@@ -105,9 +105,31 @@ config_files_add(struct config *config, const char *path, struct faults *faults)
 		add_file(config, path, faults);
 }
 
+/* Refuses a command whose program stands at a path and cannot be run; one
+ * that is a name is looked for when it is started. */
+static void
+check_command(const struct config_onramp *onramp, struct faults *faults)
+{
+	const struct word_list *list = &onramp->command;
+	struct stat st;
+
+	if (list->count == 0 || strchr(list->words[0], '/') == NULL)
+		return;
+	if (access(list->words[0], X_OK) == 0 &&
+	    stat(list->words[0], &st) == 0) {
+		if (S_ISREG(st.st_mode))
+			return;
+		errno = EACCES;
+	}
+	faults_add(faults, &list->place, "command: %s cannot be executed: %s",
+	    list->words[0], strerror(errno));
+}
+
 void
 config_files_check(const struct config *config, struct faults *faults)
 {
+	for (size_t i = 0; i < config->onramp_count; i++)
+		check_command(config->onramps[i], faults);
 	for (size_t i = 0; i < config->offramp_count; i++) {
 		const struct key *key = keys_of(KEYS_WS);
 

@@ -22,7 +22,8 @@ void config_files_add(
 
 /*
  * Checks that the files which the configuration names (certificates and the
- * like) can be read, so that a stage will not fail over one of them.
+ * like) can be read, and that a command which stands at a path can be executed,
+ * so that a stage will not fail over one of them.
  */
 void config_files_check(const struct config *config, struct faults *faults);
 

@@ -2,6 +2,7 @@
 
 #include "stage/mem.h"
 #include "stage/number.h"
+#include "supervisor/path.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -208,38 +209,6 @@ read_token(const struct reader *r, struct value *value)
 	return 0;
 }
 
-/*
- * Returns `path` as seen from the directory `base`, which holds no symbolic
- * link: so a leading ".." can be resolved in it by its text. The caller frees
- * it.
- */
-static char *
-join_path(const char *base, const char *path)
-{
-	size_t base_bytes = strlen(base), bytes = strlen(path);
-
-	while (bytes > 1 && path[bytes - 1] == '/')
-		bytes--;
-	if (path[0] == '/')
-		return mem_strndup(path, bytes);
-	while (path[0] == '.') {
-		size_t dots = path[1] == '.' ? 2 : 1;
-
-		if (path[dots] != '/' && path[dots] != '\0')
-			break;
-		while (dots == 2 && base_bytes > 0 && base[--base_bytes] != '/')
-			continue;
-		dots += strspn(path + dots, "/");
-		path += dots;
-		bytes = dots < bytes ? bytes - dots : 0;
-	}
-	if (base_bytes > 0 && base[base_bytes - 1] == '/')
-		base_bytes--;
-	if (bytes == 0 && base_bytes > 0)
-		return mem_strndup(base, base_bytes);
-	return mem_printf("%.*s/%.*s", (int)base_bytes, base, (int)bytes, path);
-}
-
 static int
 read_file(const struct reader *r, struct value *value)
 {
@@ -247,7 +216,7 @@ read_file(const struct reader *r, struct value *value)
 
 	if (check_string(r, "a path") == -1)
 		return -1;
-	value->text = join_path(r->base, text);
+	value->text = path_join(r->base, text);
 	return 0;
 }
 
@@ -474,7 +443,8 @@ refuse_unknown(
 	for (; keys->name != NULL; keys++)
 		add_word(known, keys->name);
 	faults_add(faults, &node->key_place,
-	    "the key \"%.64s\" is unknown here; known: %s", node->key, known);
+	    "the key \"%.64s\" is unknown here; known: %s", node->key,
+	    known[0] == '\0' ? "none" : known);
 }
 
 static void

@@ -23,8 +23,15 @@
 
 static const struct key_word onramp_types[] = {
     {"metronome", true},
-    {"exec", false},
-    {"stdin", false},
+    {"exec", true},
+    {"stdin", true},
+    {NULL, false},
+};
+
+static const struct key_word restart_words[] = {
+    {"always", true},
+    {"on-failure", true},
+    {"never", true},
     {NULL, false},
 };
 
@@ -94,6 +101,20 @@ static const struct key metronome_keys[] = {
 	.max = MAX_COUNT,
 	.option = "--count",
 	.offset = IN(config_onramp, count)},
+    {.name = NULL},
+};
+
+static const struct key exec_keys[] = {
+    {.name = "command", .type = KEY_LIST, .is_required = true},
+    {.name = "restart",
+	.type = KEY_WORD,
+	.words = restart_words,
+	.fallback_text = "always",
+	.offset = IN(config_onramp, restart)},
+    {.name = NULL},
+};
+
+static const struct key stdin_keys[] = {
     {.name = NULL},
 };
 
@@ -302,6 +323,8 @@ static const struct key *const sets[] = {
     [KEYS_ROOT] = root_keys,
     [KEYS_ONRAMP] = onramp_keys,
     [KEYS_METRONOME] = metronome_keys,
+    [KEYS_EXEC] = exec_keys,
+    [KEYS_STDIN] = stdin_keys,
     [KEYS_PIPELINE] = pipeline_keys,
     [KEYS_WAL] = wal_keys,
     [KEYS_OFFRAMP] = offramp_keys,

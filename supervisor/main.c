@@ -3,10 +3,10 @@
 #include "stage/log.h"
 #include "stage/mem.h"
 #include "stage/options.h"
-#include "supervisor/command.h"
 #include "supervisor/config.h"
 #include "supervisor/config_files.h"
 #include "supervisor/journal.h"
+#include "supervisor/outline.h"
 #include "supervisor/state_dir.h"
 #include "supervisor/supervisor.h"
 
@@ -244,36 +244,11 @@ state_directory(const struct config *config, struct journal *journal)
 	return path;
 }
 
-static void
-print_instance(const struct config_instance *instance,
-    const struct command_context *context)
-{
-	const struct config_binding *binding = instance->binding;
-
-	(void)printf("# instance %s, binding %s: onramp %s -> pipeline %s -> "
-		     "offramp %s\n",
-	    instance->instance.text, binding->id.text, binding->onramp->id.text,
-	    binding->pipeline->id.text, binding->offramp->id.text);
-	for (int kind = 0; kind < STAGE_KINDS; kind++) {
-		struct command command;
-		char *line;
-
-		command_init(
-		    &command, (enum stage_kind)kind, instance, context);
-		line = command_quote(&command);
-		(void)puts(line);
-		free(line);
-		command_fini(&command);
-	}
-}
-
 static enum exitcode
 check(const struct config *config, const struct command_context *context,
     struct journal *journal)
 {
-	for (size_t i = 0; i < config->instance_count; i++)
-		print_instance(config->instances[i], context);
-	if (ferror(stdout) || fflush(stdout) == EOF) {
+	if (outline_print(config, context, stdout) == -1) {
 		journal_say(journal, LOG_ERROR, "standard output: %m");
 		return EXITCODE_AGAIN;
 	}

@@ -110,6 +110,53 @@ START_TEST(test_whole)
 }
 END_TEST
 
+/* What is accepted as an onramp of another type gives its commands. */
+START_TEST(test_types_of_onramps)
+{
+	static const char rest[] =
+	    "pipeline: [{id: p, wal: {max_bytes: 20000}}]\n"
+	    "offramp: [{id: w, type: ws, config: {url: \"ws://h/\"}}]\n";
+	static const struct {
+		const char *onramp;
+		enum config_source source;
+		enum config_restart restart;
+		const char *command;
+	} table[] = {
+	    {"type: metronome", CONFIG_METRONOME, CONFIG_ALWAYS, ""},
+	    {"type: metronome, config: {count: 1}", CONFIG_METRONOME,
+		CONFIG_ON_FAILURE, ""},
+	    {"type: stdin", CONFIG_STDIN, CONFIG_ON_FAILURE, ""},
+	    {"type: exec, config: {command: [./a, ./b, 1, '']}", CONFIG_EXEC,
+		CONFIG_ALWAYS, "/etc/walpipe/a ./b 1 ''"},
+	    {"type: exec, config: {command: [a], restart: on-failure}",
+		CONFIG_EXEC, CONFIG_ON_FAILURE, "a"},
+	    {"type: exec, config: {command: [a], restart: never}", CONFIG_EXEC,
+		CONFIG_NEVER, "a"},
+	};
+
+	for (size_t i = 0; i < COUNT(table); i++) {
+		const struct config_onramp *onramp;
+		struct command command;
+		struct fixture f;
+		char text[512], *line;
+
+		(void)snprintf(text, sizeof(text), "onramp: [{id: m, %s}]\n%s",
+		    table[i].onramp, rest);
+		open_text(&f, text);
+		ck_assert_uint_eq(f.faults.count, 0);
+		onramp = f.config.onramps[0];
+		ck_assert_int_eq(config_source_of(onramp), table[i].source);
+		ck_assert_int_eq(config_restart_of(onramp), table[i].restart);
+		command_init_exec(&command, f.config.instances[0]);
+		line = command_quote(&command);
+		ck_assert_str_eq(line, table[i].command);
+		free(line);
+		command_fini(&command);
+		close_fixture(&f);
+	}
+}
+END_TEST
+
 /* A file that ends anywhere is refused or whole, and never read beyond. */
 START_TEST(test_cut_at_every_byte)
 {
@@ -387,6 +434,7 @@ main(void)
 
 	suite_add_tcase(suite, tests);
 	tcase_add_test(tests, test_whole);
+	tcase_add_test(tests, test_types_of_onramps);
 	tcase_add_test(tests, test_cut_at_every_byte);
 	tcase_add_test(tests, test_each_byte_replaced);
 	tcase_add_test(tests, test_bounds_of_each_number);

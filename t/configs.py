@@ -53,6 +53,13 @@ def onramp(config):
             + PIPELINE + OFFRAMP)
 
 
+def source(kind, config="", more=""):
+    """An onramp of another type, alone or with a config."""
+    config = config and f"\n    config: {config}"
+    return (f"onramp:\n  - id: m\n    type: {kind}{config}\n{more}"
+            + PIPELINE + OFFRAMP)
+
+
 def pipeline(entry):
     return f"pipeline:\n  - id: p\n    {entry}\n" + ONRAMP + OFFRAMP
 
@@ -98,8 +105,9 @@ def commands_of(text):
     groups of one instance each."""
     instances = []
     for line in text.splitlines():
-        if line.startswith("#"):
+        if line.startswith("# instance "):
             instances.append({})
+        if line.startswith("#"):
             continue
         argv = shlex.split(line)
         instances[-1][Path(argv[0]).name] = argv[1:]

@@ -20,6 +20,14 @@ build_commands(const struct config *config)
 
 	assert(config->instance_count > 0);
 	for (size_t i = 0; i < config->instance_count; i++) {
+		struct command user;
+
+		command_init_exec(&user, config->instances[i]);
+		assert(
+		    (user.count > 0) ==
+		    (config_source_of(config->instances[i]->binding->onramp) ==
+			CONFIG_EXEC));
+		command_fini(&user);
 		for (int kind = 0; kind < STAGE_KINDS; kind++) {
 			struct command command;
 			char *line;

@@ -12,7 +12,7 @@ import pytest
 
 from configs import (BINDING, OFFRAMP, ONRAMP, PARTS, PIPELINE, SECOND_BINDING,
                      TUTORIAL, check, commands_of, insert, mapping, onramp,
-                     supervisor, wal, ws)
+                     source, supervisor, wal, ws)
 from support import BIN, DONE, FINAL, ROOT, program
 
 
@@ -107,6 +107,71 @@ def test_the_offramp_that_the_readme_shows(tmp_path):
     (commands,) = check(tmp_path, "-c", "c.yaml")
     assert commands["wssink"][:2] == ["-u", "wss://example.org/in"]
     assert commands["wssink"][-2:] == ["--rate", "500"]
+
+
+@pytest.mark.parametrize("words,wanted", [
+    ("[tail, -F, /x/y]", ["tail", "-F", "/x/y"]),
+    ("[a, 1, 1.50, 010, True, no, '', ' ', \"it's\"]",
+     ["a", "1", "1.50", "010", "True", "no", "", " ", "it's"]),
+    ("['${env:HOME}', \"$x\", '*']", ["${env:HOME}", "$x", "*"]),
+    ("[7]", ["7"]),
+    ("[/bin/../bin/true, ../x]", ["/bin/../bin/true", "../x"]),
+    ("[./run, ./run]", ["HERE/conf/run", "./run"]),
+    ("[../run]", ["HERE/run"]),
+    (f"[{'a, ' * 255} b]", ["a"] * 255 + ["b"]),
+    (f"[a, {'b' * 131068}]", ["a", "b" * 131068]),
+], ids=["words", "scalars", "literally", "number", "absolute", "relative",
+        "above", "256 words", "longest"])
+def test_a_command_to_run(tmp_path, words, wanted):
+    for path in (tmp_path / "run", tmp_path / "conf" / "run"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("#!/bin/sh\n")
+        path.chmod(0o755)
+    (tmp_path / "conf" / "c.yaml").write_text(
+        source("exec", f"{{command: {words}}}"))
+    done = supervisor("-v", "-c", "conf/c.yaml", "check", cwd=tmp_path)
+    assert done.returncode == DONE, done.stderr
+    lines = [line for line in done.stdout.splitlines() if line[0] != "#"]
+    assert shlex.split(lines[0]) == [
+        w.replace("HERE", str(tmp_path.resolve())) for w in wanted]
+    assert shlex.split(lines[1]) == [str(BIN.resolve() / "onramp"), "-v"]
+    assert len(lines) == 4
+
+
+def test_a_script_of_several_lines_in_a_command(tmp_path):
+    (tmp_path / "c.yaml").write_text(
+        source("exec", '{command: [sh, -c, "a\\nb\\tc\\x1b"]}'))
+    done = supervisor("-c", "c.yaml", "check", cwd=tmp_path)
+    argv = shlex.split(done.stdout, comments=True)
+    assert argv[:3] == ["sh", "-c", "a\nb\tc\x1b"]
+
+
+def test_standard_input(tmp_path):
+    for config in ("", "{}"):
+        (tmp_path / "c.yaml").write_text(source("stdin", config))
+        (commands,) = check(tmp_path, "-c", "c.yaml")
+        assert commands["onramp"] == []
+        assert "metronome" not in commands
+
+
+@pytest.mark.parametrize("text,wanted", [
+    (PARTS, "metronome: always"),
+    (onramp("{count: 5}"), "metronome: on-failure"),
+    (source("stdin"), "stdin: on-failure"),
+    (source("exec", "{command: [a]}"), "exec: always"),
+    (source("exec", "{command: [a], restart: on-failure}"),
+     "exec: on-failure"),
+    (source("exec", "{command: [a], restart: never}"), "exec: never"),
+])
+def test_what_is_told_of_an_instance(tmp_path, text, wanted):
+    (tmp_path / "c.yaml").write_text(text)
+    done = supervisor("-c", "c.yaml", "check", cwd=tmp_path)
+    told = [line for line in done.stdout.splitlines() if line[0] == "#"]
+    assert told == [
+        "# instance 01, binding default: onramp m -> pipeline p -> "
+        "offramp w",
+        f"#   log: {tmp_path / 'state'}/01/p",
+        f"#   restart of the {wanted}"]
 
 
 def test_a_token_in_a_file(tmp_path):

@@ -8,7 +8,7 @@ import os
 import pytest
 
 from configs import (BINDING, OFFRAMP, ONRAMP, PARTS, PIPELINE, SECOND_BINDING,
-                     binding, everything_in, insert, mapping, onramp,
+                     binding, everything_in, insert, mapping, onramp, source,
                      supervisor, wal, ws)
 from support import FINAL
 
@@ -114,10 +114,8 @@ BAD = [
     ("offramp twice", OFFRAMP[:-2] + ', {id: w, type: ws, config: '
      '{url: "ws://b/"}}]\n', "1:69", "defined twice"),
     # what is not built yet
-    ("exec", "onramp: [{id: m, type: exec}]\n", "1:24", "not built yet"),
-    ("stdin", "onramp: [{id: m, type: stdin}]\n", "1:24", "not built yet"),
     ("unknown type", "onramp: [{id: m, type: kafka}]\n", "1:24",
-     "known: metronome"),
+     "known: metronome, exec, stdin"),
     ("unknown offramp", "offramp: [{id: m, type: rest, config: {}}]\n",
      "1:25", "known: ws"),
     ("on_full", wal("{max_bytes: 20000, on_full: crash}"), "3:38",
@@ -132,6 +130,44 @@ BAD = [
     ("segment_bytes", wal("{max_bytes: 20000, segment_bytes: 20001}"),
      "3:44", "larger than max_bytes"),
     ("ack", ws('{url: "ws://h/", ack: yes}'), "4:35", "pong, write, app"),
+    # onramps that are no metronome
+    ("exec alone", source("exec"), "2:5", '"config" is missing'),
+    ("exec is null", source("exec", "~"), "4:13", "a map is expected"),
+    ("no command", source("exec", "{}"), "4:13", '"command" is missing'),
+    ("exec's keys", source("exec", "{command: [a], interval: 5}"), "4:28",
+     "known: command, restart"),
+    ("a metronome's command", onramp("{command: [a]}"), "4:14",
+     "known: interval, count"),
+    ("stdin's keys", source("stdin", "{command: [a]}"), "4:14",
+     "known: none"),
+    ("command is a string", source("exec", "{command: a b}"), "4:23",
+     "a list is expected"),
+    ("command is empty", source("exec", "{command: []}"), "4:23",
+     "1 to 256 words"),
+    ("257 words", source("exec", f"{{command: [{'a, ' * 256} a]}}"), "4:23",
+     "1 to 256 words"),
+    ("no program", source("exec", "{command: ['', a]}"), "4:24",
+     "name is empty"),
+    ("null in a command", source("exec", "{command: [a, ~]}"), "4:27",
+     "not null"),
+    ("a list in a command", source("exec", "{command: [a, [b]]}"), "4:27",
+     "not a list"),
+    ("a map in a command", source("exec", "{command: [a, {b: c}]}"), "4:27",
+     "not a map"),
+    ("NUL in a command", source("exec", '{command: [a, "b\\0"]}'), "4:27",
+     "NUL"),
+    ("128 KiB", source("exec", f"{{command: [a, {'b' * (1 << 17)}]}}"),
+     "4:23", "131075 bytes long"),
+    ("no such program", source("exec", "{command: [./none]}"), "4:24",
+     "none cannot be executed: No such file"),
+    ("a directory as a program", source("exec", "{command: [/]}"), "4:24",
+     "/ cannot be executed: Permission denied"),
+    ("restart", source("exec", "{command: [a], restart: yes}"), "4:37",
+     "known: always, on-failure, never"),
+    ("two readers of stdin", source(
+        "stdin", more="mapping:\n  /binding/b/1: {instance: x}\n"
+        "  /binding/b/2: {instance: y}\n" + BINDING), "6:28",
+     'it feeds instance "x"'),
     # urls and secrets
     ("http", ws('{url: "http://h/"}'), "4:19", "ws:// or wss://"),
     ("no host", ws('{url: "ws:///x"}'), "4:19", "needs a host"),
@@ -232,6 +268,8 @@ BAD = [
      "not null"),
     ("instance LOCK", mapping("  /binding/b/1: {instance: LOCK}\n"), "2:28",
      "LOCK"),
+    ("instance SOCKET", mapping("  /binding/b/1: {instance: SOCKET}\n"),
+     "2:28", "SOCKET"),
     ("mapping twice", mapping("  /binding/b/1: {instance: x}\n"
                               "  /binding/b/1: {instance: y}\n"), "3:3",
      "twice"),
