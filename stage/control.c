@@ -42,8 +42,7 @@ control_send(int fd, enum ctlmsg_kind kind, const cJSON *report, int passed_fd)
 	return n == -1 ? -1 : 0;
 }
 
-/* Returns the descriptor that came along, or -1. There is room for one only:
- * the kernel closes what else was sent. */
+/* Returns the descriptor that came along, or -1. */
 static int
 take_fd(struct msghdr *packet)
 {
@@ -82,19 +81,26 @@ control_recv(int fd, struct control_msg *msg)
 	    .msg_iov = &part,
 	    .msg_iovlen = 1,
 	    .msg_control = &passed,
-	    .msg_controllen = sizeof(passed),
+	    /* Not CMSG_SPACE, whose padding is room for a second one: the
+	     * kernel closes what there is no room for. */
+	    .msg_controllen = CMSG_LEN(sizeof(int)),
 	};
 	const char *why;
 	ssize_t n;
 
+	/* One that closed its end without reading all of it resets this one,
+	 * which is told once and first. What it had sent is still here. */
 	do
 		n = recvmsg(fd, &packet, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	while (n == -1 && errno == EINTR);
-	if (n == -1 && (errno == EAGAIN || errno == EWOULDBLOCK))
-		return CONTROL_NOTHING;
-	if (n <= 0)
-		return CONTROL_ENDED;
+	while (n == -1 && (errno == EINTR || errno == ECONNRESET));
+	if (n == -1)
+		return errno == EAGAIN || errno == EWOULDBLOCK ? CONTROL_NOTHING
+							       : CONTROL_ENDED;
 	*msg = (struct control_msg){.fd = take_fd(&packet)};
+	if (n == 0) {
+		check_fd(msg);
+		return CONTROL_ENDED;
+	}
 	if ((packet.msg_flags & MSG_TRUNC) != 0 ||
 	    ctlmsg_parse(text, (size_t)n, &msg->kind, &msg->report, &why) == -1)
 		msg->kind = CTLMSG_UNKNOWN;
@@ -150,6 +156,13 @@ control_watch(struct control *control, struct loop *loop)
 	    loop_watch(loop, control->is_lost ? -1 : control->fd, POLLIN);
 }
 
+static bool
+is_for_stage(enum ctlmsg_kind kind)
+{
+	return kind == CTLMSG_ATTACH_IN || kind == CTLMSG_ATTACH_OUT ||
+	       kind == CTLMSG_DRAIN || kind == CTLMSG_ASK;
+}
+
 enum control_status
 control_next(
     struct control *control, const struct loop *loop, struct control_msg *msg)
@@ -162,6 +175,11 @@ control_next(
 	status = control_recv(control->fd, msg);
 	if (status == CONTROL_ENDED)
 		control->is_lost = true;
+	if (status == CONTROL_GOT && !is_for_stage(msg->kind)) {
+		msg->kind = CTLMSG_UNKNOWN;
+		cJSON_Delete(msg->report);
+		msg->report = NULL;
+	}
 	return status;
 }
 
