@@ -174,6 +174,22 @@ chan_push(struct chan *chan)
 	return 0;
 }
 
+int
+chan_pull(struct chan *chan)
+{
+	size_t before = SIZE_MAX;
+
+	if (!chan->in_is_socket)
+		return 0;
+	while (!chan->in_ended && buf_bytes(&chan->in) != before &&
+	       buf_bytes(&chan->in) < CHAN_READ_BYTES) {
+		before = buf_bytes(&chan->in);
+		if (read_once(chan) == -1)
+			return -1;
+	}
+	return 0;
+}
+
 /* At the end of the input the last line needs no \n. */
 static enum frame_status
 last_line(struct chan *chan, const uint8_t **payload, size_t *bytes)

@@ -75,6 +75,10 @@ int chan_turn(struct chan *chan, const struct loop *loop);
  * nothing on anything but a socket. Returns as chan_turn. */
 int chan_push(struct chan *chan);
 
+/* Reads without waiting for poll what has come on a socket, up to the
+ * read-ahead; nothing on anything but a socket. Returns as chan_turn. */
+int chan_pull(struct chan *chan);
+
 /*
  * Looks at the frame at the front. FRAME_READY: *payload (borrowed until
  * chan_drop) and *bytes are set. FRAME_PARTIAL: more is needed, or nothing is

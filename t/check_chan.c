@@ -481,6 +481,46 @@ START_TEST(test_line_longer_than_a_pipe_takes_at_once)
 }
 END_TEST
 
+/* What a peer sent before it left is pulled, then its end. */
+START_TEST(test_pull_takes_all_that_is_there)
+{
+	ck_assert_int_eq(chan_pull(&b), 0);
+	ck_assert(!b.in_ended);
+	put(pair[0], "1\n", 2);
+	ck_assert_int_eq(chan_pull(&b), 0);
+	assert_next(&b, "1");
+	assert_partial(&b);
+	put(pair[0], "2\n", 2);
+	(void)close(pair[0]);
+	ck_assert_int_eq(chan_pull(&b), 0);
+	ck_assert(b.in_ended);
+	assert_next(&b, "2");
+}
+END_TEST
+
+START_TEST(test_pull_is_bounded_and_leaves_a_pipe)
+{
+	static const uint8_t event[CHAN_READ_BYTES] = {'1'};
+	struct chan c;
+
+	for (int i = 0; i < 100; i++) {
+		if (chan_is_flushed(&a))
+			ck_assert_int_eq(
+			    chan_send(&a, event, sizeof(event)), 0);
+		ck_assert_int_eq(chan_push(&a), 0);
+		ck_assert_int_eq(chan_pull(&b), 0);
+	}
+	ck_assert_uint_ge(buf_bytes(&b.in), CHAN_READ_BYTES);
+	ck_assert_uint_lt(buf_bytes(&b.in), 2 * CHAN_READ_BYTES);
+
+	put(ends[1], "1\n", 2);
+	chan_init(&c, ends[0], FRAMING_AUTO, -1, FRAMING_AUTO);
+	ck_assert_int_eq(chan_pull(&c), 0);
+	ck_assert_uint_eq(buf_bytes(&c.in), 0);
+	chan_fini(&c);
+}
+END_TEST
+
 START_TEST(test_push_leaves_a_pipe_to_its_turn)
 {
 	struct chan c;
@@ -724,6 +764,8 @@ main(void)
 	tcase_add_test(tests, test_no_descriptors_is_a_peer_that_left);
 	tcase_add_test(tests, test_pipe_gets_whole_lines_and_never_blocks);
 	tcase_add_test(tests, test_line_longer_than_a_pipe_takes_at_once);
+	tcase_add_test(tests, test_pull_takes_all_that_is_there);
+	tcase_add_test(tests, test_pull_is_bounded_and_leaves_a_pipe);
 	tcase_add_test(tests, test_push_leaves_a_pipe_to_its_turn);
 	tcase_add_test(tests, test_push_stops_where_a_socket_is_full);
 	tcase_add_test(tests, test_turn_without_a_watch_does_nothing);
