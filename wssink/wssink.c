@@ -2,11 +2,11 @@
 
 #include "stage/chan.h"
 #include "stage/io.h"
-#include "stage/json.h"
 #include "stage/log.h"
 #include "stage/loop.h"
 #include "stage/mem.h"
 #include "wssink/delivery.h"
+#include "wssink/stream.h"
 #include "wssink/wsframe.h"
 
 #include <errno.h>
@@ -26,9 +26,6 @@
  * is worth a line. */
 #define FIFO_RETRY_NS (50 * LOOP_NS_PER_MS)
 #define FIFO_ODD_NS (2 * LOOP_NS_PER_S)
-/* No ack is queued, and no event taken, on top of this much that the reader of
- * the acks has not read yet. */
-#define UNREAD_ACKS_BYTES 4096
 
 enum life {
 	LIFE_RUNNING,  /* events come in and go out */
@@ -49,10 +46,9 @@ _Static_assert(sizeof(life_names) / sizeof(life_names[0]) == LIFE_DONE + 1,
 struct wssink {
 	const struct wssink_options *options; /* borrowed */
 	struct loop loop;
-	struct chan input;    /* events in; the acks out, if a socket */
+	struct stream stream;
 	struct chan fifo;     /* the acks out, if it is open */
 	int fifo_fd;	      /* -1: not open */
-	struct chan *reverse; /* one of these two; NULL: none, or not yet */
 	int64_t fifo_next_ns; /* the next look for the FIFO */
 	int64_t fifo_odd_ns;  /* when to say that it is missing */
 	struct delivery delivery;
@@ -62,14 +58,6 @@ struct wssink {
 	int64_t drain_ns;     /* deadline of LIFE_DRAINING */
 	int64_t taken_ns;     /* an event was taken last; kept only if there is
 			       * a drain timeout */
-	bool input_is_over;   /* no more events are taken from it */
-	bool is_skipping;     /* inside a line that is too long */
-
-	uint64_t acked;	      /* the last ack queued */
-	bool breaker_is_open; /* as it was last told */
-	uint64_t rejected;    /* events refused */
-	uint64_t untellable;  /* those of them that nobody was told of */
-	struct log_limit reject_limit;
 };
 
 struct wssink *
@@ -78,7 +66,6 @@ wssink_open(const struct wssink_options *options)
 	static const int signals[] = {SIGTERM, SIGINT};
 	struct wssink *sink = mem_calloc(1, sizeof(*sink));
 	int64_t now = loop_now_ns();
-	bool answers;
 
 	sink->options = options;
 	if (loop_open(&sink->loop, signals, 2) == -1) {
@@ -92,11 +79,7 @@ wssink_open(const struct wssink_options *options)
 		free(sink);
 		return NULL;
 	}
-	answers = options->acks_path == NULL && io_is_socket(STDIN_FILENO);
-	chan_init(&sink->input, STDIN_FILENO, FRAMING_AUTO,
-	    answers ? STDIN_FILENO : -1, FRAMING_LENGTH);
-	if (answers)
-		sink->reverse = &sink->input;
+	stream_init(&sink->stream, STDIN_FILENO, options->acks_path != NULL);
 	sink->fifo_fd = -1;
 	sink->fifo_next_ns = now;
 	sink->fifo_odd_ns = now + FIFO_ODD_NS;
@@ -112,7 +95,7 @@ wssink_close(struct wssink *sink)
 		chan_fini(&sink->fifo);
 		(void)close(sink->fifo_fd);
 	}
-	chan_fini(&sink->input);
+	stream_fini(&sink->stream);
 	delivery_close(&sink->delivery);
 	loop_close(&sink->loop);
 	free(sink);
@@ -138,7 +121,7 @@ leave(struct wssink *sink, enum exitcode status, unsigned code, uint64_t ms)
 {
 	if (status != EXITCODE_DONE)
 		sink->status = status;
-	sink->input_is_over = true;
+	sink->stream.is_over = true;
 	enter(sink, LIFE_LEAVING);
 	delivery_leave(&sink->delivery, code, ms);
 }
@@ -151,20 +134,6 @@ give_up(struct wssink *sink, enum exitcode status)
 		leave(sink, status, WSFRAME_GOING_AWAY, CLOSE_SIGNAL_MS);
 }
 
-/* Tells the writer of event N of the input that it can never be delivered. */
-static void
-tell_reject(struct wssink *sink, uint64_t n, const char *why)
-{
-	struct msg msg = {.kind = MSG_REJECT, .n = n};
-
-	sink->rejected++;
-	(void)snprintf(msg.reason, sizeof(msg.reason), "%s", why);
-	if (sink->reverse != NULL)
-		chan_send_msg(sink->reverse, &msg);
-	else
-		sink->untellable++;
-}
-
 /* Follows the delivery, which may have found an event that it cannot deliver.
  */
 static void
@@ -174,160 +143,34 @@ follow(struct wssink *sink)
 	uint64_t n = delivery_follow(&sink->delivery, &why);
 
 	if (n > 0)
-		tell_reject(sink, n, why);
-}
-
-/* Says whether an event of `bytes` may be taken from the input. Where its
- * writer is to be told of acks, none is taken before that is possible. */
-static bool
-has_room(const struct wssink *sink, size_t bytes)
-{
-	if (sink->reverse == NULL && sink->options->acks_path != NULL)
-		return false;
-	if (sink->reverse != NULL &&
-	    buf_bytes(&sink->reverse->out) >= UNREAD_ACKS_BYTES)
-		return false;
-	return window_has_room(&sink->delivery.window, bytes);
-}
-
-/* Refuses the next event of the input. */
-static void
-reject(struct wssink *sink, const char *why)
-{
-	unsigned long held;
-
-	window_add_refused(&sink->delivery.window);
-	if (log_limit_passes(&sink->reject_limit, &held))
-		log_warn("event %" PRIu64 " refused: %s held_back=%lu",
-		    sink->delivery.window.taken, why, held);
-	tell_reject(sink, sink->delivery.window.taken, why);
-}
-
-/* Takes one event that is whole. */
-static void
-take_event(struct wssink *sink, const uint8_t *payload, size_t bytes)
-{
-	char text[MSG_REASON_BYTES];
-	const char *why;
-	size_t at;
-
-	if (sink->options->has_drain_timeout)
-		sink->taken_ns = loop_now_ns();
-	if (json_check(payload, bytes, &why, &at)) {
-		window_add(&sink->delivery.window, payload, bytes);
-		return;
-	}
-	(void)snprintf(text, sizeof(text), "not JSON: %s at byte %zu", why, at);
-	reject(sink, text);
-}
-
-/* No more events come, or none that can be told apart. */
-static void
-end_input(struct wssink *sink, const char *fault)
-{
-	sink->input_is_over = true;
-	if (fault != NULL) {
-		log_error("the input after event %" PRIu64 " %s",
-		    sink->delivery.window.taken, fault);
-		sink->status = EXITCODE_AGAIN;
-	}
-}
-
-/* Skips a line that is too long. Returns whether its end was found. */
-static bool
-skip_line(struct wssink *sink)
-{
-	const uint8_t *piece;
-	size_t bytes;
-
-	sink->is_skipping = !chan_next_piece(&sink->input, &piece, &bytes);
-	chan_drop(&sink->input);
-	return !sink->is_skipping;
-}
-
-/*
- * Takes one event from the input into the window. Returns false if none is
- * there, or there is no room for it.
- */
-static bool
-take_next(struct wssink *sink)
-{
-	struct chan *input = &sink->input;
-	const uint8_t *payload;
-	size_t bytes;
-
-	if (sink->is_skipping && !skip_line(sink))
-		return false;
-	switch (chan_next(input, &payload, &bytes)) {
-	case FRAME_READY:
-		if (!has_room(sink, bytes))
-			return false;
-		take_event(sink, payload, bytes);
-		chan_drop(input);
-		return true;
-	case FRAME_TOO_LONG:
-		if (input->in_framing == FRAMING_LENGTH) {
-			end_input(sink, "is not in length framing");
-			return false;
-		}
-		if (!has_room(sink, 0))
-			return false;
-		reject(sink, "longer than 16777215 bytes");
-		sink->is_skipping = true;
-		return true;
-	case FRAME_PARTIAL:
-		break;
-	}
-	return false;
+		stream_reject(&sink->stream, n, why);
 }
 
 static void
 take_events(struct wssink *sink)
 {
-	while (!sink->input_is_over && take_next(sink))
-		continue;
-	if (sink->life == LIFE_RUNNING &&
-	    (sink->input_is_over || sink->input.in_ended))
-		enter(sink, LIFE_DRAINING);
-	if (sink->input_is_over || !sink->input.in_ended)
+	struct stream *stream = &sink->stream;
+
+	if (sink->life >= LIFE_LEAVING)
 		return;
-	if (buf_bytes(&sink->input.in) == 0)
-		end_input(sink, NULL);
-	else if (sink->input.in_starved)
-		end_input(sink, "ends within an event");
+	if (stream_take(stream, &sink->delivery.window) &&
+	    sink->options->has_drain_timeout)
+		sink->taken_ns = loop_now_ns();
+	if (stream->is_faulty)
+		sink->status = EXITCODE_AGAIN;
+	if (stream->is_over || stream->chan.in_ended)
+		enter(sink, LIFE_DRAINING);
 }
 
 /* Tells the input's writer what changed. */
 static void
 tell(struct wssink *sink)
 {
-	bool is_away = wslink_state(sink->delivery.link) != WSLINK_OPEN;
-	struct msg msg = {.kind = MSG_ACK, .n = sink->delivery.window.ended};
-
-	if (sink->reverse == NULL || sink->reverse->out_broken)
+	if (stream_tell(&sink->stream, &sink->delivery.window,
+		sink->delivery.link, sink->life < LIFE_LEAVING) == 0)
 		return;
-	if (is_away != sink->breaker_is_open && sink->life < LIFE_LEAVING) {
-		struct msg breaker = {.kind = MSG_BREAKER_CLOSED};
-
-		if (is_away) {
-			breaker.kind = MSG_BREAKER_OPEN;
-			(void)snprintf(breaker.reason, sizeof(breaker.reason),
-			    "%.*s", (int)sizeof(breaker.reason) - 1,
-			    wslink_why(sink->delivery.link));
-		}
-		chan_send_msg(sink->reverse, &breaker);
-		sink->breaker_is_open = is_away;
-	}
-	/* A reader that is slow gets fewer acks, not a queue of them. */
-	if (msg.n > sink->acked &&
-	    buf_bytes(&sink->reverse->out) < UNREAD_ACKS_BYTES) {
-		chan_send_msg(sink->reverse, &msg);
-		sink->acked = msg.n;
-	}
-	if (chan_push(sink->reverse) == -1) {
-		log_error("acks: %m");
-		give_up(sink, EXITCODE_AGAIN);
-	}
+	log_error("acks: %m");
+	give_up(sink, EXITCODE_AGAIN);
 }
 
 /* Looks whether the reader of the acks has made and opened its FIFO. */
@@ -378,28 +221,27 @@ open_fifo(struct wssink *sink)
 	}
 	sink->fifo_fd = fd;
 	chan_init(&sink->fifo, -1, FRAMING_LENGTH, fd, FRAMING_LENGTH);
-	sink->reverse = &sink->fifo;
+	sink->stream.reverse = &sink->fifo;
 }
 
 /* Says whether all that was taken in has ended, and its writer knows. */
 static bool
 is_drained(const struct wssink *sink)
 {
-	if (!sink->input_is_over || !window_is_empty(&sink->delivery.window))
-		return false;
-	if (sink->reverse == NULL)
-		return sink->options->acks_path == NULL;
-	return sink->acked == sink->delivery.window.ended &&
-	       chan_is_flushed(sink->reverse);
+	return sink->stream.is_over &&
+	       window_is_empty(&sink->delivery.window) &&
+	       stream_is_told(&sink->stream, &sink->delivery.window);
 }
 
 /* The reader of the acks has gone. That is no loss if it had them all. */
 static void
 check_reverse(struct wssink *sink)
 {
-	bool may_end = !sink->input.in_ended && buf_bytes(&sink->input.in) == 0;
+	const struct stream *stream = &sink->stream;
+	bool may_end =
+	    !stream->chan.in_ended && buf_bytes(&stream->chan.in) == 0;
 
-	if (sink->reverse == NULL || !sink->reverse->out_broken)
+	if (stream->reverse == NULL || !stream->reverse->out_broken)
 		return;
 	/* It had all acks so far; that its other end is closed as well shows
 	 * a moment later. */
@@ -420,7 +262,7 @@ stall_ns(const struct wssink *sink)
 	int64_t moved_ns;
 
 	if (!sink->options->has_drain_timeout || sink->life != LIFE_RUNNING ||
-	    has_room(sink, 1))
+	    stream_has_room(&sink->stream, &sink->delivery.window, 1))
 		return LOOP_NEVER;
 	moved_ns = sink->delivery.confirmed_ns > sink->taken_ns
 		       ? sink->delivery.confirmed_ns
@@ -459,7 +301,7 @@ advance(struct wssink *sink)
 		log_error("the drain timeout has passed; undelivered=%" PRIu64
 			  " unread_bytes=%zu",
 		    delivery_unended(&sink->delivery),
-		    buf_bytes(&sink->input.in));
+		    buf_bytes(&sink->stream.chan.in));
 		give_up(sink, EXITCODE_AGAIN);
 	}
 	if (sink->life == LIFE_LEAVING &&
@@ -488,11 +330,14 @@ static void
 watch(struct wssink *sink)
 {
 	struct loop *loop = &sink->loop;
-	bool is_reading = sink->life == LIFE_RUNNING &&
-			  (sink->is_skipping || has_room(sink, 1));
+	struct stream *stream = &sink->stream;
+	bool is_reading =
+	    sink->life == LIFE_RUNNING &&
+	    (stream->is_skipping ||
+		stream_has_room(stream, &sink->delivery.window, 1));
 
 	loop_begin(loop);
-	chan_watch(&sink->input, loop, is_reading);
+	chan_watch(&stream->chan, loop, is_reading);
 	if (sink->fifo_fd != -1)
 		chan_watch(&sink->fifo, loop, false);
 	delivery_watch(&sink->delivery, loop);
@@ -513,7 +358,7 @@ turn(struct wssink *sink)
 	if (loop_wait(&sink->loop) == -1)
 		return -1;
 	take_signals(sink);
-	if (chan_turn(&sink->input, &sink->loop) == -1)
+	if (chan_turn(&sink->stream.chan, &sink->loop) == -1)
 		return -1;
 	if (sink->fifo_fd != -1 && chan_turn(&sink->fifo, &sink->loop) == -1)
 		return -1;
@@ -541,14 +386,14 @@ wssink_run(struct wssink *sink)
 		sink->status = EXITCODE_AGAIN;
 		break;
 	}
-	if (sink->untellable > 0) {
+	if (sink->stream.untellable > 0) {
 		log_error("refused events that nobody was told of: %" PRIu64,
-		    sink->untellable);
+		    sink->stream.untellable);
 		sink->status = EXITCODE_AGAIN;
 	}
 	log_info("done confirmed=%" PRIu64 " refused=%" PRIu64
 		 " unconfirmed=%" PRIu64,
-	    sink->delivery.confirmed, sink->rejected,
+	    sink->delivery.confirmed, sink->stream.rejected,
 	    delivery_unended(&sink->delivery));
 	return sink->status;
 }
