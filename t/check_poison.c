@@ -190,6 +190,47 @@ START_TEST(test_refusals_in_a_row_take_longer)
 }
 END_TEST
 
+/* Events that come again under other numbers go alone as before, but nothing
+ * is held against the one that has the suspect's number now. */
+START_TEST(test_events_that_come_again_have_no_strikes)
+{
+	struct poison poison;
+
+	poison_init(&poison);
+	poison_renumber(&poison, 3, 0);
+	ck_assert(!poison_is_careful(&poison));
+	for (unsigned i = 0; i < POISON_ENDS; i++)
+		(void)poison_ended(&poison, 5, 9, POISON_MESSAGE, 0, false);
+	/* 5 to 9 are 8 to 12. */
+	poison_renumber(&poison, 4, 7);
+	poison_confirmed(&poison, 11);
+	ck_assert(poison_is_careful(&poison));
+	ck_assert_int_eq(poison_ended(&poison, 12, 12, POISON_MESSAGE, 0, true),
+	    POISON_AGAIN);
+	poison_renumber(&poison, 11, 11);
+	for (unsigned i = 0; i < POISON_ENDS; i++)
+		ck_assert_int_eq(
+		    poison_ended(&poison, 12, 12, POISON_MESSAGE, 0, true),
+		    POISON_AGAIN);
+	ck_assert_int_eq(poison_ended(&poison, 12, 12, POISON_MESSAGE, 0, true),
+	    POISON_REFUSE);
+	ck_assert(!poison_is_careful(&poison));
+}
+END_TEST
+
+/* Those that had ended do not come again. */
+START_TEST(test_care_ends_with_the_events_it_was_for)
+{
+	struct poison poison;
+
+	poison_init(&poison);
+	for (unsigned i = 0; i < POISON_ENDS; i++)
+		(void)poison_ended(&poison, 5, 9, POISON_MESSAGE, 0, false);
+	poison_renumber(&poison, 9, 2);
+	ck_assert(!poison_is_careful(&poison));
+}
+END_TEST
+
 int
 main(void)
 {
@@ -205,5 +246,7 @@ main(void)
 	tcase_add_test(tests, test_ends_without_close_need_more);
 	tcase_add_test(tests, test_how_long_a_connection_must_hold);
 	tcase_add_test(tests, test_refusals_in_a_row_take_longer);
+	tcase_add_test(tests, test_events_that_come_again_have_no_strikes);
+	tcase_add_test(tests, test_care_ends_with_the_events_it_was_for);
 	return suite_run(suite);
 }

@@ -331,6 +331,116 @@ START_TEST(test_refused_bytes_are_not_kept)
 }
 END_TEST
 
+/* What was not given out goes, its number and its bytes too; what was given
+ * out stays. */
+START_TEST(test_the_rest_can_be_dropped)
+{
+	struct window window;
+
+	window_init(&window, 0);
+	window_drop_rest(&window);
+	add(&window, "1");
+	add(&window, "22");
+	window_add_refused(&window);
+	add(&window, "4444");
+	assert_next(&window, "1");
+	assert_next(&window, "22");
+	window_drop_rest(&window);
+	ck_assert_uint_eq(window.taken, 2);
+	ck_assert_uint_eq(buf_bytes(&window.bytes), 3);
+	window_drop_rest(&window);
+	ck_assert_uint_eq(window.taken, 2);
+	add(&window, "c");
+	assert_next(&window, "c");
+	assert_next(&window, NULL);
+	window_end(&window, 3);
+	ck_assert_uint_eq(window.ended, 3);
+	add(&window, "d");
+	window_drop_rest(&window);
+	ck_assert(window_is_empty(&window));
+	ck_assert_uint_eq(buf_bytes(&window.bytes), 0);
+	window_fini(&window);
+}
+END_TEST
+
+START_TEST(test_all_can_be_dropped)
+{
+	struct window window;
+
+	window_init(&window, 0);
+	ck_assert_uint_eq(window_drop_all(&window), 0);
+	add(&window, "1");
+	add(&window, "22");
+	window_add_refused(&window);
+	add(&window, "4444");
+	add(&window, "5");
+	for (size_t i = 0; i < 3; i++)
+		assert_next(&window, (const char *[]){"1", "22", "4444"}[i]);
+	window_end(&window, 1);
+	/* The refused one is not among them. */
+	ck_assert_uint_eq(window_drop_all(&window), 2);
+	ck_assert(window_is_empty(&window));
+	ck_assert_uint_eq(window.taken, 1);
+	assert_next(&window, NULL);
+	add(&window, "a");
+	ck_assert_uint_eq(window_drop_all(&window), 0);
+	add(&window, "b");
+	assert_next(&window, "b");
+	window_end(&window, 1);
+	ck_assert_uint_eq(window.ended, 2);
+	window_fini(&window);
+}
+END_TEST
+
+/* Dropping what has not ended takes nothing from what has, neither before that
+ * is given out again, nor in the middle of it. */
+START_TEST(test_what_is_kept_is_not_dropped)
+{
+	struct window window;
+
+	window_init(&window, 3);
+	add(&window, "1");
+	add(&window, "22");
+	add(&window, "333");
+	assert_next(&window, "1");
+	assert_next(&window, "22");
+	window_end(&window, 2);
+	assert_next(&window, "333");
+	ck_assert_uint_eq(window_drop_all(&window), 1);
+	add(&window, "c");
+	ck_assert_uint_eq(window_rewind_kept(&window), 2);
+	assert_next(&window, "1");
+	ck_assert_uint_eq(window_drop_all(&window), 0);
+	assert_next(&window, "22");
+	add(&window, "d");
+	assert_next(&window, "d");
+	window_drop_rest(&window);
+	ck_assert_uint_eq(window.taken, 3);
+	ck_assert_uint_eq(window_rewind_kept(&window), 2);
+	add(&window, "e");
+	assert_next(&window, "1");
+	window_drop_rest(&window);
+	ck_assert_uint_eq(window.taken, 2);
+	assert_next(&window, "22");
+	assert_next(&window, NULL);
+	/* However often, and however much. */
+	for (size_t i = 0; i < 100000; i++) {
+		ck_assert(window_has_room(&window, 1));
+		add(&window, "x");
+		if (i % 7 == 0)
+			window_drop_rest(&window);
+		else if (!window_has_room(&window, 1))
+			(void)window_drop_all(&window);
+	}
+	(void)window_drop_all(&window);
+	ck_assert_uint_eq(window_rewind_kept(&window), 2);
+	assert_next(&window, "1");
+	assert_next(&window, "22");
+	assert_next(&window, NULL);
+	window_fini(&window);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -349,5 +459,8 @@ main(void)
 	tcase_add_test(tests, test_next_tells_where_what_is_kept_ends);
 	tcase_add_test(tests, test_kept_bytes_are_limited);
 	tcase_add_test(tests, test_refused_bytes_are_not_kept);
+	tcase_add_test(tests, test_the_rest_can_be_dropped);
+	tcase_add_test(tests, test_all_can_be_dropped);
+	tcase_add_test(tests, test_what_is_kept_is_not_dropped);
 	return suite_run(suite);
 }

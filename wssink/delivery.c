@@ -54,21 +54,27 @@ take_confirmed(struct delivery *delivery)
 	uint64_t n =
 	    wslink_confirmed(delivery->link) - delivery->ended_messages;
 	uint64_t again = n < delivery->replayed ? n : delivery->replayed;
+	uint64_t dropped =
+	    n - again < delivery->dropped ? n - again : delivery->dropped;
 
 	/* After a loss the count is that of a connection long over. */
 	if (delivery->seen == WSLINK_DOWN || n == 0)
 		return false;
 	delivery->ended_messages += n;
 	delivery->replayed -= again;
+	delivery->dropped -= dropped;
 	if (again > 0 && delivery->replayed == 0)
 		delivery->owes_replay = false;
 	if (n == again)
 		return true;
 	delivery->is_replay = false;
 	delivery->vain_replays = 0;
+	n -= again + dropped;
+	if (n == 0)
+		return true;
 	delivery->confirmed_ns = loop_now_ns();
-	window_end(&delivery->window, n - again);
-	delivery->confirmed += n - again;
+	window_end(&delivery->window, n);
+	delivery->confirmed += n;
 	poison_confirmed(&delivery->poison, delivery->window.ended);
 	return true;
 }
@@ -123,7 +129,8 @@ suspect_first(struct delivery *delivery)
 	bool is_alone = delivery->is_alone && !delivery->is_replay;
 	enum poison_end end;
 
-	if (window->next <= window->ended ||
+	/* Of what was dropped each may be the cause. */
+	if (window->next <= window->ended || delivery->dropped > 0 ||
 	    !find_poison_end(delivery->link, &end))
 		return;
 	switch (poison_ended(&delivery->poison, first, window->next, end,
@@ -162,9 +169,45 @@ take_loss(struct delivery *delivery)
 		    delivery->is_replay && wslink_was_answered(delivery->link);
 	}
 	delivery->is_replay = false;
+	delivery_drop_disowned(delivery);
 	window_rewind(&delivery->window);
 	retry_lost(&delivery->retry, wslink_why(delivery->link),
 	    wslink_retry_after_ms(delivery->link), is_quiet, loop_now_ns());
+}
+
+/* Drops all that has not ended, and was numbered up to `last`. */
+static void
+drop_all(struct delivery *delivery, uint64_t last)
+{
+	delivery->dropped += window_drop_all(&delivery->window);
+	delivery->is_alone = false;
+	delivery->disowned = 0;
+	poison_renumber(&delivery->poison, last, delivery->window.taken);
+}
+
+void
+delivery_drop_disowned(struct delivery *delivery)
+{
+	if (delivery->disowned > delivery->window.ended)
+		drop_all(delivery, delivery->disowned);
+}
+
+void
+delivery_disown(struct delivery *delivery)
+{
+	struct window *window = &delivery->window;
+	uint64_t last;
+
+	(void)take_confirmed(delivery);
+	last = delivery->disowned > window->ended ? delivery->disowned
+						  : window->ended;
+	if (wslink_state(delivery->link) != WSLINK_OPEN) {
+		drop_all(delivery, last);
+		return;
+	}
+	window_drop_rest(window);
+	delivery->disowned = window->taken;
+	poison_renumber(&delivery->poison, last, window->taken);
 }
 
 /* Gives the events again that the server may have lost, if there are any. */
@@ -189,6 +232,7 @@ dial(struct delivery *delivery)
 {
 	delivery->ended_messages = 0;
 	delivery->replayed = 0;
+	delivery->dropped = 0;
 	delivery->is_alone = false;
 	start_replay(delivery);
 	retry_dialed(&delivery->retry);
@@ -275,7 +319,7 @@ may_send(struct delivery *delivery)
 		return false;
 	/* What is sent again was confirmed first, or it may be the cause. */
 	if (is_careful && (delivery->window.next > delivery->window.ended ||
-			      delivery->replayed > 0))
+			      delivery->replayed > 0 || delivery->dropped > 0))
 		return false;
 	if ((is_again || is_careful) && !is_answering(delivery))
 		return false;

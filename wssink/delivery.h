@@ -48,11 +48,17 @@ struct delivery {
 	uint64_t replayed;	 /* of its messages: events that had ended
 				  * before, and are not confirmed again yet */
 	bool is_replay;		 /* it began with such events */
+	uint64_t dropped;	 /* of its messages: events that were dropped
+				  * since, and are not confirmed yet; behind
+				  * those that are replayed */
 	bool is_alone;		 /* a single event was sent, to try it */
 	int64_t first_ns;	 /* when it was; or, since when the connection
 				  * is open */
 	int64_t wake_ns;	 /* when an event that is held back may be
 				  * sent; LOOP_NEVER: none is */
+
+	uint64_t disowned; /* events up to this one, if not ended, are dropped
+			    * with the connection */
 
 	uint64_t refused;	      /* an event, not told yet; 0: none */
 	char why[DELIVERY_WHY_BYTES]; /* it was */
@@ -91,6 +97,17 @@ void delivery_turn(struct delivery *delivery, const struct loop *loop);
  * its writer.
  */
 uint64_t delivery_follow(struct delivery *delivery, const char **why);
+
+/*
+ * Notes that the events of the window will be added again, by a writer who does
+ * not know of them. Drops those that were not sent on the connection there is.
+ * The others stay until they are confirmed, or the connection ends; no event is
+ * added before the window is empty.
+ */
+void delivery_disown(struct delivery *delivery);
+
+/* Drops what delivery_disown has left, though it may be confirmed yet. */
+void delivery_drop_disowned(struct delivery *delivery);
 
 /* Sends what may be sent. Returns whether that, or the last turn, has confirmed
  * messages: then there may be room for more. */

@@ -32,6 +32,15 @@ poison_confirmed(struct poison *poison, uint64_t ended)
 		poison->careful_until = 0;
 }
 
+void
+poison_renumber(struct poison *poison, uint64_t from, uint64_t to)
+{
+	poison->suspect = 0;
+	poison->careful_until = poison->careful_until > from
+				    ? poison->careful_until - from + to
+				    : 0;
+}
+
 /* How often the suspect must be refused alone. */
 static unsigned
 needed_alone(const struct poison *poison, enum poison_end end)

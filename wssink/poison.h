@@ -81,6 +81,13 @@ int64_t poison_hold_ns(const struct poison *poison);
 void poison_confirmed(struct poison *poison, uint64_t ended);
 
 /*
+ * Notes that the events behind `from` come again, and are counted from `to`
+ * then. Nobody is suspected: which of them comes first is not known. But events
+ * are sent alone for as many as before.
+ */
+void poison_renumber(struct poison *poison, uint64_t from, uint64_t to);
+
+/*
  * Notes that the server has ended a connection, or broken the protocol on it,
  * while event `first` was not confirmed, and events up to `last` had been sent
  * on it, which held for `with_ns` with it. `is_alone`: it was sent alone,

@@ -194,6 +194,30 @@ window_refuse_first(struct window *window)
 }
 
 void
+window_drop_rest(struct window *window)
+{
+	bool is_given = window->next > window->ended;
+	size_t held = is_given ? window->next_offset : window->ended_bytes;
+
+	buf_cut(&window->bytes, held, buf_bytes(&window->bytes) - held);
+	window->taken = is_given ? window->next : window->ended;
+}
+
+uint64_t
+window_drop_all(struct window *window)
+{
+	uint64_t given = 0;
+
+	for (uint64_t i = window->ended + 1; i <= window->next; i++)
+		given += !slot_of(window, i)->is_refused;
+	/* Else some that are kept are being given out again. */
+	if (window->next > window->ended)
+		window_rewind(window);
+	window_drop_rest(window);
+	return given;
+}
+
+void
 window_rewind(struct window *window)
 {
 	window->next = window->ended;

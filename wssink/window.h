@@ -81,6 +81,17 @@ void window_end(struct window *window, uint64_t count);
 /* Ends the first event that has not ended, as refused. There is one. */
 void window_refuse_first(struct window *window);
 
+/*
+ * Drops the events that were not given out, or, of those that had not ended,
+ * not again: as if they had never been added, so that their numbers are given
+ * to others.
+ */
+void window_drop_rest(struct window *window);
+
+/* As window_drop_rest, and those that were given out and have not ended as
+ * well. Returns how many of these there were, but for refused ones. */
+uint64_t window_drop_all(struct window *window);
+
 /* Gives out again all that has not ended. */
 void window_rewind(struct window *window);
 
