@@ -3,6 +3,7 @@
 #include "stage/json.h"
 #include "stage/log.h"
 #include "stage/loop.h"
+#include "walproc/counts.h"
 #include "walproc/look.h"
 #include "walproc/print.h"
 #include "walproc/walk.h"
@@ -32,12 +33,7 @@ struct report {
 	uint64_t dead_letters_bytes; /* size of the file */
 	uint64_t quarantine_files;
 	uint64_t quarantine_bytes;
-	/* The counters, which add up. */
-	uint64_t taken;
-	uint64_t stored;
-	uint64_t dropped;
-	uint64_t dead_lettered;
-	bool adds_up;
+	struct counts counts;
 };
 
 static uint64_t
@@ -141,7 +137,6 @@ static void
 count_all(struct report *report)
 {
 	const struct look *look = report->look;
-	const struct layout_cursor *slot = &look->slot;
 	uint64_t last_seq = look_last_seq(look);
 
 	for (size_t i = 0; i < LAYOUT_LOG_ID_BYTES; i++)
@@ -160,23 +155,7 @@ count_all(struct report *report)
 	report->dead_letters_bytes =
 	    file_bytes(look->catalog.dir_fd, "dead-letters.ndjson");
 	count_quarantine(report);
-	report->taken = last_seq + slot->refused + slot->dropped_newest;
-	report->stored = look_elements(look);
-	report->dropped = slot->dropped + slot->dropped_newest;
-	report->dead_lettered = slot->rejected + slot->refused;
-	report->adds_up = report->taken ==
-			  slot->delivered + report->stored + report->dropped +
-			      report->dead_lettered + slot->quarantined;
-}
-
-/* Adds a number exactly: the library's own are doubles. */
-static void
-add_number(cJSON *json, const char *name, uint64_t value)
-{
-	char text[24];
-
-	(void)snprintf(text, sizeof(text), "%" PRIu64, value);
-	(void)cJSON_AddRawToObject(json, name, text);
+	report->counts = counts_of(&look->slot, last_seq);
 }
 
 /* Adds a number, or null where it is -1. */
@@ -186,7 +165,7 @@ add_maybe(cJSON *json, const char *name, int64_t value)
 	if (value < 0)
 		(void)cJSON_AddNullToObject(json, name);
 	else
-		add_number(json, name, (uint64_t)value);
+		counts_put_number(json, name, (uint64_t)value);
 }
 
 /* Adds a text, escaped where it is not UTF-8. */
@@ -228,9 +207,9 @@ add_segments(cJSON *json, const struct look *look)
 		segment_name(name, segment->first_seq);
 		put_created(look, segment->first_seq, created);
 		(void)cJSON_AddStringToObject(item, "name", name);
-		add_number(item, "first_seq", segment->first_seq);
-		add_number(item, "last_seq", segment->next_seq - 1);
-		add_number(item, "bytes", segment->bytes);
+		counts_put_number(item, "first_seq", segment->first_seq);
+		counts_put_number(item, "last_seq", segment->next_seq - 1);
+		counts_put_number(item, "bytes", segment->bytes);
 		(void)cJSON_AddStringToObject(item, "created", created);
 		(void)cJSON_AddItemToArray(list, item);
 	}
@@ -262,10 +241,10 @@ add_cursor(cJSON *json, const struct look *look)
 		sound += look->slots[i] == CURSOR_SLOT_SOUND ? 1 : 0;
 	(void)cJSON_AddStringToObject(
 	    cursor, "state", cursor_states[look->cursor]);
-	add_number(cursor, "acked_seq", look->slot.acked_seq);
-	add_number(cursor, "durable_seq", look->slot.durable_seq);
-	add_number(cursor, "generation", look->slot.generation);
-	add_number(cursor, "sound_slots", sound);
+	counts_put_number(cursor, "acked_seq", look->slot.acked_seq);
+	counts_put_number(cursor, "durable_seq", look->slot.durable_seq);
+	counts_put_number(cursor, "generation", look->slot.generation);
+	counts_put_number(cursor, "sound_slots", sound);
 }
 
 static void
@@ -274,18 +253,14 @@ add_counters(cJSON *json, const struct report *report)
 	const struct layout_cursor *slot = &report->look->slot;
 	cJSON *counters = cJSON_AddObjectToObject(json, "counters");
 
-	add_number(counters, "taken", report->taken);
-	add_number(counters, "delivered", slot->delivered);
-	add_number(counters, "stored", report->stored);
-	add_number(counters, "dropped", report->dropped);
-	add_number(counters, "dead_lettered", report->dead_lettered);
-	add_number(counters, "quarantined", slot->quarantined);
+	counts_put(counters, &report->counts);
 	/* What dropped and dead_lettered are made of. */
-	add_number(counters, "refused", slot->refused);
-	add_number(counters, "rejected", slot->rejected);
-	add_number(counters, "dropped_newest", slot->dropped_newest);
-	add_number(counters, "dropped_oldest", slot->dropped);
-	(void)cJSON_AddBoolToObject(counters, "adds_up", report->adds_up);
+	counts_put_number(counters, "refused", slot->refused);
+	counts_put_number(counters, "rejected", slot->rejected);
+	counts_put_number(counters, "dropped_newest", slot->dropped_newest);
+	counts_put_number(counters, "dropped_oldest", slot->dropped);
+	(void)cJSON_AddBoolToObject(
+	    counters, "adds_up", counts_add_up(&report->counts));
 }
 
 static void
@@ -297,26 +272,27 @@ print_json(const char *path, const struct report *report)
 
 	add_text(json, "directory", path);
 	(void)cJSON_AddStringToObject(json, "log_id", report->log_id);
-	add_number(json, "format", LAYOUT_MAJOR);
+	counts_put_number(json, "format", LAYOUT_MAJOR);
 	(void)cJSON_AddBoolToObject(json, "is_running", look->is_running);
 	add_maybe(json, "running", look->is_running ? look->holder : -1);
-	add_number(json, "segments", look->catalog.count);
-	add_number(json, "first_seq",
+	counts_put_number(json, "segments", look->catalog.count);
+	counts_put_number(json, "first_seq",
 	    look->catalog.count > 0 ? look->catalog.segments[0].first_seq
 				    : look->found.next_seq);
-	add_number(json, "last_seq", look_last_seq(look));
-	add_number(json, "elements", report->stored);
-	add_number(json, "bytes", report->stored_bytes);
-	add_number(json, "disk_bytes", report->disk_bytes);
+	counts_put_number(json, "last_seq", look_last_seq(look));
+	counts_put_number(json, "elements", report->counts.stored);
+	counts_put_number(json, "bytes", report->stored_bytes);
+	counts_put_number(json, "disk_bytes", report->disk_bytes);
 	add_maybe(json, "oldest_age_ms", report->oldest_ms);
-	add_number(json, "unproven", report->unproven);
-	add_number(
+	counts_put_number(json, "unproven", report->unproven);
+	counts_put_number(
 	    json, "torn_bytes", look->is_running ? 0 : look->found.torn_bytes);
 	add_cursor(json, look);
 	add_counters(json, report);
-	add_number(json, "dead_letters_bytes", report->dead_letters_bytes);
-	add_number(json, "quarantine_files", report->quarantine_files);
-	add_number(json, "quarantine_bytes", report->quarantine_bytes);
+	counts_put_number(
+	    json, "dead_letters_bytes", report->dead_letters_bytes);
+	counts_put_number(json, "quarantine_files", report->quarantine_files);
+	counts_put_number(json, "quarantine_bytes", report->quarantine_bytes);
 	add_segments(json, look);
 	text = cJSON_PrintUnformatted(json);
 	(void)puts(text);
@@ -356,7 +332,7 @@ print_faults(const struct report *report)
 		(void)printf("torn           %" PRIu64
 			     " bytes behind the last event\n",
 		    look->found.torn_bytes);
-	if (!report->adds_up)
+	if (!counts_add_up(&report->counts))
 		(void)printf("damage         the counters do not add up\n");
 }
 
@@ -377,7 +353,7 @@ print_events(const struct report *report)
 			     ", ended up to %" PRIu64 "\n",
 		    first_seq, look_last_seq(look), look->slot.acked_seq);
 	(void)printf("to be given    %" PRIu64 " events, %" PRIu64 " bytes",
-	    report->stored, report->stored_bytes);
+	    report->counts.stored, report->stored_bytes);
 	if (report->oldest_ms >= 0)
 		(void)printf(", the oldest %" PRId64 ".%03d s old",
 		    report->oldest_ms / 1000, (int)(report->oldest_ms % 1000));
@@ -411,15 +387,16 @@ print_text(const char *path, const struct report *report)
 	(void)printf("cursor         %s, generation %" PRIu64
 		     ", durable up to %" PRIu64 "\n",
 	    cursor_states[look->cursor], slot->generation, slot->durable_seq);
-	(void)printf("taken in       %" PRIu64 ", which are:\n", report->taken);
+	(void)printf(
+	    "taken in       %" PRIu64 ", which are:\n", report->counts.taken);
 	(void)printf("  delivered    %" PRIu64 "\n", slot->delivered);
-	(void)printf("  stored       %" PRIu64 "\n", report->stored);
+	(void)printf("  stored       %" PRIu64 "\n", report->counts.stored);
 	(void)printf("  dropped      %" PRIu64 " (oldest %" PRIu64
 		     ", newest %" PRIu64 ")\n",
-	    report->dropped, slot->dropped, slot->dropped_newest);
+	    report->counts.dropped, slot->dropped, slot->dropped_newest);
 	(void)printf("  dead letters %" PRIu64 " (refused %" PRIu64
 		     ", rejected %" PRIu64 ")\n",
-	    report->dead_lettered, slot->refused, slot->rejected);
+	    report->counts.dead_lettered, slot->refused, slot->rejected);
 	(void)printf("  quarantined  %" PRIu64 "\n", slot->quarantined);
 	(void)printf(
 	    "dead letters   %" PRIu64 " bytes\n", report->dead_letters_bytes);
