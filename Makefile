@@ -12,14 +12,14 @@ PREFIX ?= /usr/local
 DESTDIR ?=
 
 VERSION = 0.1.0
-LIBS = libcjson libxxhash yaml-0.1 libcurl libcrypto
+LIBS = libcjson libxxhash yaml-0.1 libcurl libcrypto libseccomp
 
 ifdef SAN
 BUILD ?= build/san
 CFLAGS ?= -O1 -g -fno-omit-frame-pointer
 CPPFLAGS ?=
 LDFLAGS ?=
-SANFLAGS = -fsanitize=$(SAN) -fno-sanitize-recover=all
+SANFLAGS = -fsanitize=$(SAN) -fno-sanitize-recover=all -DCONFINE_NOTHING
 # A walproc takes ten times as long there, and is started for each state.
 export POWER_STATES ?= 200
 else

@@ -5,7 +5,8 @@
 set -eu
 
 packages='gcc libc6-dev make pkg-config
-libcjson-dev libcurl4-openssl-dev libssl-dev libxxhash-dev libyaml-dev
+libcjson-dev libcurl4-openssl-dev libseccomp-dev libssl-dev libxxhash-dev
+libyaml-dev
 check python3 python3-pytest python3-pytest-xdist python3-websockets
 websocketd node-ws tinyproxy-bin nftables iproute2 ca-certificates
 jq openssl procps binutils libfuse3-dev fuse3 e2fsprogs mount'
