@@ -1,6 +1,6 @@
 #include "walproc/inspect.h"
 
-#include "stage/json.h"
+#include "stage/jsonout.h"
 #include "stage/log.h"
 #include "stage/loop.h"
 #include "walproc/counts.h"
@@ -168,18 +168,6 @@ add_maybe(cJSON *json, const char *name, int64_t value)
 		counts_put_number(json, name, (uint64_t)value);
 }
 
-/* Adds a text, escaped where it is not UTF-8. */
-static void
-add_text(cJSON *json, const char *name, const char *text)
-{
-	char printable[4096];
-
-	if (!json_is_utf8(text, strlen(text)))
-		text = log_printable(
-		    printable, sizeof(printable), text, strlen(text));
-	(void)cJSON_AddStringToObject(json, name, text);
-}
-
 /* Reads when a segment was made. An unlinked one gives an empty text. */
 static void
 put_created(
@@ -270,7 +258,7 @@ print_json(const char *path, const struct report *report)
 	cJSON *json = cJSON_CreateObject();
 	char *text;
 
-	add_text(json, "directory", path);
+	jsonout_text(json, "directory", path);
 	(void)cJSON_AddStringToObject(json, "log_id", report->log_id);
 	counts_put_number(json, "format", LAYOUT_MAJOR);
 	(void)cJSON_AddBoolToObject(json, "is_running", look->is_running);
