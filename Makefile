@@ -100,13 +100,14 @@ $(foreach program,$(PROGRAMS),$(eval $(call program_rules,$(program))))
 wrap = $(WRAP_$(notdir $(1)):%=-Wl,--wrap=%)
 WRAP_check_io = pread pwrite read write
 WRAP_check_log = clock_gettime
+WRAP_check_patience = clock_gettime
 WRAP_check_recover = fdatasync
 WRAP_check_damage = pread
 WRAP_check_model = pwrite fdatasync unlinkat renameat
 
 # What tests share; only what one asks for is linked.
 $(BUILD)/t/shared.a: $(addprefix $(BUILD)/t/,damage.o log_dir.o model.o power.o \
-    steps.o)
+    serving.o steps.o)
 	@rm -f $@
 	$(call say,AR)$(AR) rcs $@ $^
 
