@@ -79,7 +79,8 @@ struct config_file {
 
 /* The top of a file; the same for all files together. */
 struct config {
-	struct value state_dir, shutdown_timeout;
+	struct value state_dir, shutdown_timeout, sandbox;
+	struct value user, group;	/* see identity.h */
 	struct config_onramp **onramps; /* owned, as all of these */
 	size_t onramp_count;
 	struct config_pipeline **pipelines;

@@ -150,7 +150,7 @@ check_string(const struct reader *r, const char *wanted)
 		refuse_type(r, wanted);
 		return -1;
 	}
-	if (r->key->type != KEY_NAME &&
+	if (r->key->type != KEY_NAME && r->key->type != KEY_ACCOUNT &&
 	    (tree_is_number(r->node) || tree_is_bool(r->node, &ignored))) {
 		refuse_type(r, "a string (in quotes)");
 		return -1;
@@ -203,6 +203,26 @@ read_token(const struct reader *r, struct value *value)
 		    "%s: \"%.64s\" is no word of letters, digits and "
 		    "!#$%%&'*+-.^_`|~",
 		    r->key->name, text);
+		return -1;
+	}
+	value->text = mem_strdup(text);
+	return 0;
+}
+
+/* What a database may have as a name is up to it; what none has, and what
+ * would be misread in its files, is refused. */
+static int
+read_account(const struct reader *r, struct value *value)
+{
+	const char *text = r->node->text;
+
+	if (check_string(r, "a name or a number") == -1)
+		return -1;
+	if (strlen(text) > KEYS_NAME_BYTES || strpbrk(text, " :/,") != NULL ||
+	    strchr("+-", text[0]) != NULL) {
+		faults_add(r->faults, &r->node->place,
+		    "%s: \"%.64s\" cannot be a name or a number", r->key->name,
+		    text);
 		return -1;
 	}
 	value->text = mem_strdup(text);
@@ -376,6 +396,8 @@ read_value(const struct reader *r, struct value *value)
 		return read_name(r, value);
 	case KEY_TOKEN:
 		return read_token(r, value);
+	case KEY_ACCOUNT:
+		return read_account(r, value);
 	case KEY_FILE:
 		return read_file(r, value);
 	case KEY_URL:

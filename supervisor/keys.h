@@ -29,6 +29,7 @@ struct value {
 enum key_type {
 	KEY_NAME,    /* letters, digits, _ . -: becomes a directory's name */
 	KEY_TOKEN,   /* a subprotocol: a token of RFC 9110 */
+	KEY_ACCOUNT, /* name or number of a user or a group */
 	KEY_FILE,    /* path, relative to the file it stands in */
 	KEY_URL,     /* ws:// or wss://, without user and password */
 	KEY_PROXY,   /* text without user and password */

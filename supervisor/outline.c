@@ -2,6 +2,18 @@
 
 #include <stdlib.h>
 
+/* Writes what is not as it is by default for all instances. */
+static void
+print_limits(const struct config *config, FILE *out)
+{
+	if (config->user.is_given)
+		(void)fprintf(out, "#   user: %s\n", config->user.text);
+	if (config->group.is_given)
+		(void)fprintf(out, "#   group: %s\n", config->group.text);
+	if (config->sandbox.number == 0)
+		(void)fprintf(out, "#   sandbox: false\n");
+}
+
 /* Writes a command, which is freed. */
 static void
 print_command(struct command *command, FILE *out)
@@ -14,7 +26,8 @@ print_command(struct command *command, FILE *out)
 }
 
 static void
-print_instance(const struct config_instance *instance,
+print_instance(const struct config *config,
+    const struct config_instance *instance,
     const struct command_context *context, FILE *out)
 {
 	const struct config_binding *binding = instance->binding;
@@ -30,6 +43,7 @@ print_instance(const struct config_instance *instance,
 	    instance->instance.text, binding->pipeline->id.text);
 	(void)fprintf(out, "#   restart of the %s: %s\n", onramp->type.text,
 	    config_restart_name(config_restart_of(onramp)));
+	print_limits(config, out);
 	if (config_source_of(onramp) == CONFIG_EXEC) {
 		command_init_exec(&command, instance);
 		print_command(&command, out);
@@ -46,6 +60,6 @@ outline_print(const struct config *config,
     const struct command_context *context, FILE *out)
 {
 	for (size_t i = 0; i < config->instance_count; i++)
-		print_instance(config->instances[i], context, out);
+		print_instance(config, config->instances[i], context, out);
 	return ferror(out) || fflush(out) == EOF ? -1 : 0;
 }

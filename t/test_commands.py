@@ -174,6 +174,20 @@ def test_what_is_told_of_an_instance(tmp_path, text, wanted):
         f"#   restart of the {wanted}"]
 
 
+@pytest.mark.parametrize("text,wanted", [
+    ("", []), ("sandbox: true\n", []),
+    ("sandbox: false\n", ["sandbox: false"]),
+    ("user: a.b\\c@d$\ngroup: 0\n", ["user: a.b\\c@d$", "group: 0"]),
+    ("user: 007\n", ["user: 007"]),
+])
+def test_who_the_stages_are(tmp_path, text, wanted):
+    """Names are looked up when stages are started, not by check."""
+    (tmp_path / "c.yaml").write_text(text + PARTS)
+    done = supervisor("-c", "c.yaml", "check", cwd=tmp_path)
+    told = [line for line in done.stdout.splitlines() if line[0] == "#"]
+    assert told[3:] == [f"#   {line}" for line in wanted]
+
+
 def test_a_token_in_a_file(tmp_path):
     (tmp_path / "token").write_text("t0ken\n")
     (tmp_path / "c.yaml").write_text(
