@@ -1,5 +1,6 @@
 #include "supervisor/keys.h"
 
+#include "stage/header.h"
 #include "stage/mem.h"
 #include "stage/number.h"
 #include "supervisor/path.h"
@@ -191,14 +192,11 @@ read_name(const struct reader *r, struct value *value)
 static int
 read_token(const struct reader *r, struct value *value)
 {
-	static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-				      "abcdefghijklmnopqrstuvwxyz"
-				      "0123456789!#$%&'*+-.^_`|~";
 	const char *text = r->node->text;
 
 	if (check_string(r, "a word") == -1)
 		return -1;
-	if (text[strspn(text, allowed)] != '\0') {
+	if (!header_is_token(text, strlen(text))) {
 		faults_add(r->faults, &r->node->place,
 		    "%s: \"%.64s\" is no word of letters, digits and "
 		    "!#$%%&'*+-.^_`|~",

@@ -3,6 +3,7 @@
  * the check of what users want in the request. A response that is taken must
  * hold what RFC 6455 asks for.
  */
+#include "stage/header.h"
 #include "wssink/wshandshake.h"
 #include "wssink/wsrefusal.h"
 
@@ -76,7 +77,7 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	text = malloc(size + 1);
 	memcpy(text, data, size);
 	text[size] = '\0';
-	if (wshandshake_header_fault(text) == NULL)
+	if (header_fault(text) == NULL)
 		assert(strpbrk(text, "\r\n") == NULL);
 	if (wshandshake_protocol_fault(text) == NULL)
 		assert(strpbrk(text, "\r\n ,") == NULL);

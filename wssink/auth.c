@@ -1,5 +1,6 @@
 #include "wssink/auth.h"
 
+#include "stage/header.h"
 #include "stage/io.h"
 #include "stage/mem.h"
 #include "wssink/wshandshake.h"
@@ -114,7 +115,7 @@ static int
 add_header(struct reading *reading, const char *where, const char *header)
 {
 	static const char name[] = "Authorization:";
-	const char *fault = wshandshake_header_fault(header);
+	const char *fault = header_fault(header);
 
 	if (fault != NULL)
 		return wrong(reading, "%s: %s", where, fault);

@@ -56,7 +56,7 @@ void auth_fini(struct auth *auth);
  * a terminal can be read only once: the first time. Returns 0, or -1 with `why`
  * telling which source is at fault and why, without its secrets; then *auth is
  * as it was. At fault are a file that cannot be read, is longer than 64 KiB or
- * has a NUL in it, what wshandshake_header_fault refuses, a file that is empty
+ * has a NUL in it, what header_fault refuses, a file that is empty
  * and was not, a first line that is not as it should be, more than one way in
  * which the server is told a user, more than AUTH_HEADERS headers.
  */

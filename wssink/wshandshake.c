@@ -1,5 +1,6 @@
 #include "wssink/wshandshake.h"
 
+#include "stage/header.h"
 #include "stage/mem.h"
 
 #include <openssl/evp.h>
@@ -49,24 +50,6 @@ wshandshake_accept(char accept[WSHANDSHAKE_ACCEPT_BYTES], const char *key)
 		return -1;
 	(void)EVP_EncodeBlock((uint8_t *)accept, digest, SHA1_BYTES);
 	return 0;
-}
-
-/* Says whether `c` may stand in a token (RFC 9110, section 5.6.2). */
-static bool
-is_token_char(char c)
-{
-	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') ||
-	       (c >= 'A' && c <= 'Z') ||
-	       (c != '\0' && strchr("!#$%&'*+-.^_`|~", c) != NULL);
-}
-
-static bool
-is_token(struct text text)
-{
-	for (size_t i = 0; i < text.bytes; i++)
-		if (!is_token_char(text.at[i]))
-			return false;
-	return text.bytes > 0;
 }
 
 static bool
@@ -126,39 +109,14 @@ split(struct text line, struct text *name, struct text *value)
 		return false;
 	*name = (struct text){line.at, (size_t)(colon - line.at)};
 	*value = trim((struct text){colon + 1, line.bytes - name->bytes - 1});
-	return is_token(*name);
-}
-
-const char *
-wshandshake_header_fault(const char *header)
-{
-	static const char *const ours[] = {"Host", "Upgrade", "Connection",
-	    "Content-Length", "Transfer-Encoding"};
-	static const char prefix[] = "Sec-WebSocket-";
-	struct text line = {header, strlen(header)}, name, value;
-
-	if (!split(line, &name, &value))
-		return "not of the form 'Name: value'";
-	for (size_t i = 0; i < value.bytes; i++) {
-		unsigned char c = (unsigned char)value.at[i];
-
-		if ((c < 0x20 && c != '\t') || c == 0x7f)
-			return "a control character in the value";
-	}
-	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
-		if (is_word(name, ours[i]))
-			return "the handshake writes this header itself";
-	if (strncasecmp(name.at, prefix, strlen(prefix)) == 0)
-		return "the handshake writes this header itself";
-	return NULL;
+	return header_is_token(name->at, name->bytes);
 }
 
 const char *
 wshandshake_protocol_fault(const char *name)
 {
-	struct text text = {name, strlen(name)};
-
-	return is_token(text) ? NULL : "not a token (RFC 9110)";
+	return header_is_token(name, strlen(name)) ? NULL
+						   : "not a token (RFC 9110)";
 }
 
 char *

@@ -63,15 +63,8 @@ void wshandshake_key(char key[WSHANDSHAKE_KEY_BYTES],
  */
 int wshandshake_accept(char accept[WSHANDSHAKE_ACCEPT_BYTES], const char *key);
 
-/*
- * Checks one header that a user wants in the request: "Name: value" with a
- * valid name (RFC 9110 section 5.1), no control character in the value, and a
- * name that the handshake does not write itself. Returns NULL if it may be
- * sent, or what is wrong with it (a constant string).
- */
-const char *wshandshake_header_fault(const char *header);
-
-/* As above for the name of a subprotocol, a token. */
+/* Returns what is wrong with the name of a subprotocol, a token (a constant
+ * string), or NULL. */
 const char *wshandshake_protocol_fault(const char *name);
 
 /*
@@ -82,7 +75,7 @@ char *wshandshake_basic_auth(const char *user, const char *password);
 
 /*
  * Appends the request to `out`. Returns 0, or -1 if that has no room. The
- * headers passed wshandshake_header_fault; host and target are visible ASCII.
+ * headers passed header_fault; host and target are visible ASCII.
  */
 int wshandshake_put(struct buf *out, const struct wshandshake_request *request,
     const char key[WSHANDSHAKE_KEY_BYTES]);
