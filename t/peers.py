@@ -169,3 +169,17 @@ def deliver(tmp_path, url, options=""):
         env=dict(ENVIRONMENT, WALPROC=program("walproc"),
                  WSSINK=program("wssink"), URL=url))
     assert done.returncode == DONE, done.stderr.decode()
+
+
+def refuse(peer, status="401 Unauthorized"):
+    peer.sock.sendall(http(status, b"who?"))
+    peer.sock.shutdown(socket.SHUT_WR)
+    peer.at_end()
+    peer.close()
+
+
+def all_headers(peer, name):
+    start = f"{name.lower()}:"
+    return [line.split(":", 1)[1].strip()
+            for line in peer.request.split("\r\n")
+            if line.lower().startswith(start)]

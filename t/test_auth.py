@@ -3,24 +3,16 @@ while it runs, and that no secret is shown.
 """
 
 import os
-import socket
 
 import pytest
 from websockets.legacy.auth import basic_auth_protocol_factory
 from websockets.legacy.server import serve
 
 from background import Background
-from peers import http, log_lines, wait_line
+from peers import all_headers, log_lines, refuse, wait_line
 from servers import RefusingNginx
 from sinks import (PING, PONG, QUICK, TEXT, basic, event, fed, piped, usage)
 from support import DONE, Server, frame, wait_until
-
-
-def refuse(peer, status="401 Unauthorized"):
-    peer.sock.sendall(http(status, b"who?"))
-    peer.sock.shutdown(socket.SHUT_WR)
-    peer.at_end()
-    peer.close()
 
 
 def wrong(*arguments):
@@ -33,13 +25,6 @@ def request_of(tmp_path, raw, *options, url=None):
         peer = raw.accept()
         peer.close()
         return peer
-
-
-def all_headers(peer, name):
-    start = f"{name.lower()}:"
-    return [line.split(":", 1)[1].strip()
-            for line in peer.request.split("\r\n")
-            if line.lower().startswith(start)]
 
 
 # What is in the files.

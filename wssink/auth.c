@@ -3,6 +3,7 @@
 #include "stage/header.h"
 #include "stage/io.h"
 #include "stage/mem.h"
+#include "wssink/secret.h"
 #include "wssink/wshandshake.h"
 
 #include <openssl/crypto.h>
@@ -24,6 +25,14 @@ static const char *const option_names[] = {
     [AUTH_BEARER_FILE] = "--bearer-auth-file",
     [AUTH_PROXY_FILE] = "--proxy-auth-file",
 };
+static const char *const text_names[] = {
+    [AUTH_HEADER_FILE] = "-H",
+    [AUTH_BASIC_FILE] = "--basic-auth",
+    [AUTH_BEARER_FILE] = "--bearer-auth",
+    [AUTH_PROXY_FILE] = "--proxy-auth",
+};
+_Static_assert(sizeof(text_names) / sizeof(text_names[0]) == AUTH_FILES,
+    "each text has an option");
 _Static_assert(sizeof(option_names) / sizeof(option_names[0]) == AUTH_FILES,
     "each file has an option");
 
@@ -60,24 +69,15 @@ path_of(const struct auth *auth, enum auth_file file)
 	return NULL;
 }
 
-/* Frees text that may be secret; NULL is allowed. */
-static void
-free_secret(char *text)
-{
-	if (text != NULL)
-		OPENSSL_cleanse(text, strlen(text));
-	free(text);
-}
-
 void
 auth_fini(struct auth *auth)
 {
 	for (size_t i = 0; i < auth->header_count; i++)
-		free_secret(auth->headers[i]);
+		secret_free(auth->headers[i]);
 	for (size_t i = 0; i < AUTH_FILES; i++)
-		free_secret(auth->texts[i]);
-	free_secret(auth->proxy_user);
-	free_secret(auth->proxy_password);
+		secret_free(auth->texts[i]);
+	secret_free(auth->proxy_user);
+	secret_free(auth->proxy_password);
 	auth_init(auth, auth->sources);
 }
 
@@ -103,7 +103,7 @@ add(struct reading *reading, char *header)
 	struct auth *auth = &reading->auth;
 
 	if (auth->header_count == AUTH_HEADERS) {
-		free_secret(header);
+		secret_free(header);
 		return wrong(reading, "more than %zu headers", AUTH_HEADERS);
 	}
 	auth->headers[auth->header_count++] = header;
@@ -196,6 +196,19 @@ add_lines(struct reading *reading, const char *path, char *text)
 	return result;
 }
 
+/* Says that what a file has, or what was given in its place, is not as it
+ * should be. */
+static int
+refuse_line(struct reading *reading, enum auth_file file, const char *wanted)
+{
+	const char *path = path_of(&reading->auth, file);
+
+	if (path == NULL)
+		return wrong(reading, "%s: not %s", text_names[file], wanted);
+	return wrong(reading, "%s %s: the first line is not %s",
+	    option_names[file], path, wanted);
+}
+
 /* Takes user and password from a text that is user:password. */
 static int
 split_user(struct reading *reading, enum auth_file file, char *text,
@@ -204,9 +217,7 @@ split_user(struct reading *reading, enum auth_file file, char *text,
 	char *colon = strchr(text, ':');
 
 	if (colon == NULL)
-		return wrong(reading,
-		    "%s %s: the first line is not user:password",
-		    option_names[file], path_of(&reading->auth, file));
+		return refuse_line(reading, file, "user:password");
 	*colon = '\0';
 	*password = colon + 1;
 	return 0;
@@ -232,11 +243,10 @@ is_bearer(const char *text)
 }
 
 static int
-add_bearer(struct reading *reading, const char *path, const char *token)
+add_bearer(struct reading *reading, const char *token)
 {
 	if (!is_bearer(token))
-		return wrong(reading, "%s %s: the first line is not a token",
-		    option_names[AUTH_BEARER_FILE], path);
+		return refuse_line(reading, AUTH_BEARER_FILE, "a token");
 	reading->users++;
 	return add(reading, mem_printf("Authorization: Bearer %s", token));
 }
@@ -246,13 +256,13 @@ static int
 take_text(struct reading *reading, enum auth_file file, char *text)
 {
 	struct auth *auth = &reading->auth;
-	const char *path = path_of(auth, file), *password = NULL;
+	const char *password = NULL;
 
 	if (file == AUTH_HEADER_FILE)
-		return add_lines(reading, path, text);
+		return add_lines(reading, path_of(auth, file), text);
 	text[strcspn(text, "\r\n")] = '\0';
 	if (file == AUTH_BEARER_FILE)
-		return add_bearer(reading, path, text);
+		return add_bearer(reading, text);
 	if (split_user(reading, file, text, &password) == -1)
 		return -1;
 	if (file == AUTH_BASIC_FILE)
@@ -262,16 +272,23 @@ take_text(struct reading *reading, enum auth_file file, char *text)
 	return 0;
 }
 
-/* Reads a file, if one is given, and takes what it says. */
+/* Reads a file, if one is given, or the text in its place, and takes what it
+ * says. */
 static int
 take_file(
     struct reading *reading, const struct auth *before, enum auth_file file)
 {
+	const char *given = before->sources->texts[file];
 	char *text, *copy;
 	int result;
 
+	if (given != NULL && path_of(before, file) != NULL)
+		return wrong(reading, "more than one of %s, %s",
+		    text_names[file], option_names[file]);
 	if (read_file(reading, before, file, &text) == -1)
 		return -1;
+	if (text == NULL && given != NULL)
+		text = mem_strdup(given);
 	if (text == NULL)
 		return 0;
 	reading->auth.texts[file] = text;
@@ -300,8 +317,9 @@ read_all(struct reading *reading, const struct auth *before)
 		return -1;
 	if (reading->users > 1)
 		return wrong(reading,
-		    "more than one of user in the URL, --basic-auth-file, "
-		    "--bearer-auth-file, header Authorization");
+		    "more than one of user in the URL, --basic-auth, "
+		    "--basic-auth-file, --bearer-auth, --bearer-auth-file, "
+		    "header Authorization");
 	return 0;
 }
 

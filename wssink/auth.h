@@ -14,6 +14,15 @@
 /* Longest text that says what is wrong, NUL included. */
 #define AUTH_WHY_BYTES 512
 
+/* The files among the sources. */
+enum auth_file {
+	AUTH_HEADER_FILE,
+	AUTH_BASIC_FILE,
+	AUTH_BEARER_FILE,
+	AUTH_PROXY_FILE,
+	AUTH_FILES
+};
+
 /* Where it comes from. All is borrowed; NULL: nothing. */
 struct auth_sources {
 	const char *const *headers; /* "Name: value" */
@@ -24,15 +33,8 @@ struct auth_sources {
 	const char *basic_file;	    /* "user:password" in the first line */
 	const char *bearer_file;    /* a token in the first line */
 	const char *proxy_file;	    /* as basic_file, for the proxy */
-};
-
-/* The files among the sources. */
-enum auth_file {
-	AUTH_HEADER_FILE,
-	AUTH_BASIC_FILE,
-	AUTH_BEARER_FILE,
-	AUTH_PROXY_FILE,
-	AUTH_FILES
+	/* What could stand in a file, given as text; not headers. */
+	const char *texts[AUTH_FILES];
 };
 
 /* What it is now. All but the sources is owned. */
@@ -58,7 +60,7 @@ void auth_fini(struct auth *auth);
  * as it was. At fault are a file that cannot be read, is longer than 64 KiB or
  * has a NUL in it, what header_fault refuses, a file that is empty
  * and was not, a first line that is not as it should be, more than one way in
- * which the server is told a user, more than AUTH_HEADERS headers.
+ * which the server or the proxy is told a user, more than AUTH_HEADERS headers.
  */
 int auth_read(struct auth *auth, char why[AUTH_WHY_BYTES]);
 

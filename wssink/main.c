@@ -1,3 +1,4 @@
+#include "stage/envtext.h"
 #include "stage/exitcode.h"
 #include "stage/io.h"
 #include "stage/log.h"
@@ -8,6 +9,7 @@
 #include "wssink/conn.h"
 #include "wssink/pace.h"
 #include "wssink/pem.h"
+#include "wssink/secret.h"
 #include "wssink/window.h"
 #include "wssink/wshandshake.h"
 #include "wssink/wssink.h"
@@ -17,7 +19,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <unistd.h>
 
 /* The command line, and the memory behind what it points to. */
@@ -25,6 +26,7 @@ struct command {
 	struct wssink_options options;
 	char *headers[AUTH_HEADERS]; /* owned */
 	size_t header_count;
+	char *users[AUTH_FILES]; /* owned; NULL: not given as text */
 	struct auth_sources sources;
 	struct auth auth;
 	char *protocols;    /* owned; NULL: none */
@@ -41,6 +43,9 @@ enum {
 	OPTION_CACERT,
 	OPTION_CERT,
 	OPTION_KEY,
+	OPTION_BASIC_AUTH,
+	OPTION_BEARER_AUTH,
+	OPTION_PROXY_AUTH,
 	OPTION_BASIC_AUTH_FILE,
 	OPTION_BEARER_AUTH_FILE,
 	OPTION_PROTOCOL,
@@ -67,6 +72,9 @@ static const struct option long_options[] = {
     {"cacert", required_argument, NULL, OPTION_CACERT},
     {"cert", required_argument, NULL, OPTION_CERT},
     {"key", required_argument, NULL, OPTION_KEY},
+    {"basic-auth", required_argument, NULL, OPTION_BASIC_AUTH},
+    {"bearer-auth", required_argument, NULL, OPTION_BEARER_AUTH},
+    {"proxy-auth", required_argument, NULL, OPTION_PROXY_AUTH},
     {"basic-auth-file", required_argument, NULL, OPTION_BASIC_AUTH_FILE},
     {"bearer-auth-file", required_argument, NULL, OPTION_BEARER_AUTH_FILE},
     {"protocol", required_argument, NULL, OPTION_PROTOCOL},
@@ -100,6 +108,8 @@ static const char help[] =
     "  --header-file FILE       headers from a file, one a line\n"
     "  --basic-auth-file FILE   user:password from a file\n"
     "  --bearer-auth-file FILE  token from a file\n"
+    "  --basic-auth 'USER:${env:PASSWORD}'  --bearer-auth '${env:TOKEN}'\n"
+    "  --proxy-auth 'USER:${env:PASSWORD}'  from the environment\n"
     "  --protocol NAME          offer this subprotocol; may be repeated\n"
     "  --binary                 binary messages, not text\n"
     "  --cacert FILE            trust these certificates only (PEM)\n"
@@ -167,46 +177,54 @@ take_ack(struct wslink_options *link, const char *name)
 	return wrong("--ack '%s': not one of pong, write, app", name);
 }
 
-/* Writes over what a process list must not show any longer. */
-static void
-hide(char *from, const char *to)
+/* Takes a text in which ${env:NAME} stands for a variable; *to owns it. */
+static int
+take_text(const char *name, const char *text, enum envtext_form form, char **to)
 {
-	memset(from, '*', (size_t)(to - from));
-}
+	char why[ENVTEXT_WHY_BYTES];
 
-/* Hides the user and password in a URL of the command line, which may lack its
- * scheme if it is that of a proxy. */
-static void
-hide_user(char *url)
-{
-	char *scheme_end = strstr(url, "://");
-	char *host = scheme_end == NULL ? url : scheme_end + strlen("://");
-	char *at = NULL;
-
-	for (char *p = host; *p != '\0' && strchr("/?#", *p) == NULL; p++)
-		if (*p == '@')
-			at = p;
-	if (at != NULL)
-		hide(host, at);
+	secret_free(*to);
+	*to = envtext_expand(text, form, why);
+	/* The text is not shown: it may be a secret. */
+	return *to == NULL ? wrong("%s: %s", name, why) : 0;
 }
 
 /* Takes one more header of the command line. */
 static int
 take_header(struct command *command, char *header)
 {
-	static const char *const secret[] = {
-	    "Authorization:", "Proxy-Authorization:", "Cookie:"};
+	char **to = &command->headers[command->header_count];
+	int result;
 
 	if (command->header_count == AUTH_HEADERS)
 		return wrong("more than %zu headers", AUTH_HEADERS);
-	command->headers[command->header_count++] = mem_strdup(header);
-	for (size_t i = 0; i < sizeof(secret) / sizeof(secret[0]); i++) {
-		size_t n = strlen(secret[i]);
+	result = take_text("-H", header, ENVTEXT_PLAIN, to);
+	if (result == 0)
+		command->header_count++;
+	secret_hide_header(header);
+	return result;
+}
 
-		if (strncasecmp(header, secret[i], n) == 0)
-			hide(header + n, header + strlen(header));
-	}
-	return 0;
+static int
+take_url(struct command *command, char *url)
+{
+	int result = take_text("-u", url, ENVTEXT_URL, &command->url);
+
+	secret_hide_user(url);
+	return result;
+}
+
+/* Takes a user or a token that stands on the command line, not in a file. */
+static int
+take_user(
+    struct command *command, const char *name, enum auth_file file, char *text)
+{
+	char **to = &command->users[file];
+	int result = take_text(name, text, ENVTEXT_PLAIN, to);
+
+	command->sources.texts[file] = *to;
+	secret_hide(text);
+	return result;
 }
 
 static int
@@ -217,7 +235,7 @@ take_proxy(struct command *command, char *url)
 	free(command->proxy);
 	command->proxy = mem_strdup(url);
 	command->options.delivery.link.conn.proxy = command->proxy;
-	hide_user(url);
+	secret_hide_user(url);
 	/* Not shown, as that of -u is not. */
 	return fault == NULL ? 0 : wrong("--proxy: %s", fault);
 }
@@ -323,10 +341,7 @@ take_option(struct command *command, int option, char *value)
 
 	switch (option) {
 	case 'u':
-		free(command->url);
-		command->url = mem_strdup(value);
-		hide_user(value);
-		return 0;
+		return take_url(command, value);
 	case 'H':
 		return take_header(command, value);
 	case 'k':
@@ -342,6 +357,15 @@ take_option(struct command *command, int option, char *value)
 		return take_ack(link, value);
 	case OPTION_PROTOCOL:
 		return take_protocol(command, value);
+	case OPTION_BASIC_AUTH:
+		return take_user(
+		    command, "--basic-auth", AUTH_BASIC_FILE, value);
+	case OPTION_BEARER_AUTH:
+		return take_user(
+		    command, "--bearer-auth", AUTH_BEARER_FILE, value);
+	case OPTION_PROXY_AUTH:
+		return take_user(
+		    command, "--proxy-auth", AUTH_PROXY_FILE, value);
 	case OPTION_PROXY:
 		return take_proxy(command, value);
 	case OPTION_BINARY:
@@ -448,11 +472,13 @@ static void
 command_fini(struct command *command)
 {
 	for (size_t i = 0; i < command->header_count; i++)
-		free(command->headers[i]);
+		secret_free(command->headers[i]);
+	for (size_t i = 0; i < AUTH_FILES; i++)
+		secret_free(command->users[i]);
 	auth_fini(&command->auth);
 	free(command->protocols);
 	free(command->proxy);
-	free(command->url);
+	secret_free(command->url);
 	conn_url_fini(&command->options.delivery.link.url);
 }
 
