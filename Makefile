@@ -101,6 +101,7 @@ wrap = $(WRAP_$(notdir $(1)):%=-Wl,--wrap=%)
 WRAP_check_io = pread pwrite read write
 WRAP_check_log = clock_gettime
 WRAP_check_patience = clock_gettime
+WRAP_check_journal = clock_gettime write
 WRAP_check_recover = fdatasync
 WRAP_check_damage = pread
 WRAP_check_model = pwrite fdatasync unlinkat renameat

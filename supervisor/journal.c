@@ -24,30 +24,6 @@ journal_init(
 	};
 }
 
-int
-journal_open_file(struct journal *journal, const char *path)
-{
-	int fd = open(path,
-	    O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
-	    0600);
-
-	if (fd == -1)
-		return -1;
-	journal_close(journal);
-	journal->fd = fd;
-	journal->path = path;
-	return 0;
-}
-
-void
-journal_close(struct journal *journal)
-{
-	if (journal->fd != STDERR_FILENO)
-		(void)close(journal->fd);
-	journal->fd = STDERR_FILENO;
-	journal->path = NULL;
-}
-
 /* Says whether a line can be written without waiting. */
 static bool
 is_writable(int fd)
@@ -57,16 +33,37 @@ is_writable(int fd)
 	return poll(&poll_fd, 1, 0) == 1 && (poll_fd.revents & POLLOUT) != 0;
 }
 
-static void
+/*
+ * Writes a line, by one call: others may write to the same file or pipe. A
+ * line that stands there in part, as a full disk leaves it, is ended first.
+ * Returns 0; or -1 if the line is lost, which is then counted.
+ */
+static int
 write_line(struct journal *journal, const char *line, size_t bytes)
 {
-	if (!is_writable(journal->fd) ||
-	    write(journal->fd, line, bytes) != (ssize_t)bytes)
-		journal->lost++;
+	size_t end_bytes = journal->is_torn ? 1 : 0;
+	char whole[1 + LOGLINE_BYTES];
+	ssize_t n = -1;
+
+	whole[0] = '\n';
+	memcpy(whole + end_bytes, line, bytes);
+	errno = EAGAIN;
+	if (is_writable(journal->fd))
+		n = write(journal->fd, whole, end_bytes + bytes);
+	if (n == (ssize_t)(end_bytes + bytes)) {
+		journal->is_torn = false;
+		return 0;
+	}
+	journal->lost_errno = n == -1 ? errno : ENOSPC;
+	journal->lost++;
+	if (n > 0)
+		journal->is_torn = (size_t)n > end_bytes;
+	return -1;
 }
 
-/* Writes a line in the journal's format. `stage` may be NULL. */
-static void
+/* Writes a line in the journal's format, as write_line does. `stage` may be
+ * NULL. */
+static int
 put(struct journal *journal, const struct logline *line,
     const struct journal_stage *stage)
 {
@@ -74,11 +71,10 @@ put(struct journal *journal, const struct logline *line,
 	int n;
 
 	if (journal->format == JOURNAL_JSON) {
-		write_line(journal, out,
-		    logline_put_json(out, line,
-			stage == NULL ? NULL : stage->instance,
-			stage == NULL ? NULL : stage->id));
-		return;
+		n = (int)logline_put_json(out, line,
+		    stage == NULL ? NULL : stage->instance,
+		    stage == NULL ? NULL : stage->id);
+		return write_line(journal, out, (size_t)n);
 	}
 	(void)log_printable(
 	    message, sizeof(message), line->message, line->message_bytes);
@@ -88,11 +84,11 @@ put(struct journal *journal, const struct logline *line,
 	if (n > LOG_LINE_BYTES - 1)
 		n = LOG_LINE_BYTES - 1;
 	out[n++] = '\n';
-	write_line(journal, out, (size_t)n);
+	return write_line(journal, out, (size_t)n);
 }
 
 /* Writes a line of our own, about `stage` if that is not NULL. */
-static void
+static int
 put_own(struct journal *journal, enum log_level level,
     const struct journal_stage *stage, const char *message)
 {
@@ -108,21 +104,67 @@ put_own(struct journal *journal, enum log_level level,
 	};
 
 	log_time(now, loop_realtime_ns());
-	put(journal, &line, stage);
+	return put(journal, &line, stage);
 }
 
-/* Tells how many lines were lost, if any, once lines can be written again. */
-static void
+/*
+ * Tells how many lines were lost, if any. Returns 0 if a line may follow; or
+ * -1 if there is no way still, so that the next line is lost as well.
+ */
+static int
 tell_lost(struct journal *journal)
 {
-	char message[64];
+	unsigned long lost = journal->lost;
+	char message[128];
 
-	if (journal->lost == 0 || !is_writable(journal->fd))
-		return;
-	(void)snprintf(message, sizeof(message),
-	    "%lu log lines were lost: nobody took them", journal->lost);
+	if (lost == 0)
+		return 0;
+	(void)snprintf(message, sizeof(message), "%lu log lines were lost: %s",
+	    lost,
+	    journal->lost_errno == EAGAIN ? "nobody took them"
+					  : strerror(journal->lost_errno));
 	journal->lost = 0;
-	put_own(journal, LOG_WARN, NULL, message);
+	if (put_own(journal, LOG_WARN, NULL, message) == 0)
+		return 0;
+	journal->lost = lost;
+	return -1;
+}
+
+/* Makes way for a line. Returns 0; or -1 if it is lost, which is counted. */
+static int
+make_way(struct journal *journal)
+{
+	if (tell_lost(journal) == 0)
+		return 0;
+	journal->lost++;
+	return -1;
+}
+
+int
+journal_open_file(struct journal *journal, const char *path)
+{
+	int fd = open(path,
+	    O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK,
+	    0600);
+
+	if (fd == -1)
+		return -1;
+	journal_close(journal);
+	journal->fd = fd;
+	journal->path = path;
+	journal->is_torn = false;
+	return 0;
+}
+
+void
+journal_close(struct journal *journal)
+{
+	(void)tell_lost(journal);
+	if (journal->fd != STDERR_FILENO)
+		(void)close(journal->fd);
+	journal->fd = STDERR_FILENO;
+	journal->is_torn = false;
+	journal->path = NULL;
 }
 
 void
@@ -135,12 +177,11 @@ journal_say(
 
 	if (level > journal->level)
 		return;
-	tell_lost(journal);
-	errno = saved;
 	va_start(args, format);
 	(void)vsnprintf(message, sizeof(message), format, args);
 	va_end(args);
-	put_own(journal, level, NULL, message);
+	if (make_way(journal) == 0)
+		(void)put_own(journal, level, NULL, message);
 	errno = saved;
 }
 
@@ -152,9 +193,9 @@ journal_say_about(struct journal *journal, enum log_level level,
 	int saved = errno, n;
 	va_list args;
 
+	journal_tell_held(journal, stage);
 	if (level > journal->level)
 		return;
-	tell_lost(journal);
 	if (stage->id == NULL)
 		n = snprintf(message, sizeof(message), "%s: ", stage->instance);
 	else
@@ -165,8 +206,50 @@ journal_say_about(struct journal *journal, enum log_level level,
 	va_start(args, format);
 	(void)vsnprintf(message + n, sizeof(message) - (size_t)n, format, args);
 	va_end(args);
-	put_own(journal, level, stage, message);
+	if (make_way(journal) == 0)
+		(void)put_own(journal, level, stage, message);
 	errno = saved;
+}
+
+void
+journal_tell_held(struct journal *journal, const struct journal_stage *stage)
+{
+	char message[LOG_LINE_BYTES];
+	int saved = errno;
+
+	if (stage->flood == NULL || stage->flood->held == 0)
+		return;
+	(void)snprintf(message, sizeof(message), "%lu lines of %s/%s held back",
+	    stage->flood->held, stage->instance, stage->id);
+	if (tell_lost(journal) == 0 &&
+	    put_own(journal, LOG_WARN, stage, message) == 0)
+		stage->flood->held = 0;
+	errno = saved;
+}
+
+/* Says whether a line is an error that the stage's program logs itself, and
+ * not the text of another that merely looks so. */
+static bool
+is_own_error(const struct journal_stage *stage, const struct logline *line)
+{
+	return line->level == LOG_ERROR && line->pid == (long)stage->pid &&
+	       line->program_bytes == strlen(stage->program) &&
+	       memcmp(line->program, stage->program, line->program_bytes) == 0;
+}
+
+/* Says whether a line of a stage may be written now; else it is counted. */
+static bool
+may_pass(struct journal *journal, const struct journal_stage *stage,
+    const struct logline *line)
+{
+	if (line->level > journal->level)
+		return false;
+	if (stage->flood == NULL || is_own_error(stage, line))
+		return true;
+	if (!flood_passes(stage->flood, loop_now_ns()))
+		return false;
+	journal_tell_held(journal, stage);
+	return true;
 }
 
 void
@@ -187,15 +270,14 @@ journal_pass(struct journal *journal, const struct journal_stage *stage,
 
 	log_time(now, loop_realtime_ns());
 	(void)logline_parse(in, bytes, &line);
-	if (line.level > journal->level)
+	if (!may_pass(journal, stage, &line) || make_way(journal) == -1)
 		return;
-	tell_lost(journal);
 	if (journal->format == JOURNAL_JSON) {
-		put(journal, &line, stage);
+		(void)put(journal, &line, stage);
 		return;
 	}
 	(void)log_printable(text, sizeof(text), in, bytes);
 	n = snprintf(
 	    out, sizeof(out), "%s/%s %s\n", stage->instance, stage->id, text);
-	write_line(journal, out, (size_t)n);
+	(void)write_line(journal, out, (size_t)n);
 }
