@@ -1,5 +1,5 @@
 """pytest finds support.py beside the tests; and logs that several of them
-harm, and servers.
+harm, servers, and stages that are none.
 """
 
 import shutil
@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from damages import make_log, segments
 from sinks import RawServer
+from supervised import fakes_in
 from support import Server
 
 
@@ -41,3 +42,9 @@ def raw():
 def server(tmp_path):
     with Server(tmp_path) as running:
         yield running
+
+
+@pytest.fixture
+def fakes(tmp_path):
+    """Scripts in place of the stages of a supervisor."""
+    return fakes_in(tmp_path / "bin")

@@ -1,0 +1,112 @@
+"""What the tests of the supervisor share: a running one, configurations for
+it, and scripts in place of its stages.
+"""
+
+import re
+import shutil
+from pathlib import Path
+
+from support import Process, program, wait_until
+
+
+STAGES = ("metronome", "walproc", "wssink")
+
+
+def is_alive(pid):
+    """Whether a process runs; a zombie does not."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return text[text.rindex(")") + 2] not in "ZX"
+
+
+class Supervisor(Process):
+    """A running supervisor whose log is a file."""
+
+    def __init__(self, directory, *options, config="c.yaml", name="log",
+                 binary=None, **popen):
+        popen.setdefault("cwd", directory)
+        super().__init__([binary or program("supervisor"), *options,
+                          "-c", config], Path(directory) / name, **popen)
+
+    def started(self, program_name, instance="01"):
+        """The pids of a stage, one for each start, oldest first."""
+        return [int(pid) for pid in re.findall(
+            rf"info {instance}/\S+ {program_name}\[(\d+)\]: started: ",
+            self.text())]
+
+    def wait_started(self, times=1, instance="01", stages=STAGES):
+        """Waits until each stage was started so often; their pids."""
+        def pids():
+            found = [self.started(stage, instance) for stage in stages]
+            return all(len(f) >= times for f in found) and found
+        found = wait_until(pids, f"start {times} in {self.text()}")
+        return {stage: pids[times - 1] for stage, pids in zip(stages, found)}
+
+    def wait_gone(self, pids):
+        wait_until(lambda: not any(map(is_alive, pids)), "end of stages")
+
+    def ends(self):
+        """Which stages have ended, and how, in order."""
+        return re.findall(
+            r"supervisor\[\d+\] \w+ \S+ (\w+)\[\d+\]: ended: (.*)",
+            self.text())
+
+    def delays(self):
+        return re.findall(r"starts again in ([0-9.]+) s", self.text())
+
+
+def write_config(directory, url="ws://127.0.0.1:9/", count=None, interval=20,
+                 timeout=None, extra=""):
+    """A configuration of one chain; returns its text."""
+    counting = "" if count is None else f", count: {count}"
+    text = (
+        "state_dir: state\n"
+        + ("" if timeout is None else f"shutdown_timeout: {timeout}\n")
+        + "onramp: [{id: m, type: metronome, config: {interval: "
+        f"{interval}{counting}" "}}]\n"
+        "pipeline: [{id: p, wal: {max_elements: 100000}}]\n"
+        'offramp: [{id: w, type: ws, config: {url: "' + url +
+        '", backoff_max: 0.2}}]\n' + extra)
+    (Path(directory) / "c.yaml").write_text(text)
+    return text
+
+
+TWO_INSTANCES = """\
+binding:
+  - id: b
+    links:
+      "/onramp/m/{instance}/out": ["/pipeline/p/{instance}/in"]
+      "/pipeline/p/{instance}/out": ["/offramp/w/{instance}/in"]
+mapping:
+  /binding/b/1: {instance: one}
+  /binding/b/2: {instance: two}
+"""
+
+
+def ids(server):
+    return [event["id"] for event in server.events()]
+
+
+def fakes_in(directory):
+    """Makes a directory of scripts in place of the stages, beside a copy of
+    the supervisor. Returns a function that is called with the shell text of
+    each (None: no such file) and returns the supervisor. By default a source
+    makes nothing, and the others end with their input."""
+    quiet = {"metronome": "exec sleep 600", "walproc": "exec cat",
+             "wssink": "exec cat >/dev/null"}
+    directory.mkdir()
+    binary = directory / "supervisor"
+    shutil.copy(program("supervisor"), binary)
+
+    def make(**scripts):
+        for name in STAGES:
+            text = scripts.get(name, quiet[name])
+            if text is None:
+                continue
+            path = directory / name
+            path.write_text(f"#!/bin/sh\n{text}\n")
+            path.chmod(0o755)
+        return binary
+    return make

@@ -1,0 +1,156 @@
+"""The supervisor's log: its own lines and those of the stages."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+
+from support import DONE, FINAL, PATIENCE, program, wait_until
+from supervised import STAGES, Supervisor, ids, write_config
+
+
+def test_signals_that_are_no_stop(tmp_path, server):
+    write_config(tmp_path, server.url)
+    log = tmp_path / "out.log"
+    with Supervisor(tmp_path, "--log-file", "out.log") as supervisor:
+        wait_until(lambda: log.exists() and "running" in log.read_text(),
+                   "log file")
+        supervisor.signal(signal.SIGHUP)
+        wait_until(lambda: "reload is not built yet" in log.read_text(),
+                   "answer to SIGHUP")
+        log.rename(tmp_path / "out.log.1")
+        supervisor.signal(signal.SIGUSR1)
+        wait_until(lambda: log.exists() and "opened anew" in log.read_text(),
+                   "new log file")
+        server.wait_count(2)
+        assert supervisor.stop() == DONE
+        assert "ended: exit status 0" in log.read_text()
+        assert len(re.findall("started: ", (tmp_path / "out.log.1")
+                              .read_text())) == len(STAGES)
+
+
+def test_log_as_json(tmp_path, server):
+    write_config(tmp_path, server.url, count=3)
+    with Supervisor(tmp_path, "--log-format", "json") as supervisor:
+        assert supervisor.wait() == DONE
+        lines = [json.loads(line) for line in supervisor.text().splitlines()]
+    assert {line["program"] for line in lines} == {*STAGES, "supervisor"}
+    for line in lines:
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z",
+                            line["time"])
+        assert line["level"] in ("error", "warn", "info", "debug")
+        assert isinstance(line["pid"], int) and line["message"]
+        if line["program"] != "supervisor":
+            assert line["instance"] == "01"
+            assert line["stage"] in ("m", "p", "w")
+
+
+def test_log_as_text(tmp_path, server):
+    write_config(tmp_path, server.url, count=3)
+    with Supervisor(tmp_path) as supervisor:
+        assert supervisor.wait() == DONE
+        own = r"\d{4}-\d\d-\d\dT[0-9:.]+Z supervisor\[\d+\] (info|warn) .+"
+        passed = r"01/[mpw] \d{4}-\d\d-\d\dT[0-9:.]+Z \w+\[\d+\] \w+ .+"
+        for line in supervisor.text().splitlines():
+            assert re.fullmatch(f"{own}|{passed}", line), line
+
+
+def test_quiet(tmp_path, server):
+    write_config(tmp_path, server.url, count=3)
+    with Supervisor(tmp_path, "-q") as supervisor:
+        assert supervisor.wait() == DONE
+        assert supervisor.text() == ""
+    assert ids(server) == [0, 1, 2]
+
+
+def test_stderr_that_is_gone(tmp_path, server):
+    """Cron, or a terminal that was closed."""
+    write_config(tmp_path, server.url, count=20)
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    child = subprocess.Popen([program("supervisor"), "-v", "-c", "c.yaml"],
+                             cwd=tmp_path, stderr=write_end)
+    os.close(write_end)
+    assert child.wait(PATIENCE) == DONE
+    assert ids(server) == list(range(20))
+
+
+def test_nobody_waits_for_who_reads_the_log(tmp_path, fakes):
+    """A full pipe on stderr costs lines, and those are counted."""
+    write_config(tmp_path)
+    binary = fakes(metronome="""
+        i=0; while [ $i -lt 9000 ]; do i=$((i+1)); echo "line $i" >&2; done
+        echo done >flooded; exec sleep 600""")
+    read_end, write_end = os.pipe()
+    child = subprocess.Popen([binary, "-c", "c.yaml"], cwd=tmp_path,
+                             stderr=write_end)
+    os.close(write_end)
+    wait_until((tmp_path / "flooded").exists, "end of the flood")
+    text = os.read(read_end, 1 << 20)
+    child.terminate()
+    with os.fdopen(read_end, "rb") as rest:
+        text += rest.read()
+    assert child.wait(PATIENCE) == DONE
+    assert text.endswith(b"no stage runs any more\n")
+    assert re.search(rb"warn \d+ log lines were lost", text)
+
+
+def test_a_flood_in_one_log(tmp_path, fakes):
+    """Others are heard and a stop is obeyed while a stage floods its log."""
+    write_config(tmp_path, timeout=0.2)
+    binary = fakes(metronome="exec yes flood >&2",
+                   wssink="echo 'still heard' >&2; exec sleep 600")
+    with Supervisor(tmp_path, binary=binary) as supervisor:
+        supervisor.wait_log("/m flood")
+        supervisor.wait_log("01/w still heard")
+        assert supervisor.stop(15) == DONE
+
+
+def test_lines_of_stages(tmp_path, fakes):
+    """Cut, made printable, and the last one passed on without its newline."""
+    write_config(tmp_path)
+    binary = fakes(walproc=r"""
+        [ -e again ] && exec sleep 600
+        touch again
+        printf 'a\033[31mb\001c "quoted" back\\slash\n' >&2
+        printf '%2000s\n' x | tr ' ' y >&2
+        printf 'short\nno newline' >&2
+        exit 1""")
+    with Supervisor(tmp_path, binary=binary) as supervisor:
+        supervisor.wait_log("starts again")
+        lines = [line[5:] for line in supervisor.text().splitlines()
+                 if line.startswith("01/p ")]
+        assert lines[0] == r'a\x1b[31mb\x01c "quoted" back\slash'
+        assert 1000 < len(lines[1]) <= 1024 and lines[1].startswith("yyyy")
+        assert lines[2:] == ["short", "no newline"]
+
+
+def test_foreign_lines_as_json(tmp_path, fakes):
+    """They are warnings, so that no last words of a library are lost."""
+    write_config(tmp_path)
+    binary = fakes(walproc=r"""printf 'oops "\\ \303\251\n' >&2; exit 100""")
+    with Supervisor(tmp_path, "-q", "--log-format", "json",
+                    binary=binary) as supervisor:
+        assert supervisor.wait() == FINAL
+        lines = [json.loads(line) for line in supervisor.text().splitlines()]
+    assert lines[0]["message"] == r'oops "\ \xc3\xa9'
+    assert (lines[0]["level"], lines[0]["program"]) == ("warn", "walproc")
+    assert (lines[0]["instance"], lines[0]["stage"]) == ("01", "p")
+
+
+def test_a_log_held_open_by_a_grandchild(tmp_path, fakes):
+    write_config(tmp_path)
+    binary = fakes(walproc="[ -e again ] && exec sleep 600; touch again\n"
+                   "sleep 5 & echo last >&2; exit 111")
+    with Supervisor(tmp_path, binary=binary) as supervisor:
+        supervisor.wait_started(2)
+        assert "01/p last" in supervisor.text()
+
+
+def test_a_log_file_that_cannot_be(tmp_path, fakes):
+    write_config(tmp_path)
+    with Supervisor(tmp_path, "--log-file", "no/log",
+                    binary=fakes()) as supervisor:
+        assert supervisor.wait() == FINAL
+        assert "cannot open the log file no/log" in supervisor.text()
