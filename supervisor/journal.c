@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const char own_program[] = "supervisor";
@@ -140,6 +141,22 @@ make_way(struct journal *journal)
 	return -1;
 }
 
+/* Says whether a file ends within a line, as one does whose disk was full. */
+static bool
+ends_within_line(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	struct stat st;
+	char last = '\n';
+
+	if (fd == -1)
+		return false;
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0)
+		(void)!pread(fd, &last, 1, st.st_size - 1);
+	(void)close(fd);
+	return last != '\n';
+}
+
 int
 journal_open_file(struct journal *journal, const char *path)
 {
@@ -152,7 +169,7 @@ journal_open_file(struct journal *journal, const char *path)
 	journal_close(journal);
 	journal->fd = fd;
 	journal->path = path;
-	journal->is_torn = false;
+	journal->is_torn = ends_within_line(path);
 	return 0;
 }
 

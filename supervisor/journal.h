@@ -54,7 +54,7 @@ int journal_open_file(struct journal *journal, const char *path);
 
 /*
  * Closes the file, if there is one; the journal is on stderr again. Lines that
- * were lost are told of before, if there is a way now.
+ * were lost are told of before, if there is a way now; else where it goes on.
  */
 void journal_close(struct journal *journal);
 
