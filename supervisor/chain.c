@@ -75,6 +75,7 @@ chain_init(struct chain *chain, const struct config_instance *instance,
 		    .instance = instance->instance.text,
 		    .id = command_stage_id(kind, instance),
 		    .program = command_program(kind, instance),
+		    .flood = &stage->flood,
 		};
 	}
 }

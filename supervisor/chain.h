@@ -55,6 +55,7 @@ struct chain_stage {
 	struct command command;
 	struct journal_stage name; /* .pid 0: it does not run */
 	struct relay relay;	   /* its log */
+	struct flood flood;	   /* how much of that is passed on */
 	char last_line[RELAY_LINE_BYTES + 1];
 	bool has_ended; /* it was reaped, and not judged yet */
 	int status;	/* then, as waitpid(2) has it */

@@ -65,7 +65,7 @@ static const char usage[] =
     "      --log-format F  text (default) or json\n"
     "      --log-file F    append the log to F; SIGUSR1 opens it anew\n"
     "  -v, --verbose       log more, in the stages too\n"
-    "  -q, --quiet         log warnings and errors only\n"
+    "  -q, --quiet         log nothing unless something is wrong\n"
     "  -h, --help          print this and exit\n"
     "      --version       print the version and exit\n"
     "\n"
@@ -255,6 +255,24 @@ check(const struct config *config, const struct command_context *context,
 	return EXITCODE_DONE;
 }
 
+/*
+ * Runs the configuration. A run that went wrong is told on standard error too
+ * where the log is a file: cron mails that, and a person at a terminal sees it.
+ */
+static enum exitcode
+run(const struct supervisor_options *options, struct journal *journal)
+{
+	enum exitcode exitcode = supervisor_run(options, journal);
+	bool is_in_file = journal->path != NULL;
+
+	journal_close(journal);
+	if (is_in_file && exitcode != EXITCODE_DONE)
+		journal_say(journal, LOG_ERROR,
+		    "ended with status %d; the reason is in %s", (int)exitcode,
+		    options->log_file);
+	return exitcode;
+}
+
 /* Does what the command line asks for, with a configuration that was read. */
 static enum exitcode
 perform(const struct options *options, const struct config *config,
@@ -268,7 +286,7 @@ perform(const struct options *options, const struct config *config,
 	};
 	char *bin_dir = own_directory(journal);
 	char *state_dir = state_directory(config, journal);
-	struct supervisor_options run = {
+	struct supervisor_options to_run = {
 	    .config = config,
 	    .context = {bin_dir, state_dir, verbosity[options->level]},
 	    .log_file = options->log_file,
@@ -277,8 +295,8 @@ perform(const struct options *options, const struct config *config,
 
 	if (bin_dir != NULL && state_dir != NULL)
 		exitcode = options->verb == VERB_CHECK
-			       ? check(config, &run.context, journal)
-			       : supervisor_run(&run, journal);
+			       ? check(config, &to_run.context, journal)
+			       : run(&to_run, journal);
 	free(bin_dir);
 	free(state_dir);
 	return exitcode;

@@ -9,12 +9,15 @@ libcjson-dev libcurl4-openssl-dev libseccomp-dev libssl-dev libxxhash-dev
 libyaml-dev
 check python3 python3-pytest python3-pytest-xdist python3-websockets
 websocketd node-ws tinyproxy-bin nftables iproute2 ca-certificates
-jq openssl procps binutils libfuse3-dev fuse3 e2fsprogs mount'
+jq openssl procps binutils libfuse3-dev fuse3 e2fsprogs mount
+util-linux logrotate'
 [ "${1:-}" != lint ] || packages="$packages
 clang clang-format cppcheck mandoc shellcheck"
 
 # Whichever nginx is there already will do, and stays as it is.
 [ -x /usr/sbin/nginx ] || packages="$packages nginx-light"
+# The same goes for cron, of which others than Debian's own have a crond.
+[ -x /usr/sbin/crond ] || packages="$packages cron"
 
 missing=
 for package in $packages; do
@@ -35,12 +38,13 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 echo "deps: installing$missing"
 
-# The tests run an nginx of their own. The package would start one as a service,
-# now and at each boot, which nobody has asked for. Debian's way to say no is
-# policy-rc.d (README.policy-rc.d of init-system-helpers).
+# The tests run an nginx and a cron of their own. The packages would start one as
+# a service, now and at each boot, and logrotate a timer, which nobody has asked
+# for. Debian's way to say no is policy-rc.d (README.policy-rc.d of
+# init-system-helpers).
 policy=/usr/sbin/policy-rc.d
 case $missing in
-*nginx*)
+*nginx* | *cron* | *logrotate*)
 	if [ ! -e "$policy" ]; then
 		trap '$sudo rm -f "$policy"' EXIT
 		trap 'exit 1' HUP INT TERM
@@ -56,6 +60,13 @@ $sudo apt-get install -y -q --no-install-recommends $missing >/dev/null 2>&1 || 
 	$sudo apt-get update -q
 	$sudo apt-get install -y -q --no-install-recommends $missing
 }
+for service in nginx cron; do
+	case $missing in
+	*$service*) $sudo update-rc.d "$service" disable >/dev/null 2>&1 || true ;;
+	esac
+done
 case $missing in
-*nginx*) $sudo update-rc.d nginx disable >/dev/null 2>&1 || true ;;
+*logrotate*)
+	$sudo systemctl disable logrotate.timer >/dev/null 2>&1 || true
+	;;
 esac

@@ -4,7 +4,11 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
+import time
+
+import pytest
 
 from support import DONE, FINAL, PATIENCE, program, wait_until
 from supervised import STAGES, Supervisor, ids, write_config
@@ -64,6 +68,45 @@ def test_quiet(tmp_path, server):
     assert ids(server) == [0, 1, 2]
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("options", [(), ("--log-file", "out.log")])
+def test_quiet_is_silent_while_nothing_is_wrong(tmp_path, server, number,
+                                                options):
+    """A start, the line in a crontab while it runs, a log file opened anew, a
+    stop: not a byte anywhere. What is wrong is told."""
+    write_config(tmp_path, server.url)
+    second = [program("supervisor"), "-q", *options, "-c", "c.yaml"]
+    with Supervisor(tmp_path, "-q", *options) as supervisor:
+        server.wait_count(3)
+        done = subprocess.run(second, cwd=tmp_path, capture_output=True,
+                              timeout=PATIENCE)
+        assert (done.returncode, done.stdout, done.stderr) == (DONE, b"", b"")
+        supervisor.signal(signal.SIGUSR1)
+        server.wait_count(len(server.lines()) + 3)
+        supervisor.signal(number)
+        assert supervisor.wait() == DONE
+        assert supervisor.text() == ""
+    if options:
+        assert (tmp_path / "out.log").read_bytes() == b""
+    server.kill()
+    with Supervisor(tmp_path, "-q", *options) as supervisor:
+        log = tmp_path / "out.log" if options else supervisor.log
+        wait_until(lambda: "cannot connect" in log.read_text(), "a warning")
+
+
+def test_a_run_that_failed_is_told_beside_its_log(tmp_path, fakes):
+    """Cron mails what is on standard error, and nobody reads the file."""
+    write_config(tmp_path)
+    binary = fakes(wssink="echo no way >&2; exit 100")
+    with Supervisor(tmp_path, "-q", "--log-file", "out.log",
+                    binary=binary) as supervisor:
+        assert supervisor.wait() == FINAL
+        assert re.fullmatch(
+            r"\S+ supervisor\[\d+\] error ended with status 100; "
+            r"the reason is in out\.log\n", supervisor.text())
+    assert "its last line: no way" in (tmp_path / "out.log").read_text()
+
+
 def test_stderr_that_is_gone(tmp_path, server):
     """Cron, or a terminal that was closed."""
     write_config(tmp_path, server.url, count=20)
@@ -80,7 +123,7 @@ def test_nobody_waits_for_who_reads_the_log(tmp_path, fakes):
     """A full pipe on stderr costs lines, and those are counted."""
     write_config(tmp_path)
     binary = fakes(metronome="""
-        i=0; while [ $i -lt 9000 ]; do i=$((i+1)); echo "line $i" >&2; done
+        i=0; while [ $i -lt 900 ]; do i=$((i+1)); printf '%0900d\\n' $i >&2; done
         echo done >flooded; exec sleep 600""")
     read_end, write_end = os.pipe()
     child = subprocess.Popen([binary, "-c", "c.yaml"], cwd=tmp_path,
@@ -97,14 +140,53 @@ def test_nobody_waits_for_who_reads_the_log(tmp_path, fakes):
 
 
 def test_a_flood_in_one_log(tmp_path, fakes):
-    """Others are heard and a stop is obeyed while a stage floods its log."""
+    """Others are heard and a stop is obeyed while a stage floods its log, and
+    the log does not grow without a bound."""
     write_config(tmp_path, timeout=0.2)
     binary = fakes(metronome="exec yes flood >&2",
                    wssink="echo 'still heard' >&2; exec sleep 600")
     with Supervisor(tmp_path, binary=binary) as supervisor:
+        start = time.monotonic()
         supervisor.wait_log("/m flood")
         supervisor.wait_log("01/w still heard")
+        supervisor.wait_log("lines of 01/m held back")
         assert supervisor.stop(15) == DONE
+        seconds = time.monotonic() - start
+        count = supervisor.text().count("/m flood")
+        assert 1000 <= count <= 1000 + 100 * (seconds + 1)
+
+
+def test_what_a_flood_left_out_is_counted(tmp_path, fakes):
+    """To the last line: at its end, before that is told; -q or not."""
+    write_config(tmp_path, timeout=0.2)
+    binary = fakes(metronome="""
+        i=0; while [ $i -lt 5000 ]; do i=$((i+1)); echo "line $i" >&2; done
+        exit 111""", walproc="exec sleep 600", wssink="exec sleep 600")
+    with Supervisor(tmp_path, "-q", binary=binary) as supervisor:
+        supervisor.wait_log("ended: exit status 111")
+        text = supervisor.text().partition("ended: exit status 111")[0]
+    held = re.findall(r"supervisor\[\d+\] warn (\d+) lines of 01/m held back",
+                      text)
+    assert text.count("01/m line ") + sum(map(int, held)) == 5000
+    assert held and text.count("01/m line ") >= 1000
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_one_line_is_one_write(tmp_path, server, log_format):
+    """A socket that keeps writes apart sees whole lines only."""
+    write_config(tmp_path, server.url, count=20)
+    reading, writing = socket.socketpair(socket.AF_UNIX,
+                                         socket.SOCK_SEQPACKET)
+    with reading:
+        with writing:
+            child = subprocess.Popen(
+                [program("supervisor"), "-v", "--log-format", log_format,
+                 "-c", "c.yaml"], cwd=tmp_path, stderr=writing)
+        writes = list(iter(lambda: reading.recv(65536), b""))
+    assert child.wait(PATIENCE) == DONE
+    assert len(writes) > 10
+    assert [w for w in writes
+            if w.count(b"\n") != 1 or not w.endswith(b"\n")] == []
 
 
 def test_lines_of_stages(tmp_path, fakes):
