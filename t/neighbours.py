@@ -1,15 +1,19 @@
 """A walproc and its neighbours: a source and a sink that the test plays over
-real sockets, or the two ends of a shell pipe.
+real sockets, or the two ends of a shell pipe; and, as under a supervisor, one
+source and sink after the other.
 """
 
 import base64
 import json
 import os
 import select
+import signal
 import socket
 import subprocess
 
-from support import DONE, Frames, Process, events_of, frame, program
+from control import Stage
+from support import (DONE, Frames, Process, events_of, frame, program,
+                     wait_until)
 
 
 class Wal:
@@ -18,15 +22,17 @@ class Wal:
     def __init__(self, directory, *options, env=None):
         self.source, theirs_in = socket.socketpair()
         self.sink, theirs_out = socket.socketpair()
-        self.process = Process(
-            [program("walproc"), "-d", directory / "wal", *options],
-            directory / "walproc.log", stdin=theirs_in, stdout=theirs_out,
-            env=env)
+        self.process = self.start(
+            directory / "walproc.log", "-d", directory / "wal", *options,
+            stdin=theirs_in, stdout=theirs_out, env=env)
         theirs_in.close()
         theirs_out.close()
         self.answers = Frames(self.source)
         self.events = Frames(self.sink)
         self.acked = 0
+
+    def start(self, log, *argv, **popen):
+        return Process([program("walproc"), *argv], log, **popen)
 
     def send(self, *events):
         self.source.sendall(b"".join(frame(e) for e in events))
@@ -60,6 +66,39 @@ class Wal:
         self.process.kill()
         self.source.close()
         self.sink.close()
+
+
+class GivenWal(Wal):
+    """A walproc with a control channel, on which it is given neighbours."""
+
+    def start(self, log, *argv, **popen):
+        return Stage(log, "walproc", *argv, **popen)
+
+    def new_source(self):
+        """Ends the source, and plays the next."""
+        self.source.close()
+        self.source = self.process.attach("in")
+        self.answers = Frames(self.source)
+        self.acked = 0
+
+    def new_sink(self):
+        """The same with the sink."""
+        self.sink.close()
+        self.sink = self.process.attach("out")
+        self.events = Frames(self.sink)
+
+    def pause(self):
+        """Holds the process, so that what comes comes all at once."""
+        self.process.signal(signal.SIGSTOP)
+        stat = f"/proc/{self.process.pid}/stat"
+        wait_until(lambda: ") T " in open(stat, encoding="ascii").read())
+
+    def resume(self):
+        self.process.signal(signal.SIGCONT)
+
+    def take(self, count):
+        """The numbers of the next events that the sink is given."""
+        return [self.event()["n"] for _ in range(count)]
 
 
 def assert_silent(frames):

@@ -102,7 +102,7 @@ reject(struct walproc *walproc, const struct msg *msg)
 
 	if (flight == NULL) {
 		log_error("sink: %s", why);
-		return -1;
+		return streams_end(walproc, &walproc->down);
 	}
 	if (flight->seq <= wal_acked_seq(&walproc->wal)) {
 		/* It was given up meanwhile. */
@@ -156,7 +156,7 @@ take_answer(struct walproc *walproc, const struct msg *msg)
 		if (flight_ack(&walproc->flight, msg->n, &why) == 0)
 			return 0;
 		log_error("sink: %s", why);
-		return -1;
+		return streams_end(walproc, &walproc->down);
 	case MSG_REJECT:
 		return reject(walproc, msg);
 	case MSG_BREAKER_OPEN:
@@ -231,7 +231,9 @@ delivery_take_answers(struct walproc *walproc)
 			continue;
 		case FRAME_TOO_LONG:
 			log_error("sink: message: %s", why);
-			return -1;
+			if (streams_end(walproc, &walproc->down) == -1)
+				return -1;
+			continue;
 		case FRAME_PARTIAL:
 			return end_events(walproc);
 		}

@@ -13,26 +13,34 @@
 #define WHY_BYTES 256
 
 void
+intake_put_block(const struct walproc *walproc, struct msg *msg)
+{
+	const struct wal_limits *limits = &walproc->wal.limits;
+
+	*msg = (struct msg){.kind = MSG_BREAKER_OPEN};
+	if (walproc->block == WALPROC_FULL_DISK)
+		(void)snprintf(msg->reason, sizeof(msg->reason), "disk full");
+	else if (wal_elements(&walproc->wal) >= limits->max_elements)
+		(void)snprintf(msg->reason, sizeof(msg->reason),
+		    "log full: %" PRIu64 " events of %" PRIu64,
+		    wal_elements(&walproc->wal), limits->max_elements);
+	else
+		(void)snprintf(msg->reason, sizeof(msg->reason),
+		    "log full: %" PRIu64 " bytes of %" PRIu64,
+		    wal_bytes(&walproc->wal), limits->max_bytes);
+}
+
+void
 intake_block(struct walproc *walproc, enum walproc_block block)
 {
-	struct msg msg = {.kind = MSG_BREAKER_OPEN};
-	const struct wal_limits *limits = &walproc->wal.limits;
+	struct msg msg;
 	unsigned long held;
 
 	walproc->retry_ns = loop_now_ns() + DISK_RETRY_NS;
 	if (walproc->block == block)
 		return;
 	walproc->block = block;
-	if (block == WALPROC_FULL_DISK)
-		(void)snprintf(msg.reason, sizeof(msg.reason), "disk full");
-	else if (wal_elements(&walproc->wal) >= limits->max_elements)
-		(void)snprintf(msg.reason, sizeof(msg.reason),
-		    "log full: %" PRIu64 " events of %" PRIu64,
-		    wal_elements(&walproc->wal), limits->max_elements);
-	else
-		(void)snprintf(msg.reason, sizeof(msg.reason),
-		    "log full: %" PRIu64 " bytes of %" PRIu64,
-		    wal_bytes(&walproc->wal), limits->max_bytes);
+	intake_put_block(walproc, &msg);
 	/* Under load this is ordinary flow control, many times a second. */
 	walproc->block_is_told = log_limit_passes(&walproc->block_limit, &held);
 	if (walproc->block_is_told)
@@ -253,6 +261,17 @@ take_long_line(struct walproc *walproc)
 	return TAKING_DONE;
 }
 
+/* Drops what a source that left had of an event: it still has all of it. */
+static void
+forget_part(struct walproc *walproc)
+{
+	size_t bytes = buf_bytes(&walproc->up.in);
+
+	log_debug("source left within an event bytes=%zu", bytes);
+	walproc->up.in_frame_bytes = bytes;
+	chan_drop(&walproc->up);
+}
+
 /*
  * The input cannot be followed, or ended within a frame. Where acks go back,
  * the source still has it and sends it again; a pipe cannot, so what is here
@@ -273,9 +292,19 @@ take_broken(struct walproc *walproc, const char *why)
 		walproc->up.in_frame_bytes = bytes;
 		chan_drop(&walproc->up);
 		walproc->up.in_ended = true;
-		walproc->exitcode = EXITCODE_AGAIN;
+		if (streams_end(walproc, &walproc->up) == -1)
+			walproc->exitcode = EXITCODE_AGAIN;
 	}
 	return taking;
+}
+
+/* Says whether the line at the front has no end, and its source has it. */
+static bool
+is_half_line(const struct walproc *walproc, size_t bytes)
+{
+	return streams_are_given(walproc) &&
+	       walproc->up.in_framing == FRAMING_NDJSON &&
+	       walproc->up.in_frame_bytes == bytes;
 }
 
 /* Takes what is at the front of the input; *is_end when nothing is. */
@@ -294,6 +323,10 @@ take_next(struct walproc *walproc, size_t *bytes, bool *is_end)
 	}
 	switch (chan_next(&walproc->up, &event, bytes)) {
 	case FRAME_READY:
+		if (is_half_line(walproc, *bytes)) {
+			forget_part(walproc);
+			return TAKING_DONE;
+		}
 		taking = take_event(walproc, event, *bytes);
 		if (taking == TAKING_DONE)
 			chan_drop(&walproc->up);
@@ -306,8 +339,11 @@ take_next(struct walproc *walproc, size_t *bytes, bool *is_end)
 		break;
 	}
 	*is_end = true;
-	if (walproc->up.in_ended && buf_bytes(&walproc->up.in) > 0)
+	if (!walproc->up.in_ended || buf_bytes(&walproc->up.in) == 0)
+		return TAKING_DONE;
+	if (!streams_are_given(walproc))
 		return take_broken(walproc, "ended within a frame");
+	forget_part(walproc);
 	return TAKING_DONE;
 }
 
@@ -335,15 +371,20 @@ intake_take(struct walproc *walproc)
 static int
 ack(struct walproc *walproc)
 {
-	struct msg msg = {.kind = MSG_ACK, .n = walproc->committing};
+	uint64_t before = walproc->streams.taken_before;
+	struct msg msg = {.kind = MSG_ACK};
 
 	walproc->is_committing = false;
 	if (wal_save(&walproc->wal) == -1) {
 		log_error("cursor: %m");
 		return -1;
 	}
-	/* Only now: this is the promise. */
-	chan_send_msg(&walproc->up, &msg);
+	/* Only now: this is the promise. What an earlier source sent is of no
+	 * account to this one. */
+	if (walproc->committing > before) {
+		msg.n = walproc->committing - before;
+		chan_send_msg(&walproc->up, &msg);
+	}
 	walproc->taken_acked = walproc->committing;
 	return 0;
 }

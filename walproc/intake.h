@@ -12,6 +12,10 @@
 /* Stops the intake for `block`. The source is told, the log says so. */
 void intake_block(struct walproc *walproc, enum walproc_block block);
 
+/* Fills the message that tells a source that the intake is stopped, which it
+ * is, and why. */
+void intake_put_block(const struct walproc *walproc, struct msg *msg);
+
 /*
  * Takes what is ready, up to some MiB; walproc->is_behind then says whether
  * whole events are left, walproc->input_is_over whether the input has ended and

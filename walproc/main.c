@@ -425,12 +425,14 @@ int
 main(int argc, char **argv)
 {
 	struct command command;
+	struct control control;
 	enum exitcode exitcode = EXITCODE_FINAL;
 	bool has_output = io_is_open(STDOUT_FILENO);
 	bool is_open = io_is_open(STDIN_FILENO) && has_output;
 
 	mem_init();
 	log_init("walproc", LOG_INFO);
+	control_open(&control);
 	if (io_claim_stdio() == -1)
 		return EXITCODE_AGAIN;
 	if (argc > 1 && tools_is_word(argv[1])) {
@@ -446,6 +448,7 @@ main(int argc, char **argv)
 			log_error("standard input or output is closed");
 		} else {
 			log_init("walproc", command.level);
+			command.options.control = control;
 			exitcode = obey(&command);
 		}
 	}

@@ -86,7 +86,11 @@ settle_state(struct walproc *walproc)
 	case WALPROC_DONE:
 		return;
 	}
-	if (delivery_has_lost_sink(walproc)) {
+	if (walproc->streams.control.is_lost) {
+		log_error("the supervisor is gone");
+		finish(walproc, EXITCODE_AGAIN);
+	} else if (delivery_has_lost_sink(walproc) &&
+		   !streams_are_given(walproc)) {
 		log_error(
 		    "sink left: %" PRIu64 " events stay in the log", left);
 		finish(walproc, EXITCODE_AGAIN);
@@ -103,6 +107,7 @@ wait_turn(struct walproc *walproc)
 	loop_begin(loop);
 	chan_watch(&walproc->up, loop, is_open);
 	chan_watch(&walproc->down, loop, true);
+	control_watch(&walproc->streams.control, loop);
 	(void)loop_watch(loop, wal_poll_fd(&walproc->wal), POLLIN);
 	if (walproc->state != WALPROC_RUNNING)
 		loop_until(loop, walproc->deadline_ns);
@@ -195,6 +200,7 @@ turn(struct walproc *walproc)
 		return -1;
 	}
 	take_signals(walproc);
+	streams_take_orders(walproc);
 	before = buf_bytes(&walproc->up.in);
 	if (chan_turn(&walproc->up, &walproc->loop) == -1) {
 		log_error("source: %m");
@@ -205,16 +211,19 @@ turn(struct walproc *walproc)
 		log_error("sink: %m");
 		return -1;
 	}
-	if (delivery_take_answers(walproc) == -1)
+	if (delivery_take_answers(walproc) == -1 ||
+	    streams_change_sink(walproc) == -1)
 		return -1;
 	if (shed_expired(walproc) == -1) {
 		log_error("log: dropping old events: %m");
 		return -1;
 	}
-	if (intake_take(walproc) == -1 || intake_commit(walproc) == -1 ||
-	    keep_synced(walproc) == -1)
+	if (intake_take(walproc) == -1 ||
+	    streams_change_source(walproc) == -1 ||
+	    intake_commit(walproc) == -1 || keep_synced(walproc) == -1)
 		return -1;
-	if (walproc->input_is_over && walproc->state == WALPROC_RUNNING)
+	if (walproc->input_is_over && !streams_may_follow(walproc) &&
+	    walproc->state == WALPROC_RUNNING)
 		enter(walproc, WALPROC_DRAINING);
 	if (walproc->state != WALPROC_STOPPING && delivery_give(walproc) == -1)
 		return -1;
@@ -224,6 +233,7 @@ turn(struct walproc *walproc)
 	}
 	if (do_quiet_work(walproc) == -1)
 		return -1;
+	report_count(walproc);
 	settle_state(walproc);
 	return 0;
 }
@@ -353,6 +363,8 @@ walproc_open(
 	}
 	buf_init(&walproc->patched, FRAME_MAX_BYTES);
 	flight_init(&walproc->flight, options->read_count);
+	streams_init(&walproc->streams, &options->control);
+	report_init(walproc);
 	open_peers(walproc);
 	log_info("%" PRIu64 " events stored, next is %" PRIu64 ", log %s",
 	    wal_elements(&walproc->wal), walproc->wal.next_seq,
@@ -362,12 +374,15 @@ walproc_open(
 		intake_block(walproc, WALPROC_FULL_LOG);
 	if (!wal_is_settled(&walproc->wal))
 		intake_block(walproc, WALPROC_FULL_DISK);
+	control_ready(&walproc->streams.control);
 	return EXITCODE_DONE;
 }
 
 enum exitcode
 walproc_close(struct walproc *walproc, enum exitcode exitcode)
 {
+	/* While the log can still be looked at. */
+	report_send(walproc);
 	/* After a failure nothing more is written: see wal.h. */
 	if (walproc->has_failed) {
 		wal_abandon(&walproc->wal);
@@ -377,11 +392,14 @@ walproc_close(struct walproc *walproc, enum exitcode exitcode)
 	}
 	log_info("stopped: %" PRIu64 " events taken, %" PRIu64
 		 " of them to the dead letters, %" PRIu64 " acked by the sink",
-	    walproc->taken, walproc->refused, walproc->flight.acked);
+	    walproc->taken, walproc->refused,
+	    walproc->streams.acked_before + walproc->flight.acked);
 	dead_close(&walproc->dead);
 	reader_fini(&walproc->reader);
 	reader_fini(&walproc->lookup);
 	shed_fini(&walproc->shed);
+	report_fini(&walproc->report);
+	streams_fini(&walproc->streams);
 	flight_fini(&walproc->flight);
 	buf_fini(&walproc->patched);
 	chan_fini(&walproc->up);

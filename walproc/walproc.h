@@ -14,7 +14,9 @@
 #include "walproc/dead.h"
 #include "walproc/flight.h"
 #include "walproc/patch.h"
+#include "walproc/report.h"
 #include "walproc/shed.h"
+#include "walproc/streams.h"
 #include "walproc/wal.h"
 
 /* What to do with an event that a limit has no room for. */
@@ -37,11 +39,12 @@ struct walproc_options {
 	int acks_fd;		   /* FIFO with the sink's acks, borrowed; -1 */
 	bool acks_none;		   /* written is delivered */
 	const struct patch *patch; /* borrowed */
+	struct control control;	   /* the supervisor's, if there is one */
 };
 
 enum walproc_state {
 	WALPROC_RUNNING,
-	WALPROC_DRAINING, /* the input has ended */
+	WALPROC_DRAINING, /* the input has ended, for good */
 	WALPROC_STOPPING, /* told to stop: what is here is made safe */
 	WALPROC_DONE,
 };
@@ -67,15 +70,17 @@ struct walproc {
 	struct flight flight;		/* given to the sink, not ended */
 	struct shed shed;		/* what is given up by choice */
 	struct dead dead;		/* the dead letters */
+	struct streams streams;		/* of neighbours that come and go */
+	struct report report;		/* what the supervisor is told */
 	struct buf patched;		/* the event at hand, patched */
 	char log_id[2 * LAYOUT_LOG_ID_BYTES + 1]; /* in hexadecimal */
 
-	uint64_t taken;	      /* events of the input stream that are in the log
-			       * or the dead letters, or were dropped */
-	uint64_t committing;  /* of these: acked when the sync is over */
-	bool is_committing;   /* a sync is on its way */
-	uint64_t taken_acked; /* of these: acked to the source */
-	uint64_t refused;     /* of these: in the dead letters */
+	uint64_t taken;		/* events of the input streams that are in the
+				 * log or the dead letters, or were dropped */
+	uint64_t committing;	/* of these: acked when the sync is over */
+	bool is_committing;	/* a sync is on its way */
+	uint64_t taken_acked;	/* of these: acked to the source */
+	uint64_t refused;	/* of these: in the dead letters */
 	uint64_t refused_waits; /* of these: not durable, nor counted in the
 				 * log's cursor yet */
 	size_t wanted_bytes;	/* of the event that a full log had no room
@@ -101,16 +106,17 @@ struct walproc {
 };
 
 /*
- * Opens the log in the directory `dir_fd`, borrowed, and takes fd 0 and fd 1 as
- * source and sink. Returns EXITCODE_DONE, or what to exit with and nothing
- * open; that is logged.
+ * Opens the log in the directory `dir_fd`, borrowed, takes fd 0 and fd 1 as
+ * source and sink, and tells the supervisor, if there is one, that it is ready.
+ * Returns EXITCODE_DONE, or what to exit with and nothing open; that is logged.
  */
 enum exitcode walproc_open(
     struct walproc *walproc, int dir_fd, const struct walproc_options *options);
 
 /*
  * Runs until the input has ended and all is delivered, or a signal says stop,
- * or a peer or the disk fails. Returns what to exit with.
+ * or a peer or the disk fails. Under a supervisor a neighbour that leaves ends
+ * nothing: another is waited for (streams.h). Returns what to exit with.
  */
 enum exitcode walproc_run(struct walproc *walproc);
 
