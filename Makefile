@@ -100,6 +100,7 @@ $(foreach program,$(PROGRAMS),$(eval $(call program_rules,$(program))))
 wrap = $(WRAP_$(notdir $(1)):%=-Wl,--wrap=%)
 WRAP_check_io = pread pwrite read write
 WRAP_check_log = clock_gettime
+WRAP_check_client = clock_gettime
 WRAP_check_patience = clock_gettime
 WRAP_check_journal = clock_gettime write
 WRAP_check_recover = fdatasync
