@@ -21,6 +21,7 @@ delivery_open(struct delivery *delivery, const struct delivery_options *options)
 	    .options = options,
 	    .link = link,
 	    .confirmed_ns = now,
+	    .since_ns = now,
 	    .seen = WSLINK_DOWN,
 	    .wake_ns = LOOP_NEVER,
 	};
@@ -73,6 +74,7 @@ take_confirmed(struct delivery *delivery)
 	if (n == 0)
 		return true;
 	delivery->confirmed_ns = loop_now_ns();
+	meter_add(&delivery->meter, n, delivery->confirmed_ns);
 	window_end(&delivery->window, n);
 	delivery->confirmed += n;
 	poison_confirmed(&delivery->poison, delivery->window.ended);
@@ -161,6 +163,8 @@ take_loss(struct delivery *delivery)
 {
 	bool is_quiet = delivery->is_leaving;
 
+	delivery->was_lost = true;
+
 	if (!is_quiet)
 		suspect_first(delivery);
 	if (is_abnormal(delivery->link)) {
@@ -238,6 +242,7 @@ dial(struct delivery *delivery)
 	retry_dialed(&delivery->retry);
 	wslink_dial(delivery->link);
 	delivery->seen = WSLINK_CONNECTING;
+	delivery->since_ns = loop_now_ns();
 }
 
 /* Follows the link's state. */
@@ -247,7 +252,10 @@ take_state(struct delivery *delivery, enum wslink_state state)
 	/* What the last turn confirmed counts, lost or not. */
 	(void)take_confirmed(delivery);
 	delivery->seen = state;
+	if (state != WSLINK_UPGRADING)
+		delivery->since_ns = loop_now_ns();
 	if (state == WSLINK_OPEN) {
+		delivery->connects++;
 		delivery->first_ns = loop_now_ns();
 		retry_opened(&delivery->retry, delivery->first_ns);
 	}

@@ -9,6 +9,7 @@
 #define WSSINK_DELIVERY_H
 
 #include "stage/loop.h"
+#include "stage/meter.h"
 #include "wssink/pace.h"
 #include "wssink/poison.h"
 #include "wssink/retry.h"
@@ -37,10 +38,15 @@ struct delivery {
 	struct wslink *link;  /* owned; its state, and why it is down */
 	uint64_t confirmed;   /* events, by the server */
 	int64_t confirmed_ns; /* the last of them; or the start */
+	struct meter meter;   /* of them */
+	uint64_t connects;    /* connections that were open */
+	bool was_lost;	      /* a connection, or a try, came to its end */
+	int64_t since_ns;     /* of the link's state; of upgrading, since it is
+			       * connecting */
+	const struct delivery_options *options; /* borrowed */
 
 	/* For the functions below only. */
-	const struct delivery_options *options; /* borrowed */
-	bool is_leaving;			/* no new connection is made */
+	bool is_leaving; /* no new connection is made */
 
 	/* Of this connection, or the one to come. */
 	enum wslink_state seen;	 /* its state, last looked at */

@@ -407,6 +407,10 @@ complete(struct command *command)
 
 	if (command->url == NULL)
 		return wrong("-u is missing: the URL to send to");
+	if (command->options.acks_path != NULL &&
+	    control_is_open(command->options.control))
+		return wrong("--acks: under a supervisor the acks go back "
+			     "where the events come from");
 	parsed = conn_url_parse(&link->url, command->url, &why);
 	/* The URL is not shown: a password may stand in it. */
 	if (parsed == -1)
@@ -485,7 +489,9 @@ command_fini(struct command *command)
 int
 main(int argc, char **argv)
 {
+	struct control control;
 	struct command command = {
+	    .options.control = &control,
 	    .options.delivery.link.conn.connect_timeout_ms = 10000,
 	    .options.delivery.link.ping_interval_ms = 10000,
 	    .options.delivery.link.ping_timeout_ms = 5000,
@@ -498,6 +504,7 @@ main(int argc, char **argv)
 	enum outcome outcome;
 
 	mem_init();
+	control_open(&control);
 	log_init("wssink", LOG_INFO);
 	if (io_claim_stdio() == -1) {
 		log_error("/dev/null: %m");

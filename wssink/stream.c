@@ -3,6 +3,7 @@
 #include "stage/io.h"
 #include "stage/json.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -10,16 +11,49 @@
  * the acks has not read yet. */
 #define UNREAD_ACKS_BYTES 4096
 
+/* Looks at what the descriptor is. */
+static void
+open_chan(struct stream *stream, int fd)
+{
+	bool answers = !stream->needs_reverse && io_is_socket(fd);
+
+	chan_init(
+	    &stream->chan, fd, FRAMING_AUTO, answers ? fd : -1, FRAMING_LENGTH);
+	if (!stream->needs_reverse)
+		stream->reverse = answers ? &stream->chan : NULL;
+}
+
 void
 stream_init(struct stream *stream, int fd, bool needs_reverse)
 {
-	bool answers = !needs_reverse && io_is_socket(fd);
+	*stream = (struct stream){
+	    .needs_reverse = needs_reverse,
+	    .is_last = true,
+	};
+	open_chan(stream, fd);
+}
 
-	*stream = (struct stream){.needs_reverse = needs_reverse};
-	chan_init(
-	    &stream->chan, fd, FRAMING_AUTO, answers ? fd : -1, FRAMING_LENGTH);
-	if (answers)
-		stream->reverse = &stream->chan;
+void
+stream_renew(struct stream *stream)
+{
+	int fd = stream->chan.in_fd;
+
+	chan_fini(&stream->chan);
+	open_chan(stream, fd);
+	stream->is_held = true;
+	stream->is_over = false;
+	stream->is_faulty = false;
+	stream->is_skipping = false;
+	stream->acked = 0;
+	stream->breaker_is_open = false;
+}
+
+void
+stream_begin(struct stream *stream, const struct window *window)
+{
+	assert(window_is_empty(window));
+	stream->is_held = false;
+	stream->base = window->taken;
 }
 
 void
@@ -31,7 +65,7 @@ stream_fini(struct stream *stream)
 void
 stream_reject(struct stream *stream, uint64_t n, const char *why)
 {
-	struct msg msg = {.kind = MSG_REJECT, .n = n};
+	struct msg msg = {.kind = MSG_REJECT, .n = n - stream->base};
 
 	stream->rejected++;
 	(void)snprintf(msg.reason, sizeof(msg.reason), "%s", why);
@@ -45,7 +79,8 @@ bool
 stream_has_room(
     const struct stream *stream, const struct window *window, size_t bytes)
 {
-	if (stream->reverse == NULL && stream->needs_reverse)
+	if (stream->is_held ||
+	    (stream->reverse == NULL && stream->needs_reverse))
 		return false;
 	if (stream->reverse != NULL &&
 	    buf_bytes(&stream->reverse->out) >= UNREAD_ACKS_BYTES)
@@ -62,7 +97,7 @@ refuse_next(struct stream *stream, struct window *window, const char *why)
 	window_add_refused(window);
 	if (log_limit_passes(&stream->reject_limit, &held))
 		log_warn("event %" PRIu64 " refused: %s held_back=%lu",
-		    window->taken, why, held);
+		    window->taken - stream->base, why, held);
 	stream_reject(stream, window->taken, why);
 }
 
@@ -88,7 +123,8 @@ static void
 end_faulty(
     struct stream *stream, const struct window *window, const char *fault)
 {
-	log_error("the input after event %" PRIu64 " %s", window->taken, fault);
+	log_error("the input after event %" PRIu64 " %s",
+	    window->taken - stream->base, fault);
 	stream->is_over = true;
 	stream->is_faulty = true;
 }
@@ -106,6 +142,20 @@ skip_line(struct stream *stream)
 }
 
 /*
+ * Says whether what chan_next gave is the beginning of a line whose writer has
+ * died: taken for the whole it may be another event, as 1 is for 123.
+ */
+static bool
+is_cut(const struct stream *stream)
+{
+	const struct chan *chan = &stream->chan;
+
+	return stream->is_repeated && chan->in_ended &&
+	       chan->in_framing == FRAMING_NDJSON && chan->in_frame_bytes > 0 &&
+	       buf_front(&chan->in)[chan->in_frame_bytes - 1] != '\n';
+}
+
+/*
  * Takes one event from the input into the window. Returns false if none is
  * there, or there is no room for it.
  */
@@ -120,7 +170,7 @@ take_next(struct stream *stream, struct window *window)
 		return false;
 	switch (chan_next(chan, &payload, &bytes)) {
 	case FRAME_READY:
-		if (!stream_has_room(stream, window, bytes))
+		if (is_cut(stream) || !stream_has_room(stream, window, bytes))
 			return false;
 		take_event(stream, window, payload, bytes);
 		chan_drop(chan);
@@ -141,19 +191,30 @@ take_next(struct stream *stream, struct window *window)
 	return false;
 }
 
+/* Looks what is left at the end of the last stream, once no more events can be
+ * taken of it. */
+static void
+take_end(struct stream *stream, const struct window *window)
+{
+	if (buf_bytes(&stream->chan.in) == 0)
+		stream->is_over = true;
+	else if (stream->chan.in_starved && !stream->is_repeated)
+		end_faulty(stream, window, "ends within an event");
+	else if (stream->chan.in_starved || is_cut(stream))
+		stream->is_over = true;
+}
+
 bool
 stream_take(struct stream *stream, struct window *window)
 {
 	uint64_t before = window->taken;
 
+	if (stream->is_held)
+		return false;
 	while (!stream->is_over && take_next(stream, window))
 		continue;
-	if (stream->is_over || !stream->chan.in_ended)
-		return window->taken > before;
-	if (buf_bytes(&stream->chan.in) == 0)
-		stream->is_over = true;
-	else if (stream->chan.in_starved)
-		end_faulty(stream, window, "ends within an event");
+	if (!stream->is_over && stream->chan.in_ended && stream->is_last)
+		take_end(stream, window);
 	return window->taken > before;
 }
 
@@ -177,12 +238,14 @@ stream_tell(struct stream *stream, const struct window *window,
     const struct wslink *link, bool with_breaker)
 {
 	bool is_away = wslink_state(link) != WSLINK_OPEN;
-	struct msg ack = {.kind = MSG_ACK, .n = window->ended};
+	struct msg ack = {.kind = MSG_ACK};
 
 	if (stream->reverse == NULL || stream->reverse->out_broken)
 		return 0;
 	if (is_away != stream->breaker_is_open && with_breaker)
 		tell_breaker(stream, link, is_away);
+	if (!stream->is_held)
+		ack.n = window->ended - stream->base;
 	/* A reader that is slow gets fewer acks, not a queue of them. */
 	if (ack.n > stream->acked &&
 	    buf_bytes(&stream->reverse->out) < UNREAD_ACKS_BYTES) {
@@ -197,6 +260,8 @@ stream_is_told(const struct stream *stream, const struct window *window)
 {
 	if (stream->reverse == NULL)
 		return !stream->needs_reverse;
-	return stream->acked == window->ended &&
+	if (stream->is_repeated && stream->reverse->out_broken)
+		return true;
+	return stream->acked == window->ended - stream->base &&
 	       chan_is_flushed(stream->reverse);
 }

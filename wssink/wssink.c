@@ -1,11 +1,13 @@
 #include "wssink/wssink.h"
 
 #include "stage/chan.h"
+#include "stage/control.h"
 #include "stage/io.h"
 #include "stage/log.h"
 #include "stage/loop.h"
 #include "stage/mem.h"
 #include "wssink/delivery.h"
+#include "wssink/report.h"
 #include "wssink/stream.h"
 #include "wssink/wsframe.h"
 
@@ -45,8 +47,11 @@ _Static_assert(sizeof(life_names) / sizeof(life_names[0]) == LIFE_DONE + 1,
 
 struct wssink {
 	const struct wssink_options *options; /* borrowed */
+	struct control *control;	      /* borrowed */
 	struct loop loop;
 	struct stream stream;
+	int64_t held_ns;      /* until when the stream is held, at most */
+	bool end_is_told;     /* that another input is waited for */
 	struct chan fifo;     /* the acks out, if it is open */
 	int fifo_fd;	      /* -1: not open */
 	int64_t fifo_next_ns; /* the next look for the FIFO */
@@ -68,6 +73,7 @@ wssink_open(const struct wssink_options *options)
 	int64_t now = loop_now_ns();
 
 	sink->options = options;
+	sink->control = options->control;
 	if (loop_open(&sink->loop, signals, 2) == -1) {
 		log_error("signals: %m");
 		free(sink);
@@ -80,6 +86,8 @@ wssink_open(const struct wssink_options *options)
 		return NULL;
 	}
 	stream_init(&sink->stream, STDIN_FILENO, options->acks_path != NULL);
+	sink->stream.is_repeated = control_is_open(sink->control);
+	sink->stream.is_last = !control_is_open(sink->control);
 	sink->fifo_fd = -1;
 	sink->fifo_next_ns = now;
 	sink->fifo_odd_ns = now + FIFO_ODD_NS;
@@ -142,8 +150,28 @@ follow(struct wssink *sink)
 	const char *why;
 	uint64_t n = delivery_follow(&sink->delivery, &why);
 
-	if (n > 0)
+	/* Of an event of the stream before nobody is left to be told. */
+	if (n > 0 && !sink->stream.is_held)
 		stream_reject(&sink->stream, n, why);
+}
+
+/* Begins with a new stream, once nothing is left of the one before. */
+static void
+begin_stream(struct wssink *sink)
+{
+	struct delivery *delivery = &sink->delivery;
+
+	if (!sink->stream.is_held)
+		return;
+	if (loop_now_ns() >= sink->held_ns &&
+	    !window_is_empty(&delivery->window)) {
+		log_warn("not confirmed within the ping timeout, and dropped, "
+			 "since the new input brings them again: %" PRIu64,
+		    delivery_unended(delivery));
+		delivery_drop_disowned(delivery);
+	}
+	if (window_is_empty(&delivery->window))
+		stream_begin(&sink->stream, &delivery->window);
 }
 
 static void
@@ -158,8 +186,14 @@ take_events(struct wssink *sink)
 		sink->taken_ns = loop_now_ns();
 	if (stream->is_faulty)
 		sink->status = EXITCODE_AGAIN;
-	if (stream->is_over || stream->chan.in_ended)
+	if (stream->is_faulty && stream->is_repeated)
+		give_up(sink, EXITCODE_AGAIN);
+	else if (stream->is_over || (stream->is_last && stream->chan.in_ended))
 		enter(sink, LIFE_DRAINING);
+	else if (stream->chan.in_ended && !sink->end_is_told) {
+		log_info("the input has ended; waiting for another");
+		sink->end_is_told = true;
+	}
 }
 
 /* Tells the input's writer what changed. */
@@ -241,7 +275,8 @@ check_reverse(struct wssink *sink)
 	bool may_end =
 	    !stream->chan.in_ended && buf_bytes(&stream->chan.in) == 0;
 
-	if (stream->reverse == NULL || !stream->reverse->out_broken)
+	if (stream->reverse == NULL || !stream->reverse->out_broken ||
+	    stream->is_repeated)
 		return;
 	/* It had all acks so far; that its other end is closed as well shows
 	 * a moment later. */
@@ -262,6 +297,7 @@ stall_ns(const struct wssink *sink)
 	int64_t moved_ns;
 
 	if (!sink->options->has_drain_timeout || sink->life != LIFE_RUNNING ||
+	    !sink->stream.is_last ||
 	    stream_has_room(&sink->stream, &sink->delivery.window, 1))
 		return LOOP_NEVER;
 	moved_ns = sink->delivery.confirmed_ns > sink->taken_ns
@@ -325,6 +361,72 @@ take_signals(struct wssink *sink)
 	}
 }
 
+/* Takes `fd`, which it owns, as the input in place of the one there is. */
+static void
+attach(struct wssink *sink, int fd)
+{
+	uint64_t held = delivery_unended(&sink->delivery);
+	int64_t now = loop_now_ns();
+
+	if (sink->life >= LIFE_LEAVING) {
+		(void)close(fd);
+		return;
+	}
+	if (dup2(fd, STDIN_FILENO) == -1) {
+		log_error("the new input: %m");
+		(void)close(fd);
+		give_up(sink, EXITCODE_AGAIN);
+		return;
+	}
+	(void)close(fd);
+	if (!sink->stream.is_held)
+		sink->held_ns =
+		    now +
+		    (int64_t)sink->options->delivery.link.ping_timeout_ms *
+			LOOP_NS_PER_MS;
+	stream_renew(&sink->stream);
+	delivery_disown(&sink->delivery);
+	log_info("a new input; of the one before unsent=%" PRIu64
+		 " unconfirmed=%" PRIu64,
+	    held - delivery_unended(&sink->delivery),
+	    delivery_unended(&sink->delivery));
+	sink->end_is_told = false;
+	sink->taken_ns = now;
+	sink->drain_ns = LOOP_NEVER;
+	enter(sink, LIFE_RUNNING);
+}
+
+static void
+report(struct wssink *sink)
+{
+	if (control_is_open(sink->control))
+		control_report(sink->control,
+		    report_new(&sink->delivery, sink->stream.rejected));
+}
+
+/* Does what the supervisor asks for. */
+static void
+take_control(struct wssink *sink)
+{
+	struct control_msg msg;
+
+	while (control_next(sink->control, &sink->loop, &msg) == CONTROL_GOT) {
+		if (msg.kind == CTLMSG_ATTACH_IN)
+			attach(sink, msg.fd);
+		else if (msg.fd != -1)
+			(void)close(msg.fd);
+		if (msg.kind == CTLMSG_DRAIN)
+			sink->stream.is_last = true;
+		if (msg.kind == CTLMSG_ASK)
+			report(sink);
+		cJSON_Delete(msg.report);
+	}
+	if (!sink->control->is_lost || sink->life >= LIFE_LEAVING)
+		return;
+	log_error("the supervisor is gone");
+	give_up(sink, EXITCODE_AGAIN);
+}
+
 /* States what this turn waits for. */
 static void
 watch(struct wssink *sink)
@@ -337,6 +439,7 @@ watch(struct wssink *sink)
 		stream_has_room(stream, &sink->delivery.window, 1));
 
 	loop_begin(loop);
+	control_watch(sink->control, loop);
 	chan_watch(&stream->chan, loop, is_reading);
 	if (sink->fifo_fd != -1)
 		chan_watch(&sink->fifo, loop, false);
@@ -346,6 +449,8 @@ watch(struct wssink *sink)
 		return;
 	if (sink->fifo_fd == -1 && sink->options->acks_path != NULL)
 		loop_until(loop, sink->fifo_next_ns);
+	if (stream->is_held)
+		loop_until(loop, sink->held_ns);
 	loop_until(loop, stall_ns(sink));
 	loop_until(loop, sink->drain_ns);
 }
@@ -358,6 +463,7 @@ turn(struct wssink *sink)
 	if (loop_wait(&sink->loop) == -1)
 		return -1;
 	take_signals(sink);
+	take_control(sink);
 	if (chan_turn(&sink->stream.chan, &sink->loop) == -1)
 		return -1;
 	if (sink->fifo_fd != -1 && chan_turn(&sink->fifo, &sink->loop) == -1)
@@ -366,6 +472,7 @@ turn(struct wssink *sink)
 	delivery_turn(&sink->delivery, &sink->loop);
 	do {
 		follow(sink);
+		begin_stream(sink);
 		take_events(sink);
 	} while (delivery_send(&sink->delivery));
 	follow(sink);
@@ -379,6 +486,7 @@ wssink_run(struct wssink *sink)
 {
 	if (sink->options->delivery.link.conn.is_insecure)
 		log_warn("-k: the server's certificate is not checked");
+	control_ready(sink->control);
 	while (sink->life != LIFE_DONE) {
 		if (turn(sink) == 0)
 			continue;
@@ -395,5 +503,6 @@ wssink_run(struct wssink *sink)
 		 " unconfirmed=%" PRIu64,
 	    sink->delivery.confirmed, sink->stream.rejected,
 	    delivery_unended(&sink->delivery));
+	report(sink);
 	return sink->status;
 }
