@@ -12,8 +12,8 @@ import socket
 import subprocess
 
 from control import Stage
-from support import (DONE, Frames, Process, events_of, frame, program,
-                     wait_until)
+from support import (DONE, Frames, Process, cursor_of, events_of, frame,
+                     program, wait_until)
 
 
 class Wal:
@@ -100,6 +100,14 @@ class GivenWal(Wal):
         """The numbers of the next events that the sink is given."""
         return [self.event()["n"] for _ in range(count)]
 
+    def finish(self, count):
+        """The sink acks `count` events of its stream, no source comes any
+        more, and all ends well."""
+        self.ack(count)
+        self.process.drain()
+        self.source.close()
+        assert self.process.wait() == DONE, self.process.text()
+
 
 def assert_silent(frames):
     """Nothing more has come, and nothing comes in a time in which it would."""
@@ -114,6 +122,14 @@ def numbered(first, count):
 def dead_letters(directory):
     letters = events_of(directory / "wal" / "dead-letters.ndjson")
     return [(e["reason"], base64.b64decode(e["bytes"])) for e in letters]
+
+
+def counts_of(directory):
+    """What the log counts of what has become of its events; no zeros."""
+    counts = cursor_of(directory / "wal")
+    return {name: counts[name] for name in (
+        "delivered", "rejected", "dropped", "quarantined", "refused")
+        if counts[name]}
 
 
 def run_pipe(directory, data, *options, **run):

@@ -36,10 +36,7 @@ streams_are_given(const struct walproc *walproc)
 bool
 streams_may_follow(const struct walproc *walproc)
 {
-	const struct streams *streams = &walproc->streams;
-
-	return streams_are_given(walproc) &&
-	       (!streams->is_last || streams->waiting_count > 0);
+	return streams_are_given(walproc) && !walproc->streams.is_last;
 }
 
 bool

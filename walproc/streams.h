@@ -48,7 +48,7 @@ void streams_fini(struct streams *streams);
 /* Says whether a supervisor gives the neighbours. */
 bool streams_are_given(const struct walproc *walproc);
 
-/* Says whether a source may follow the present one. */
+/* Says whether a source may come that is not here yet. */
 bool streams_may_follow(const struct walproc *walproc);
 
 /* Does what the supervisor asks for. */
