@@ -163,17 +163,19 @@ main(int argc, char **argv)
 	    .framing = FRAMING_AUTO,
 	};
 	struct metronome metronome;
+	struct control control;
 	enum exitcode exitcode;
 
 	log_init("metronome", LOG_INFO);
 	mem_init();
+	control_open(&control);
 	parse(argc, argv, &options);
 	if (!io_is_open(STDOUT_FILENO)) {
 		log_error("standard output is not open");
 		return EXITCODE_FINAL;
 	}
-	if (io_claim_stdio() == -1 ||
-	    metronome_open(&metronome, &options, STDOUT_FILENO) == -1) {
+	if (io_claim_stdio() == -1 || metronome_open(&metronome, &options,
+					  &control, STDOUT_FILENO) == -1) {
 		log_error("start: %m");
 		return EXITCODE_AGAIN;
 	}

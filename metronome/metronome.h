@@ -7,17 +7,16 @@
  * tick k is due at start + k * interval, however late an earlier one was. A
  * tick that cannot be used is skipped, an id never is.
  *
- * It holds no event back: what the reader has not acknowledged is counted, so
- * that it stays bounded, but the bytes are not kept, since this process ends
- * when its reader leaves and has nobody to send them to again.
+ * What the reader has not acknowledged is kept, within bounds, for the case
+ * that another reader takes its place: see source.h.
  */
 #ifndef METRONOME_METRONOME_H
 #define METRONOME_METRONOME_H
 
-#include "stage/chan.h"
+#include "stage/control.h"
 #include "stage/exitcode.h"
 #include "stage/frame.h"
-#include "stage/loop.h"
+#include "stage/source.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -29,12 +28,13 @@
 #define METRONOME_MAX_ID_BYTES 255
 /* Events sent and not acknowledged, at most. */
 #define METRONOME_MAX_UNACKED 8192
-/* Bytes queued for the reader from which on the output counts as full. */
-#define METRONOME_FULL_BYTES ((size_t)64 << 10)
+/* Their bytes, with the framing, at most. */
+#define METRONOME_KEEP_BYTES ((size_t)1 << 20)
 /* Without --count. */
 #define METRONOME_ENDLESS UINT64_MAX
 /* Room for one event: the id with every byte escaped, two numbers, the rest. */
 #define METRONOME_EVENT_BYTES (6 * METRONOME_MAX_ID_BYTES + 128)
+#define METRONOME_FRAME_BYTES (FRAME_HEADER_BYTES + METRONOME_EVENT_BYTES)
 
 struct metronome_options {
 	uint64_t interval_ms; /* 0: as fast as the reader takes them */
@@ -45,42 +45,26 @@ struct metronome_options {
 	bool has_drain;	      /* false: wait for ever */
 };
 
-/* Where in its life a metronome is; it only ever moves down this list. */
-enum metronome_life {
-	METRONOME_RUNNING,  /* makes events */
-	METRONOME_FLUSHING, /* made them all, writes what is queued */
-	METRONOME_DRAINING, /* ended the stream, waits for acks */
-	METRONOME_STOPPING, /* told to stop: writes what goes at once */
-	METRONOME_DONE,
-};
-
 struct metronome {
-	enum metronome_life life;
-	enum exitcode exitcode; /* valid once done */
-	struct loop loop;
-	struct chan reader; /* events out, acks in */
-	bool has_acks;	    /* the output is a socket */
-	bool breaker_open;  /* the reader wants nothing for now */
-	uint64_t count;	    /* events to make */
-	uint64_t made;	    /* events made, and the next one's id */
-	uint64_t acked;	    /* events the reader took over */
+	struct source source; /* its events are the next one's id */
+	uint64_t count;	      /* events to make */
 	int64_t interval_ns;
-	int64_t start_ns;    /* tick 0, CLOCK_MONOTONIC */
-	int64_t next_ns;     /* next tick */
-	int64_t drain_ns;    /* how long to wait for the last acks */
-	int64_t deadline_ns; /* when that wait ends, or LOOP_NEVER */
-	size_t head_bytes;   /* start of `event` that is always the same */
+	int64_t start_ns;  /* tick 0, CLOCK_MONOTONIC */
+	int64_t next_ns;   /* next tick */
+	size_t head_bytes; /* start of `event` that is always the same */
 	uint8_t event[METRONOME_EVENT_BYTES];
 };
 
 /*
  * Makes a metronome that writes to `out_fd`, which it borrows; where that is a
- * socket it reads acks from it too. From here on SIGTERM and SIGINT arrive
- * through the loop only, and SIGPIPE is ignored. Tick 0 is now. Returns 0, or
- * -1 with errno set and nothing to close.
+ * socket it reads acks from it too. `control` is as control_open left it,
+ * copied. From here on SIGTERM and SIGINT arrive through the loop only, and
+ * SIGPIPE is ignored. Tick 0 is now. Returns 0, or -1 with errno set and
+ * nothing to close.
  */
 int metronome_open(struct metronome *metronome,
-    const struct metronome_options *options, int out_fd);
+    const struct metronome_options *options, const struct control *control,
+    int out_fd);
 
 /*
  * Runs until every event is sent and acknowledged, a signal says stop, or the

@@ -14,8 +14,9 @@ import time
 
 import pytest
 
+from readers import wait_asleep
 from support import (AGAIN, DONE, FINAL, PATIENCE, Frames, Process, events_of,
-                     frame, program, wait_until)
+                     frame, program)
 
 METRONOME = program("metronome")
 MS = 1_000_000
@@ -87,24 +88,6 @@ def run(*options, **more):
     """Runs a metronome to its end."""
     return subprocess.run([METRONOME, *options], capture_output=True,
                           timeout=PATIENCE, check=False, **more)
-
-
-def switches(pid):
-    """How often the process has gone to sleep."""
-    with open(f"/proc/{pid}/status", encoding="ascii") as status:
-        for line in status:
-            if line.startswith("voluntary_ctxt_switches"):
-                return int(line.split()[1])
-    raise AssertionError("no such line")
-
-
-def wait_asleep(pid):
-    """Waits until the process sleeps and no tick wakes it."""
-    def still():
-        before = switches(pid)
-        time.sleep(0.2)
-        return switches(pid) == before
-    wait_until(still, "the process to sleep")
 
 
 def errors(process):
@@ -320,6 +303,16 @@ def test_signal_ends_it_without_acks(tmp_path, number):
         peer.process.signal(number)
         assert peer.wait() == DONE
         assert not errors(peer.process)
+
+
+def test_signal_waits_for_acks_that_come(tmp_path):
+    with Peer(tmp_path, "-i", "86400000") as peer:
+        peer.event()
+        peer.process.signal(signal.SIGTERM)
+        assert peer.frames.next() is None
+        peer.send({"ack": 1})
+        assert peer.wait() == DONE
+        assert " warn " not in peer.process.text()
 
 
 def test_signal_while_it_waits_for_acks(tmp_path):

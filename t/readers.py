@@ -1,0 +1,115 @@
+"""The reader of a source, played by a test: it takes events from a socket and
+answers them.
+"""
+
+import os
+import select
+import subprocess
+import time
+
+from control import Stage, stream
+from support import PATIENCE, Frames, frame
+
+
+class Answers:
+    """What a reader says to its source."""
+
+    def __init__(self, sock):
+        self.sock = sock
+
+    def ack(self, count):
+        self.sock.sendall(frame({"ack": count}))
+
+    def breaker(self, state):
+        self.sock.sendall(frame({"breaker": state, "reason": "test"}))
+
+    def close(self):
+        self.sock.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+class FrameReader(Answers):
+    """Takes events in `length` framing."""
+
+    def __init__(self, sock):
+        super().__init__(sock)
+        self.frames = Frames(sock)
+
+    def next(self):
+        return self.frames.next()
+
+
+class LineReader(Answers):
+    """Takes lines; those that came stay in `data` until they are taken."""
+
+    def __init__(self, sock):
+        super().__init__(sock)
+        self.data = bytearray()
+        self.searched = 0
+
+    def more(self, timeout=PATIENCE):
+        """Waits for bytes; False at the end."""
+        assert select.select([self.sock], [], [], timeout)[0], "no bytes"
+        try:
+            data = self.sock.recv(1 << 20)
+        except ConnectionResetError:
+            return False
+        self.data += data
+        return bool(data)
+
+    def next(self):
+        """The next line without its end, or None at the end of the stream."""
+        while (end := self.data.find(b"\n", self.searched)) == -1:
+            self.searched = len(self.data)
+            if not self.more():
+                assert not self.data, "ended within a line"
+                return None
+        line = bytes(self.data[:end])
+        del self.data[:end + 1]
+        self.searched = 0
+        return line
+
+    def take(self, count):
+        return [self.next() for _ in range(count)]
+
+
+def start(directory, name, *options, reader, stdin=subprocess.DEVNULL):
+    """A source under control, and its first reader; None without one."""
+    ours, theirs, _ = stream()
+    if reader is None:
+        ours.close()
+    stage = Stage(directory / "log", name, "-v", *options, stdin=stdin,
+                  stdout=theirs)
+    theirs.close()
+    return stage, reader and reader(ours)
+
+
+def fds_of(pid):
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def switches(pid):
+    """How often the process has gone to sleep."""
+    with open(f"/proc/{pid}/status", encoding="ascii") as status:
+        for line in status:
+            if line.startswith("voluntary_ctxt_switches"):
+                return int(line.split()[1])
+    raise AssertionError("no such line")
+
+
+def wait_asleep(pid, seconds=0.2):
+    """Waits until the process sleeps, and nothing wakes it for a while."""
+    deadline = time.monotonic() + PATIENCE
+    before = None
+    while before != (before := switches(pid)):
+        assert time.monotonic() < deadline, "it does not sleep"
+        time.sleep(seconds)
+
+
+def is_silent(sock, seconds=0.2):
+    return not select.select([sock], [], [], seconds)[0]
