@@ -1,4 +1,5 @@
 #include "metronome/metronome.h"
+#include "stage/confine.h"
 #include "stage/exitcode.h"
 #include "stage/io.h"
 #include "stage/json.h"
@@ -23,12 +24,14 @@ enum option_code {
 	OPTION_ID = 256,
 	OPTION_FRAMING,
 	OPTION_DRAIN_TIMEOUT,
+	OPTION_SANDBOX,
 	OPTION_VERSION,
 };
 
 static const char usage[] =
     "usage: metronome [-qv] [-i ms] [-n count] [--id name]\n"
     "                 [--framing length|ndjson] [--drain-timeout seconds]\n"
+    "                 [--sandbox]\n"
     "\n"
     "Sends an event at every tick to standard output.\n"
     "\n"
@@ -37,6 +40,7 @@ static const char usage[] =
     "      --id NAME          name in the events (metronome)\n"
     "      --framing F        length (on a socket) or ndjson (elsewhere)\n"
     "      --drain-timeout S  wait for the last acks S seconds (for ever)\n"
+    "      --sandbox          give up all rights that are not needed\n"
     "  -v, --verbose          log more\n"
     "  -q, --quiet            log warnings and errors only\n"
     "  -h, --help             print this and exit\n"
@@ -118,7 +122,7 @@ take_option(int code, struct metronome_options *options)
 }
 
 static void
-parse(int argc, char **argv, struct metronome_options *options)
+parse(int argc, char **argv, struct metronome_options *options, bool *sandbox)
 {
 	static const struct option longs[] = {
 	    {"interval", required_argument, NULL, 'i'},
@@ -126,6 +130,7 @@ parse(int argc, char **argv, struct metronome_options *options)
 	    {"id", required_argument, NULL, OPTION_ID},
 	    {"framing", required_argument, NULL, OPTION_FRAMING},
 	    {"drain-timeout", required_argument, NULL, OPTION_DRAIN_TIMEOUT},
+	    {"sandbox", no_argument, NULL, OPTION_SANDBOX},
 	    {"verbose", no_argument, NULL, 'v'},
 	    {"quiet", no_argument, NULL, 'q'},
 	    {"help", no_argument, NULL, 'h'},
@@ -143,6 +148,8 @@ parse(int argc, char **argv, struct metronome_options *options)
 			answer(usage);
 		else if (code == OPTION_VERSION)
 			answer("metronome " WALPIPE_VERSION "\n");
+		else if (code == OPTION_SANDBOX)
+			*sandbox = true;
 		else if (code == '?' || code == ':')
 			refuse_option(code, argv);
 		else
@@ -164,12 +171,13 @@ main(int argc, char **argv)
 	};
 	struct metronome metronome;
 	struct control control;
-	enum exitcode exitcode;
+	enum exitcode exitcode = EXITCODE_AGAIN;
+	bool sandbox = false;
 
 	log_init("metronome", LOG_INFO);
 	mem_init();
 	control_open(&control);
-	parse(argc, argv, &options);
+	parse(argc, argv, &options, &sandbox);
 	if (!io_is_open(STDOUT_FILENO)) {
 		log_error("standard output is not open");
 		return EXITCODE_FINAL;
@@ -179,7 +187,9 @@ main(int argc, char **argv)
 		log_error("start: %m");
 		return EXITCODE_AGAIN;
 	}
-	exitcode = metronome_run(&metronome);
+	/* All that is needed is open. */
+	if (!sandbox || confine_enter(CONFINE_PURE, NULL, 0) == 0)
+		exitcode = metronome_run(&metronome);
 	metronome_close(&metronome);
 	return (int)exitcode;
 }

@@ -1,3 +1,4 @@
+#include "stage/confine.h"
 #include "stage/io.h"
 #include "stage/json.h"
 #include "stage/mem.h"
@@ -13,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define READ_COUNT 20
@@ -42,6 +44,7 @@ enum option_code {
 	OPTION_INSTANCE,
 	OPTION_FRAMING,
 	OPTION_DRAIN_TIMEOUT,
+	OPTION_SANDBOX,
 	OPTION_VERSION,
 };
 
@@ -61,6 +64,7 @@ static const struct option long_options[] = {
     {"instance", required_argument, NULL, OPTION_INSTANCE},
     {"framing", required_argument, NULL, OPTION_FRAMING},
     {"drain-timeout", required_argument, NULL, OPTION_DRAIN_TIMEOUT},
+    {"sandbox", no_argument, NULL, OPTION_SANDBOX},
     {"verbose", no_argument, NULL, 'v'},
     {"quiet", no_argument, NULL, 'q'},
     {"help", no_argument, NULL, 'h'},
@@ -92,6 +96,7 @@ struct command {
 	struct change *changes; /* owned */
 	size_t change_count;
 	enum log_level level;
+	bool sandbox;
 	const char *answer; /* to --help or --version, which is all then */
 };
 
@@ -250,6 +255,9 @@ parse_option(int code, struct command *command)
 	case OPTION_DRAIN_TIMEOUT:
 		return parse_seconds(
 		    "--drain-timeout", 0, &command->options.drain_timeout_ns);
+	case OPTION_SANDBOX:
+		command->sandbox = true;
+		return 0;
 	case 'v':
 		command->level = LOG_DEBUG;
 		return 0;
@@ -371,6 +379,24 @@ compile_patch(const struct command *command, const char *hostname)
 	return patch;
 }
 
+/* Gives up all that the work on an open log does not need. */
+static enum exitcode
+confine(const struct place *place)
+{
+	const struct confine_path paths[] = {
+	    {.fd = place->dir_fd, .access = CONFINE_READ_WRITE},
+	    /* How a file that is the output ends is read from a descriptor of
+	     * its own. */
+	    {.fd = STDOUT_FILENO, .access = CONFINE_READ},
+	};
+	struct stat st;
+	bool is_file = fstat(STDOUT_FILENO, &st) == 0 && S_ISREG(st.st_mode);
+
+	return confine_enter(CONFINE_FILES, paths, is_file ? 2 : 1) == 0
+		   ? EXITCODE_DONE
+		   : EXITCODE_AGAIN;
+}
+
 static enum exitcode
 run(struct command *command)
 {
@@ -388,6 +414,8 @@ run(struct command *command)
 		if (command->options.acks_fd == -1)
 			exitcode = place_exitcode(errno);
 	}
+	if (exitcode == EXITCODE_DONE && command->sandbox)
+		exitcode = confine(&place);
 	if (exitcode == EXITCODE_DONE)
 		exitcode =
 		    walproc_open(&walproc, place.dir_fd, &command->options);
