@@ -222,6 +222,16 @@ conn_proxy_fault(const char *text)
 	return why;
 }
 
+void
+conn_trusted(const char **file, const char **directory)
+{
+	const curl_version_info_data *about =
+	    curl_version_info(CURLVERSION_NOW);
+
+	*file = about->cainfo;
+	*directory = about->capath;
+}
+
 /* libcurl's word on a descriptor: what to wait for, or no more. */
 static int
 on_socket(CURL *easy, curl_socket_t fd, int what, void *arg, void *unused)

@@ -43,6 +43,12 @@ void conn_url_fini(struct conn_url *url);
  * libcurl can use it; "" is no proxy, and can. */
 const char *conn_proxy_fault(const char *text);
 
+/*
+ * Sets *file and *directory to where the certificates are that libcurl trusts
+ * if the options name no others; constant strings, or NULL.
+ */
+void conn_trusted(const char **file, const char **directory);
+
 /* How to connect. The strings are borrowed as long as the conn lives. */
 struct conn_options {
 	const char *proxy;	     /* URL; NULL: as the environment says */

@@ -263,6 +263,16 @@ take_state(struct delivery *delivery, enum wslink_state state)
 		take_loss(delivery);
 }
 
+bool
+delivery_is_due(const struct delivery *delivery)
+{
+	/* One that was lost, and is not followed yet, is waited after. */
+	return delivery->seen == WSLINK_DOWN &&
+	       wslink_state(delivery->link) == WSLINK_DOWN &&
+	       !delivery->is_leaving &&
+	       loop_now_ns() >= delivery->retry.next_ns;
+}
+
 uint64_t
 delivery_follow(struct delivery *delivery, const char **why)
 {
@@ -271,8 +281,7 @@ delivery_follow(struct delivery *delivery, const char **why)
 
 	if (state != delivery->seen)
 		take_state(delivery, state);
-	if (state == WSLINK_DOWN && !delivery->is_leaving &&
-	    loop_now_ns() >= delivery->retry.next_ns)
+	if (delivery_is_due(delivery))
 		dial(delivery);
 	*why = delivery->why;
 	refused = delivery->refused;

@@ -96,6 +96,9 @@ void delivery_watch(struct delivery *delivery, struct loop *loop);
 /* Does what poll found ready. */
 void delivery_turn(struct delivery *delivery, const struct loop *loop);
 
+/* Says whether the next delivery_follow connects. */
+bool delivery_is_due(const struct delivery *delivery);
+
 /*
  * Follows what became of the connection, and connects when it is time to.
  * Returns 0; or the number of an event that the server cannot take, as was

@@ -29,6 +29,8 @@ struct command {
 	char *users[AUTH_FILES]; /* owned; NULL: not given as text */
 	struct auth_sources sources;
 	struct auth auth;
+	struct permit permit;
+	bool sandbox;
 	char *protocols;    /* owned; NULL: none */
 	char *proxy;	    /* owned; NULL: none */
 	char *url;	    /* owned; NULL: none */
@@ -60,6 +62,7 @@ enum {
 	OPTION_DRAIN_TIMEOUT,
 	OPTION_ON_CONNECT_REPLAY,
 	OPTION_RATE,
+	OPTION_SANDBOX,
 	OPTION_VERSION,
 };
 
@@ -89,6 +92,7 @@ static const struct option long_options[] = {
     {"drain-timeout", required_argument, NULL, OPTION_DRAIN_TIMEOUT},
     {"on-connect-replay", required_argument, NULL, OPTION_ON_CONNECT_REPLAY},
     {"rate", required_argument, NULL, OPTION_RATE},
+    {"sandbox", no_argument, NULL, OPTION_SANDBOX},
     {"verbose", no_argument, NULL, 'v'},
     {"quiet", no_argument, NULL, 'q'},
     {"help", no_argument, NULL, 'h'},
@@ -126,6 +130,7 @@ static const char help[] =
     "                           confirmed events again [0]\n"
     "  --rate N                 send N events a second at most\n"
     "  --drain-timeout S        give up this long after the end of input\n"
+    "  --sandbox                give up all rights that are not needed\n"
     "  -v, --verbose            log more\n"
     "  -q, --quiet              log warnings and errors only\n"
     "  -h, --help  --version\n"
@@ -377,6 +382,9 @@ take_option(struct command *command, int option, char *value)
 	case OPTION_ACKS:
 		command->options.acks_path = value;
 		return 0;
+	case OPTION_SANDBOX:
+		command->sandbox = true;
+		return 0;
 	default:
 		return take_time(&command->options, option, value);
 	}
@@ -422,6 +430,10 @@ complete(struct command *command)
 	link->protocols = command->protocols;
 	if (link->conn.key_file != NULL && link->conn.cert_file == NULL)
 		return wrong("--key without --cert");
+	/* Its reader makes it anew, after us maybe: another file each time. */
+	if (command->sandbox && command->options.acks_path != NULL)
+		return wrong("--sandbox with --acks: a FIFO cannot be "
+			     "permitted before it is there");
 	if (pem_check(link->conn.ca_file, link->conn.cert_file,
 		link->conn.key_file, pem_why) == -1)
 		return wrong("%s", pem_why);
@@ -472,6 +484,23 @@ parse(struct command *command, int argc, char **argv)
 	return complete(command) == -1 ? OUTCOME_WRONG : OUTCOME_RUN;
 }
 
+/* Confines the process, if that is wanted, and runs. */
+static enum exitcode
+run(struct command *command, struct wssink *sink)
+{
+	enum exitcode status = EXITCODE_AGAIN;
+
+	if (!command->sandbox)
+		return wssink_run(sink);
+	permit_init(&command->permit, &command->sources,
+	    &command->options.delivery.link.conn);
+	command->options.permit = &command->permit;
+	if (permit_enter(&command->permit) == 0)
+		status = wssink_run(sink);
+	permit_fini(&command->permit);
+	return status;
+}
+
 static void
 command_fini(struct command *command)
 {
@@ -520,7 +549,7 @@ main(int argc, char **argv)
 		sink = wssink_open(&command.options);
 	}
 	if (sink != NULL) {
-		status = wssink_run(sink);
+		status = run(&command, sink);
 		wssink_close(sink);
 	}
 	if (outcome == OUTCOME_TOLD)

@@ -142,13 +142,33 @@ give_up(struct wssink *sink, enum exitcode status)
 		leave(sink, status, WSFRAME_GOING_AWAY, CLOSE_SIGNAL_MS);
 }
 
+/* Ends the run if a file that the next connection needs is not among those that
+ * this process may read; the next one may. */
+static void
+check_permit(struct wssink *sink)
+{
+	const char *path;
+
+	if (sink->options->permit == NULL || !delivery_is_due(&sink->delivery))
+		return;
+	path = permit_replaced(sink->options->permit);
+	if (path == NULL)
+		return;
+	log_warn(
+	    "%s was replaced: starting again to be allowed to read it", path);
+	give_up(sink, EXITCODE_AGAIN);
+}
+
 /* Follows the delivery, which may have found an event that it cannot deliver.
  */
 static void
 follow(struct wssink *sink)
 {
 	const char *why;
-	uint64_t n = delivery_follow(&sink->delivery, &why);
+	uint64_t n;
+
+	check_permit(sink);
+	n = delivery_follow(&sink->delivery, &why);
 
 	/* Of an event of the stream before nobody is left to be told. */
 	if (n > 0 && !sink->stream.is_held)

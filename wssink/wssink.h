@@ -18,6 +18,7 @@
 #include "stage/control.h"
 #include "stage/exitcode.h"
 #include "wssink/delivery.h"
+#include "wssink/permit.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -25,13 +26,14 @@
 /* What to do. All strings are borrowed as long as the sink lives. */
 struct wssink_options {
 	struct delivery_options delivery;
-	struct control *control;   /* open, maybe to nobody */
-	const char *acks_path;	   /* FIFO for the acks; NULL: none, as under
-				    * a supervisor */
-	bool has_drain_timeout;	   /* else there is none */
-	uint64_t drain_timeout_ms; /* from the end of the input, or from when
-				    * an event was confirmed or taken last if
-				    * no more are taken and that end is there */
+	struct control *control;     /* open, maybe to nobody */
+	const char *acks_path;	     /* FIFO for the acks; NULL: none, as under
+				      * a supervisor */
+	bool has_drain_timeout;	     /* else there is none */
+	uint64_t drain_timeout_ms;   /* from the end of the input, or from when
+				      * an event was confirmed or taken last if
+				      * no more are taken and that end is there */
+	const struct permit *permit; /* borrowed; NULL: not confined */
 };
 
 struct wssink;
@@ -49,9 +51,9 @@ struct wssink *wssink_open(const struct wssink_options *options);
  * other will come, and a reader of the acks that is gone is no failure. Returns
  * EXITCODE_DONE; EXITCODE_AGAIN, and has logged why: events were refused and
  * there was nobody to tell, the input is not framed, the reader of the acks or
- * the supervisor is gone, the drain timeout has passed, or a call of the system
- * failed; or EXITCODE_FINAL: the acks path is no FIFO, or another wssink writes
- * it.
+ * the supervisor is gone, the drain timeout has passed, a file was replaced
+ * that it may not read any more, or a call of the system failed; or
+ * EXITCODE_FINAL: the acks path is no FIFO, or another wssink writes it.
  */
 enum exitcode wssink_run(struct wssink *sink);
 
