@@ -1,0 +1,379 @@
+"""What a stage can no longer do once it is confined (--sandbox), each act with
+its control: without the option the same act is done. And what it still can do:
+its work, to the end.
+"""
+
+import ctypes
+import errno
+import os
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+
+import pytest
+
+from damages import DAMAGES
+from neighbours import Wal, numbered, run_pipe, start_piped
+from sinks import ENVIRONMENT, QUICK, piped, sink, usage
+from support import (AGAIN, BIN, DONE, PATIENCE, Process, program, shimmed)
+from tls import Certificates, TlsServer, server_side
+
+# Builds with a sanitizer do not confine.
+pytestmark = pytest.mark.skipif(
+    b"built without" in (BIN / "walproc").read_bytes(),
+    reason="built without confinement")
+
+SANDBOX = "--sandbox"
+STAGES = ["metronome", "walproc", "wssink"]
+# What some machines refuse to everybody, or to everybody but root.
+PRIVILEGES = {
+    "process_vm_readv", "packet", "raw", "vsock", "mount", "chroot", "bpf",
+    "io_uring", "userfaultfd", "keyctl", "open_by_handle_at", "own memory",
+    "netlink", "inet6"}
+NETWORK = {"inet", "inet6", "unix", "netlink", "connect"}
+
+
+def landlock():
+    """Which version of Landlock the kernel has; 0 for none."""
+    return max(0, ctypes.CDLL(None).syscall(444, None, 0, 1))
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory):
+    return Certificates(tmp_path_factory.mktemp("tls"))
+
+
+class Ground:
+    """Where a program runs that tries what it should not (shim_confine.c)."""
+
+    def __init__(self, tmp_path, name, port):
+        self.name = name
+        self.port = port
+        self.log = tmp_path / f"{name}.log"
+        self.input = tmp_path / "input"
+        self.output = tmp_path / "output"
+        self.wal = tmp_path / "wal"
+        self.cwd = tmp_path / "cwd"
+        self.secrets = tmp_path / "secrets"
+        for path in (self.wal, self.cwd, self.secrets):
+            path.mkdir()
+        for path in (self.secrets / "token", self.secrets / "neighbour",
+                     self.cwd / "file"):
+            path.write_text("secret\n")
+        self.input.write_text("1\n")
+
+    def command(self):
+        return [program(self.name)] + {
+            "metronome": ["-n", "1"],
+            "walproc": ["-d", self.wal, "--acks", "none"],
+            "wssink": ["-u", f"ws://127.0.0.1:{self.port}/",
+                       "--bearer-auth-file", self.secrets / "token"],
+        }[self.name]
+
+    def start(self, *options, limit=0, **settings):
+        """Returns the program, and a descriptor that brings what it tried."""
+        reader, writer = os.pipe()
+        read = ["/etc/passwd", "/etc/hosts", self.cwd / "file",
+                *self.secrets.iterdir()]
+        made = [self.cwd / "made", self.wal / "made",
+                self.wal.parent / "made"]
+        env = shimmed("shim_confine", SHIM_RESULTS=writer,
+                      SHIM_READ=":".join(map(str, read)),
+                      SHIM_MAKE=":".join(map(str, made)),
+                      SHIM_CONNECT=self.port, **settings)
+        env = {k: v for k, v in env.items()
+               if k in ENVIRONMENT or not k.lower().endswith("_proxy")}
+        with open(self.input, "rb") as stdin, \
+                open(self.output, "ab") as stdout:
+            process = Process(
+                [*self.command(), *options], self.log, env=env, stdin=stdin,
+                stdout=stdout, cwd=self.cwd, pass_fds=[writer],
+                preexec_fn=lambda: resource.setrlimit(
+                    resource.RLIMIT_CORE, (limit, limit)))
+        os.close(writer)
+        return process, reader
+
+    def acts(self, *options, **settings):
+        """The errno of each act, once the program has done its work."""
+        process, reader = self.start(*options, **settings)
+        with process, open(reader, encoding="utf-8") as results:
+            lines = results.read().splitlines()
+            assert process.wait() == DONE, process.text()
+        assert len(lines) > 30, process.text()
+        return {name: int(number) for name, number in
+                (line.split("\t") for line in lines)}
+
+    def kept(self):
+        """The acts that are part of the program's work."""
+        return {
+            "metronome": set(),
+            "walproc": {f"make {self.wal / 'made'}"},
+            "wssink": NETWORK | {f"read {self.secrets / 'token'}",
+                                 "read /etc/hosts"}}[self.name]
+
+    def can_refuse(self, act):
+        """Whether this kernel can, which for some acts depends on Landlock."""
+        if self.name == "metronome":
+            return True
+        if act.startswith(("read ", "make ")) or act == "own memory":
+            return landlock() >= (2 if self.name == "walproc" else 1)
+        needed = {"bind": 4, "abstract": 6}.get(act, 0)
+        return self.name == "walproc" or landlock() >= needed
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_what_is_not_needed_is_refused(tmp_path, server, name):
+    """Each act is done without the option, and refused with it; but for what
+    the program's work is, and that goes on either way."""
+    ground = Ground(tmp_path, name, server.port)
+    here = f"walpipe-test-{os.getpid()}-{name}"
+    with socket.socket(socket.AF_UNIX) as abstract:
+        abstract.bind(f"\0{here}")
+        abstract.listen()
+        free = ground.acts(SHIM_ABSTRACT=here)
+        confined = ground.acts(SANDBOX, SHIM_ABSTRACT=here)
+    assert free.keys() == confined.keys() >= ground.kept()
+    for act, number in free.items():
+        refused = confined[act]
+        told = act, errno.errorcode.get(refused)
+        if number != 0:
+            assert act in PRIVILEGES, (act, errno.errorcode[number])
+        elif act in ground.kept():
+            assert refused == 0, told
+        elif ground.can_refuse(act):
+            assert refused in (errno.ENOSYS, errno.EACCES, errno.EPERM), told
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_an_abort_leaves_no_core(tmp_path, server, name):
+    """Whoever starts the program has set no limit to it."""
+    ground = Ground(tmp_path, name, server.port)
+    hard = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    for options in ((), (SANDBOX,)):
+        process, reader = ground.start(*options, limit=hard, SHIM_ABORT=1)
+        with process, open(reader, "rb") as results:
+            results.read()
+            _, status = os.waitpid(process.pid, 0)
+            process.child.returncode = status
+        assert os.WIFSIGNALED(status), process.text()
+        assert os.WTERMSIG(status) == signal.SIGABRT
+        if not options and not os.WCOREDUMP(status):
+            pytest.skip("no process leaves a core here")
+        assert os.WCOREDUMP(status) == (options == ())
+        for core in ground.cwd.glob("core*"):
+            assert not options
+            core.unlink()
+
+
+def test_events_flow_from_end_to_end(tmp_path, certificates):
+    """All three confined, over sockets, segments that are rolled, and TLS with
+    a certificate authority of its own."""
+    pairs = [socket.socketpair() for _ in range(2)]
+    with TlsServer(server_side(certificates.get("good"))) as server:
+        commands = [
+            ("metronome", ["-i", "0", "-n", "3000"],
+             subprocess.DEVNULL, pairs[0][0]),
+            ("walproc", ["-d", tmp_path / "wal", "--segment-bytes", "16384"],
+             pairs[0][1], pairs[1][0]),
+            ("wssink", ["-u", server.url, "--cacert", certificates.root.crt],
+             pairs[1][1], subprocess.DEVNULL)]
+        stages = [Process([program(name), SANDBOX, *options],
+                          tmp_path / f"{name}.log", stdin=stdin,
+                          stdout=stdout, env=ENVIRONMENT)
+                  for name, options, stdin, stdout in commands]
+        for pair in pairs:
+            for end in pair:
+                end.close()
+        for stage in stages:
+            assert stage.wait() == DONE, stage.text()
+        assert len(set(server.messages)) == 3000
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+def test_a_damaged_log_is_repaired_as_ever(tmp_path, log, kind):
+    """What comes out, and how much is left in the quarantine, is the same with
+    the option and without."""
+    found = []
+    DAMAGES[kind](log)
+    for options in ((), (SANDBOX,)):
+        directory = tmp_path / f"log{len(options)}"
+        shutil.copytree(log, directory / "wal")
+        code, out, text = run_pipe(directory, b"", "--max-elements",
+                                   "100000", *options)
+        assert code == DONE, text
+        found.append((out, sorted(
+            p.stat().st_size for p in directory.glob("wal/quarantine/*"))))
+    assert found[0] == found[1]
+
+
+def put_odd_files(wal):
+    """Of each kind that can be, under names that are the log's."""
+    names = [f"{n:020}.seg" for n in (7, 8, 9)]
+    (wal / names[0]).mkdir()
+    os.mkfifo(wal / names[1])
+    os.symlink("/nonexistent", wal / names[2])
+    (wal / "quarantine").write_text("in the way\n")
+    (wal / "cursor").unlink()
+    (wal / "cursor").mkdir()
+
+
+def test_odd_files_are_put_aside_as_ever(tmp_path, log):
+    found = []
+    put_odd_files(log)
+    for options in ((), (SANDBOX,)):
+        directory = tmp_path / f"log{len(options)}"
+        # cp(1) takes a FIFO for what it is.
+        directory.mkdir()
+        subprocess.run(["cp", "-a", log, directory / "wal"], check=True)
+        done = run_pipe(directory, b"", "--max-elements", "100000", *options)
+        found.append((done[0], done[1], sorted(
+            p.lstat().st_mode for p in (directory / "wal").rglob("*"))))
+    assert found[0] == found[1]
+
+
+def test_a_kill_is_survived(tmp_path):
+    """A torn tail is cut, and what was acked comes."""
+    with Wal(tmp_path, SANDBOX, "--segment-bytes", "16384") as wal:
+        wal.send(*numbered(0, 500))
+        wal.wait_acked(500)
+        wal.process.kill()
+    last = max((tmp_path / "wal").glob("*.seg"))
+    with open(last, "ab") as file:
+        file.write(b"WPBH torn")
+    with Wal(tmp_path, SANDBOX, "--read-count", "1000") as wal:
+        assert [wal.event() for _ in range(500)] == numbered(0, 500)
+
+
+def test_a_half_line_of_the_output_is_ended(tmp_path):
+    """That reads what walproc has open for writing only."""
+    (tmp_path / "out").write_bytes(b'{"half')
+    process, end = start_piped(tmp_path, SANDBOX)
+    os.write(end, b"1\n")
+    os.close(end)
+    with process:
+        assert process.wait() == DONE, process.text()
+    assert (tmp_path / "out").read_bytes() == b'{"half\n1\n'
+
+
+def test_acks_through_a_fifo_reach_a_confined_walproc(tmp_path, server):
+    fifo = tmp_path / "acks"
+    with Process([program("walproc"), "-d", tmp_path / "wal", "--acks", fifo,
+                  SANDBOX], tmp_path / "walproc.log", stdin=subprocess.PIPE,
+                 stdout=subprocess.PIPE) as walproc, \
+            sink(tmp_path, server.url, "--acks", fifo,
+                 stdin=walproc.child.stdout) as wssink:
+        walproc.child.stdout.close()
+        walproc.child.stdin.write(b"1\n2\n")
+        walproc.child.stdin.close()
+        assert walproc.wait() == DONE, walproc.text()
+        assert wssink.wait() == DONE, wssink.text()
+    assert server.lines() == [b"1", b"2"]
+
+
+def test_a_fifo_for_the_acks_cannot_be_permitted():
+    assert "--sandbox with --acks" in usage(
+        "-u", "ws://127.0.0.1/", SANDBOX, "--acks", "/nonexistent")
+
+
+def can_mount():
+    return not subprocess.run(["unshare", "-m", "true"],
+                              capture_output=True).returncode
+
+
+@pytest.mark.skipif(not can_mount(), reason="no mount namespace here")
+def test_names_are_found(tmp_path, raw):
+    """In /etc/hosts, by a thread of libcurl's."""
+    hosts = tmp_path / "hosts"
+    hosts.write_text("127.0.0.1 name-of-the-test.invalid\n")
+    script = 'mount --bind "$1" /etc/hosts && shift && exec "$@"'
+    url = f"ws://name-of-the-test.invalid:{raw.port}/"
+    with Process(["unshare", "-m", "sh", "-c", script, "sh", hosts,
+                  program("wssink"), "-u", url, SANDBOX, *QUICK],
+                 tmp_path / "wssink.log", stdin=subprocess.PIPE,
+                 env=ENVIRONMENT):
+        peer = raw.accept()
+        assert peer.header("Host") == f"name-of-the-test.invalid:{raw.port}"
+        peer.close()
+
+
+def guarded(tmp_path, server, *options):
+    """A wssink that shows a token to the server, which stands in a file."""
+    return piped(tmp_path, server.url, "--bearer-auth-file",
+                 tmp_path / "token", *QUICK, *options)
+
+
+@pytest.fixture
+def token(tmp_path):
+    path = tmp_path / "token"
+    path.write_text("one\n")
+    return path
+
+
+def lose(server, peer):
+    """Hangs up, and returns the next connection."""
+    peer.close()
+    return server.accept().upgrade()
+
+
+def replace(path, text):
+    """As programs that rotate tokens do it."""
+    new = path.with_suffix(".new")
+    new.write_text(text)
+    new.rename(path)
+
+
+@pytest.mark.parametrize("options", [(), (SANDBOX,)])
+def test_a_file_that_is_written_anew_is_read(tmp_path, raw, token, options):
+    """The same file has another token; nothing starts again for that."""
+    with guarded(tmp_path, raw, *options) as (process, _):
+        peer = raw.accept().upgrade()
+        assert peer.header("Authorization") == "Bearer one"
+        token.write_text("two\n")
+        peer = lose(raw, peer)
+        assert peer.header("Authorization") == "Bearer two"
+        peer.close()
+
+
+def test_a_file_that_is_replaced_needs_another_start(tmp_path, raw, token):
+    """The new file is not the one that was permitted. That is found out with
+    the next try to connect; what was not acked comes again."""
+    with guarded(tmp_path, raw, SANDBOX) as (process, ours):
+        peer = raw.accept().upgrade()
+        replace(token, "two\n")
+        ours.sendall(b"\0\0\0\x011")
+        assert peer.next()[1] == b"1", "it goes on with what it has"
+        peer.close()
+        assert process.wait() == AGAIN, process.text()
+        assert f"warn {token} was replaced: starting again" in process.text()
+        ours.settimeout(PATIENCE)
+        assert b'"ack"' not in ours.recv(1 << 16)
+    with guarded(tmp_path, raw, SANDBOX):
+        assert raw.accept().header("Authorization") == "Bearer two"
+
+
+def test_a_file_that_is_replaced_is_read_where_nothing_is_confined(
+        tmp_path, raw, token):
+    with guarded(tmp_path, raw):
+        peer = raw.accept().upgrade()
+        replace(token, "two\n")
+        peer = lose(raw, peer)
+        assert peer.header("Authorization") == "Bearer two"
+        peer.close()
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_a_file_in_its_place_is_waited_for(tmp_path, raw, token, is_there):
+    """While there is none, or it is empty, what was read before is used: no
+    start should end upon a file that is about to be written."""
+    with guarded(tmp_path, raw, SANDBOX) as (process, _):
+        peer = raw.accept().upgrade()
+        token.unlink()
+        if is_there:
+            token.touch()
+        peer = lose(raw, peer)
+        assert peer.header("Authorization") == "Bearer one"
+        token.write_text("two\n")
+        peer.close()
+        assert process.wait() == AGAIN, process.text()
