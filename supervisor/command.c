@@ -123,6 +123,16 @@ add_wal(struct command *command, const struct config_instance *instance,
 	add_patch(command, "--upsert", &pipeline->upsert);
 }
 
+static void
+add_sink(struct command *command, const struct config_offramp *offramp)
+{
+	add_options(command, KEYS_WS, offramp);
+	for (size_t i = 0; i < offramp->headers.count; i++) {
+		add(command, "-H");
+		add(command, offramp->headers.headers[i]);
+	}
+}
+
 void
 command_init(struct command *command, enum stage_kind kind,
     const struct config_instance *instance,
@@ -138,7 +148,7 @@ command_init(struct command *command, enum stage_kind kind,
 	else if (kind == STAGE_WAL)
 		add_wal(command, instance, context->state_dir);
 	else
-		add_options(command, KEYS_WS, binding->offramp);
+		add_sink(command, binding->offramp);
 	if (context->verbosity != NULL)
 		add(command, context->verbosity);
 }

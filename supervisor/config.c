@@ -193,6 +193,53 @@ add_pipeline(struct config *config, const struct tree_node *node,
 	    grow(config->pipelines, &config->pipeline_count, pipeline);
 }
 
+/* Refuses more than one way to say who we are to the server, or the proxy. */
+static void
+refuse_users(const struct config_offramp *offramp, struct faults *faults)
+{
+	const struct {
+		const char *name;
+		const struct value *value;
+		bool is_proxy;
+	} ways[] = {
+	    {"basic_auth", &offramp->basic_auth, false},
+	    {"basic_auth_file", &offramp->basic_auth_file, false},
+	    {"bearer_auth", &offramp->bearer_auth, false},
+	    {"bearer_auth_file", &offramp->bearer_auth_file, false},
+	    {"proxy_auth", &offramp->proxy_auth, true},
+	    {"proxy_auth_file", &offramp->proxy_auth_file, true},
+	};
+	const char *first[2] = {NULL, NULL};
+
+	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+		const char **before = &first[ways[i].is_proxy];
+
+		if (!ways[i].value->is_given)
+			continue;
+		if (*before != NULL)
+			faults_add(faults, &ways[i].value->place,
+			    "%s is one user too many beside %s", ways[i].name,
+			    *before);
+		*before = ways[i].name;
+	}
+}
+
+/* Reads the map `config` of an offramp. */
+static void
+read_sink(struct config_offramp *offramp, const struct tree_node *map,
+    const char *base, struct faults *faults)
+{
+	const struct tree_node *headers = find_kind(map, "headers", TREE_MAP);
+
+	(void)keys_read(KEYS_WS, map, base, offramp, faults);
+	if (headers != NULL)
+		header_list_read(&offramp->headers, headers, faults);
+	if (offramp->key.is_given && !offramp->cert.is_given)
+		faults_add(faults, &offramp->key.place,
+		    "key is of no use without cert");
+	refuse_users(offramp, faults);
+}
+
 static void
 add_offramp(struct config *config, const struct tree_node *node,
     const char *base, struct faults *faults)
@@ -202,15 +249,7 @@ add_offramp(struct config *config, const struct tree_node *node,
 
 	(void)keys_read(KEYS_OFFRAMP, node, base, offramp, faults);
 	if (map != NULL && offramp->type.is_given)
-		(void)keys_read(KEYS_WS, map, base, offramp, faults);
-	if (offramp->key.is_given && !offramp->cert.is_given)
-		faults_add(faults, &offramp->key.place,
-		    "key is of no use without cert");
-	if (offramp->basic_auth_file.is_given &&
-	    offramp->bearer_auth_file.is_given)
-		faults_add(faults, &offramp->bearer_auth_file.place,
-		    "bearer_auth_file is one user too many beside "
-		    "basic_auth_file");
+		read_sink(offramp, map, base, faults);
 	for (size_t i = 0; i < config->offramp_count; i++)
 		refuse_twin(
 		    &offramp->id, &config->offramps[i]->id, "offramp", faults);
@@ -365,6 +404,7 @@ config_fini(struct config *config)
 	for (size_t i = 0; i < config->offramp_count; i++) {
 		keys_fini(KEYS_OFFRAMP, config->offramps[i]);
 		keys_fini(KEYS_WS, config->offramps[i]);
+		header_list_fini(&config->offramps[i]->headers);
 		free(config->offramps[i]);
 	}
 	for (size_t i = 0; i < config->binding_count; i++) {

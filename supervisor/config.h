@@ -10,6 +10,7 @@
 #define SUPERVISOR_CONFIG_H
 
 #include "supervisor/faults.h"
+#include "supervisor/header_list.h"
 #include "supervisor/keys.h"
 #include "supervisor/patch_list.h"
 #include "supervisor/tree.h"
@@ -51,9 +52,11 @@ struct config_pipeline {
 struct config_offramp {
 	struct value id, type;
 	struct value url, ack, binary, ping_interval, ping_timeout,
-	    connect_timeout, backoff_max, header_file, basic_auth_file,
-	    bearer_auth_file, cacert, cert, key, insecure, protocol, proxy,
-	    proxy_auth_file, on_connect_replay, rate;
+	    connect_timeout, backoff_max, header_file, basic_auth,
+	    basic_auth_file, bearer_auth, bearer_auth_file, cacert, cert, key,
+	    insecure, protocol, proxy, proxy_auth, proxy_auth_file,
+	    on_connect_replay, rate;
+	struct header_list headers;
 };
 
 struct config_binding {

@@ -1,18 +1,19 @@
 #include "supervisor/keys.h"
 
+#include "stage/envtext.h"
 #include "stage/header.h"
 #include "stage/mem.h"
 #include "stage/number.h"
 #include "supervisor/path.h"
+#include "supervisor/url.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 /* Room for a list of words in a fault. */
-#define WORDS_BYTES 256
+#define WORDS_BYTES 384
 /* The longest interval between syncs that walproc takes. */
 #define SYNC_MAX_MS 3600000
 
@@ -60,68 +61,6 @@ keys_is_name(const char *text, size_t bytes)
 	return true;
 }
 
-/* Says whether the host, and the port if there is one, can be. */
-static bool
-is_authority(const char *at, size_t bytes)
-{
-	const char *host_end = memchr(at, ':', bytes);
-	char port[8];
-	size_t port_bytes;
-	uint64_t number;
-
-	if (bytes > 0 && at[0] == '[') {
-		host_end = memchr(at, ']', bytes);
-		if (host_end == NULL || host_end == at + 1)
-			return false;
-		host_end++;
-		if (host_end == at + bytes)
-			return true;
-	}
-	if (host_end == NULL)
-		return bytes > 0;
-	port_bytes = (size_t)(at + bytes - host_end);
-	if (host_end == at || *host_end != ':' || port_bytes > sizeof(port))
-		return false;
-	memcpy(port, host_end + 1, port_bytes - 1);
-	port[port_bytes - 1] = '\0';
-	return number_parse(port, 1, 65535, &number) == 0;
-}
-
-bool
-keys_is_url(const char *url, const char **why)
-{
-	const char *host;
-	size_t bytes;
-
-	if (strncasecmp(url, "ws://", 5) == 0) {
-		host = url + 5;
-	} else if (strncasecmp(url, "wss://", 6) == 0) {
-		host = url + 6;
-	} else {
-		*why = "the url must begin with ws:// or wss://";
-		return false;
-	}
-	for (const char *p = url; *p != '\0'; p++) {
-		if (*p > 0x20 && *p < 0x7f && *p != '#')
-			continue;
-		*why = "the url must be printable ASCII without space or #";
-		return false;
-	}
-	bytes = strcspn(host, "/?");
-	if (memchr(host, '@', bytes) != NULL) {
-		*why = "user and password do not belong in a url, where every "
-		       "user of the machine can read them; put them into a "
-		       "file and name it with basic_auth_file";
-		return false;
-	}
-	if (!is_authority(host, bytes)) {
-		*why = "the url needs a host, and a port from 1 to 65535 if "
-		       "any";
-		return false;
-	}
-	return true;
-}
-
 /* What one reading of a map carries along. */
 struct reader {
 	const struct key *key;
@@ -135,9 +74,13 @@ refuse_type(const struct reader *r, const char *wanted)
 {
 	char got[TREE_DESCRIBE_BYTES];
 
-	faults_add(r->faults, &r->node->place,
-	    "%s: %s is expected here, not %s", r->key->name, wanted,
-	    tree_describe(r->node, got));
+	if (r->key->is_private)
+		faults_add(r->faults, &r->node->place,
+		    "%s: %s is expected here", r->key->name, wanted);
+	else
+		faults_add(r->faults, &r->node->place,
+		    "%s: %s is expected here, not %s", r->key->name, wanted,
+		    tree_describe(r->node, got));
 }
 
 /* Refuses what is no string: a list, a map, null, a number, true. */
@@ -245,7 +188,7 @@ read_url(const struct reader *r, struct value *value)
 
 	if (check_string(r, "a url") == -1)
 		return -1;
-	if (!keys_is_url(r->node->text, &why)) {
+	if (!url_check(r->node->text, &why)) {
 		faults_add(
 		    r->faults, &r->node->place, "%s: %s", r->key->name, why);
 		return -1;
@@ -268,6 +211,27 @@ read_proxy(const struct reader *r, struct value *value)
 		return -1;
 	}
 	value->text = mem_strdup(r->node->text);
+	return 0;
+}
+
+static int
+read_secret(const struct reader *r, struct value *value)
+{
+	const char *text = r->node->text;
+	size_t ignored;
+
+	if (check_string(r, "text with ${env:NAME} in it") == -1)
+		return -1;
+	/* The text is not repeated: it may be the secret. */
+	if (envtext_fault(text, &ignored) != NULL || !envtext_is_used(text)) {
+		faults_add(r->faults, &r->node->place,
+		    "%s: a secret does not belong here, where every user of "
+		    "the machine can read it; put it into the environment and "
+		    "write ${env:NAME}, or into a file and name it with %s",
+		    r->key->name, r->key->instead);
+		return -1;
+	}
+	value->text = mem_strdup(text);
 	return 0;
 }
 
@@ -402,6 +366,8 @@ read_value(const struct reader *r, struct value *value)
 		return read_url(r, value);
 	case KEY_PROXY:
 		return read_proxy(r, value);
+	case KEY_SECRET:
+		return read_secret(r, value);
 	case KEY_WORD:
 		return read_word(r, value);
 	case KEY_SYNC:

@@ -33,6 +33,7 @@ enum key_type {
 	KEY_FILE,    /* path, relative to the file it stands in */
 	KEY_URL,     /* ws:// or wss://, without user and password */
 	KEY_PROXY,   /* text without user and password */
+	KEY_SECRET,  /* text in which the secret is a ${env:NAME} */
 	KEY_WORD,    /* one of `words` */
 	KEY_SYNC,    /* always, never, or interval: with milliseconds */
 	KEY_COUNT,   /* whole number */
@@ -52,11 +53,13 @@ struct key {
 	const char *name;
 	enum key_type type;
 	bool is_required;
+	bool is_private;	      /* faults do not repeat what is given */
 	const char *unit;	      /* COUNT: what is counted, or NULL */
 	uint64_t min, max;	      /* COUNT, SECONDS (ms) */
 	uint64_t fallback;	      /* COUNT, SECONDS (ms), BOOL */
 	const struct key_word *words; /* WORD */
 	const char *fallback_text;    /* WORD; NULL: none */
+	const char *instead;	      /* SECRET: the key that names a file */
 	const char *option;	      /* NULL: none carries it */
 	bool is_always_shown;	      /* the option stands even by default */
 	size_t offset;		      /* of its struct value; LIST, MAP: none */
@@ -102,11 +105,5 @@ const struct value *keys_value(const struct key *key, const void *in);
  * digits, "_", "." and "-", and no "." in front.
  */
 bool keys_is_name(const char *text, size_t bytes);
-
-/*
- * Says whether `url` is one that a sink can be given: ws:// or wss://, a host,
- * no user or password. If not, *why says what is wrong (a constant string).
- */
-bool keys_is_url(const char *url, const char **why);
 
 #endif

@@ -3,6 +3,7 @@
 #include "supervisor/keys.h"
 #include "supervisor/patch_list.h"
 #include "supervisor/tree.h"
+#include "supervisor/url.h"
 #include "t/suite.h"
 
 #include <check.h>
@@ -283,10 +284,10 @@ START_TEST(test_urls)
 	const char *why;
 
 	for (size_t i = 0; i < COUNT(good); i++)
-		ck_assert_msg(keys_is_url(good[i], &why), "%s", good[i]);
+		ck_assert_msg(url_check(good[i], &why), "%s", good[i]);
 	for (size_t i = 0; i < COUNT(bad); i++) {
 		why = NULL;
-		ck_assert_msg(!keys_is_url(bad[i], &why), "%s", bad[i]);
+		ck_assert_msg(!url_check(bad[i], &why), "%s", bad[i]);
 		ck_assert_ptr_nonnull(why);
 	}
 }

@@ -109,6 +109,35 @@ def test_the_offramp_that_the_readme_shows(tmp_path):
     assert commands["wssink"][-2:] == ["--rate", "500"]
 
 
+@pytest.mark.parametrize("config,wanted", [
+    ('headers: {A: b, X-C: "d e", N: 5, T: true, E: ""}',
+     ["-H", "A: b", "-H", "X-C: d e", "-H", "N: 5", "-H", "T: true",
+      "-H", "E: "]),
+    ("headers: {}", []),
+    ('headers: {Authorization: "Bearer ${env:TOKEN}"}',
+     ["-H", "Authorization: Bearer ${env:TOKEN}"]),
+    ('headers: {X-Token: "${env:A}${env:B}", Cookie: "a=${env:A}"}',
+     ["-H", "X-Token: ${env:A}${env:B}", "-H", "Cookie: a=${env:A}"]),
+    ('basic_auth: "me:${env:P}"', ["--basic-auth", "me:${env:P}"]),
+    ('bearer_auth: "${env:P}"', ["--bearer-auth", "${env:P}"]),
+    ('proxy_auth: "me:${env:P}", proxy: "http://h:1"',
+     ["--proxy", "http://h:1", "--proxy-auth", "me:${env:P}"]),
+])
+def test_secrets_are_named_only(tmp_path, config, wanted):
+    (tmp_path / "c.yaml").write_text(ws('{url: "ws://h/", ' + config + "}"))
+    (commands,) = check(tmp_path, "-c", "c.yaml")
+    assert commands["wssink"] == ["-u", "ws://h/", *wanted]
+
+
+@pytest.mark.parametrize("url", [
+    "ws://h/?token=${env:T}", "ws://h/${env:P}/in?a=b&secret=${env:S}",
+    "ws://h/?tokens=x&token", "ws://h/token=x"])
+def test_urls_with_secrets_in_the_environment(tmp_path, url):
+    (tmp_path / "c.yaml").write_text(ws(f'{{url: "{url}"}}'))
+    (commands,) = check(tmp_path, "-c", "c.yaml")
+    assert commands["wssink"] == ["-u", url]
+
+
 @pytest.mark.parametrize("words,wanted", [
     ("[tail, -F, /x/y]", ["tail", "-F", "/x/y"]),
     ("[a, 1, 1.50, 010, True, no, '', ' ', \"it's\"]",

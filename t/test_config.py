@@ -50,8 +50,10 @@ BAD = [
     ("codec", "onramp: [{id: m, type: metronome, codec: json}]\n", "1:35",
      '"codec" is unknown'),
     ("unknown key of wal", wal("{max_bytes: 20000, dir: x}"), "3:29", '"dir"'),
-    ("unknown key of ws", ws('{url: "ws://h/", headers: {}}'), "4:30",
-     '"headers"'),
+    ("unknown key of ws", ws('{url: "ws://h/", header: {}}'), "4:30",
+     '"header" is unknown here; known: url, ack, binary, '),
+    ("last of the known keys", ws('{url: "ws://h/", x: {}}'), "4:30",
+     "on_connect_replay, rate"),
     ("repeated key", PARTS + "state_dir: a\nstate_dir: b\n", "5:1",
      "twice, first at 4:1"),
     ("repeated key below", onramp("{interval: 5, interval: 6}"), "4:27",
@@ -192,6 +194,39 @@ BAD = [
     ("two users", ws('{url: "ws://h/", basic_auth_file: /dev/null,'
                      ' bearer_auth_file: /dev/null}'), "4:76",
      "beside basic_auth_file"),
+    ("two users, new", ws('{url: "ws://h/", basic_auth: "${env:A}",'
+                          ' bearer_auth: "${env:A}"}'), "4:67",
+     "bearer_auth is one user too many beside basic_auth"),
+    ("two proxy users", ws(
+        '{url: "ws://h/", proxy_auth: "${env:A}",'
+        ' proxy_auth_file: /dev/null}'), "4:71", "beside proxy_auth"),
+    ("other placeholder", ws('{url: "ws://h/${hostname}"}'), "4:19",
+     "no ${env:NAME}"),
+    ("placeholder in a host", ws('{url: "ws://${env:HOST}/"}'), "4:19",
+     "needs a host"),
+    ("headers is a list", ws('{url: "ws://h/", headers: []}'), "4:39",
+     "a map is expected"),
+    ("header is a list", ws('{url: "ws://h/", headers: {A: []}}'), "4:43",
+     '"A": the value must be text'),
+    ("header is null", ws('{url: "ws://h/", headers: {A: }}'), "4:43",
+     '"A": the value must be text'),
+    ("header's name", ws('{url: "ws://h/", headers: {"A B": c}}'), "4:47",
+     "not of the form"),
+    ("header with a colon", ws('{url: "ws://h/", headers: {"A: b": c}}'),
+     "4:48", 'no ":"'),
+    ("header with a line end", ws(
+        '{url: "ws://h/", headers: {A: "b\\nC: d"}}'), "4:43",
+     "a control character"),
+    ("header of the handshake", ws('{url: "ws://h/", headers: {host: x}}'),
+     "4:46", "the handshake writes this"),
+    ("header with a placeholder", ws(
+        '{url: "ws://h/", headers: {A: "${hostname}"}}'), "4:43",
+     "no ${env:NAME}"),
+    ("header is too long", ws(
+        f'{{url: "ws://h/", headers: {{A: {"b" * 8190}}}}}'), "4:43",
+     "longer than 8192"),
+    ("33 headers", ws('{url: "ws://h/", headers: {%s}}' % ", ".join(
+        f"H{n}: x" for n in range(33))), "4:39", "more than 32"),
     ("replay", ws('{url: "ws://h/", on_connect_replay: 5000}'), "4:49",
      "4096"),
     ("rate", ws('{url: "ws://h/", rate: 0}'), "4:36", "from 1"),
@@ -310,11 +345,41 @@ def test_enough_kinds_are_refused():
 
 
 @pytest.mark.parametrize("verb", ["check", "run"])
-def test_a_secret_is_not_repeated(tmp_path, verb):
+@pytest.mark.parametrize("config", [
+    'url: "ws://user:hunter2@h/"',
+    'url: "ws://h/?token=hunter2"',
+    'url: "ws://h/in?a=b&Access_Token=hunter2&c=d"',
+    'url: "ws://h/?token=${env:A}&secret=hunter2"',
+    'url: "ws://h/?api_key=hunter2${env:A}"',
+    'proxy: "http://user:hunter2@h:1"',
+    'basic_auth: "user:hunter2"',
+    "basic_auth: [user, hunter2]",
+    'basic_auth: "user:${hunter2}"',
+    "bearer_auth: hunter2",
+    'bearer_auth: "${hunter2"',
+    "bearer_auth: {hunter2: hunter2}",
+    "proxy_auth: user:hunter2",
+    'headers: {Authorization: "Bearer hunter2"}',
+    'headers: {"PROXY-authorization": "Basic hunter2"}',
+    'headers: {cookie: "a=hunter2"}',
+    'headers: {X-Api-Key: hunter2}',
+    'headers: {X-Auth-Token: hunter2}',
+    'headers: {Authorization: "${hunter2}"}',
+    'headers: {Authorization: "${env:A} ${hunter2"}',
+    'headers: {Authorization: [hunter2]}',
+    'headers: "Authorization: Bearer hunter2"',
+    'headers: ["Authorization: Bearer hunter2"]',
+    'headers: {"Authorization: Bearer hunter2": }',
+    'headers: {"Authorization: Bearer hunter2": x}',
+])
+def test_a_secret_is_refused_and_not_repeated(tmp_path, config, verb):
     """A log is read by more people than a configuration."""
-    (tmp_path / "c.yaml").write_text(ws('{url: "ws://user:hunter2@h/"}'))
+    rest = "" if config.startswith("url") else 'url: "ws://h/", '
+    (tmp_path / "c.yaml").write_text(ws("{" + rest + config + "}"))
     done = supervisor("-c", "c.yaml", verb, cwd=tmp_path)
     assert done.returncode == FINAL
+    assert len(done.stderr.splitlines()) == 1
+    assert " error c.yaml:4:" in done.stderr
     assert "hunter2" not in done.stderr + done.stdout
 
 

@@ -2,11 +2,15 @@
 needed, and nobody is shown them.
 """
 
+import signal
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from peers import all_headers, refuse, wait_line
-from sinks import QUICK, basic, fed, usage
-from support import FINAL
+from sinks import ENVIRONMENT, QUICK, TEXT, basic, fed, usage
+from support import FINAL, PATIENCE, Process, program
 
 
 def wrong(*arguments):
@@ -107,3 +111,102 @@ def test_a_user_in_a_file_or_as_text(tmp_path, kind):
     told = wrong(f"--{kind}-auth", "me:s3cr3t", f"--{kind}-auth-file",
                  tmp_path / "file")
     assert f"more than one of --{kind}-auth, --{kind}-auth-file" in told
+
+
+# A supervised pipeline.
+
+CONFIG = """\
+state_dir: state
+shutdown_timeout: 0
+onramp: [{{id: m, type: metronome, config: {{interval: 20}}}}]
+pipeline:
+  - id: p
+    insert: {{ note: "${{env:NOTE}}" }}
+    wal: {{max_elements: 1000}}
+offramp:
+  - id: w
+    type: ws
+    config: {{ url: "{url}", backoff_max: 0.1, {more} }}
+"""
+SECRET = "s3cr3t-0f-ours"
+SUPERVISED = {
+    "header": ('headers: {Authorization: "Bearer ${env:SECRET}"}',
+               "Authorization", f"Bearer {SECRET}"),
+    "cookie": ('headers: {X-Site: north, Cookie: "a=${env:SECRET}"}',
+               "Cookie", f"a={SECRET}"),
+    "bearer": ('bearer_auth: "${env:SECRET}"',
+               "Authorization", f"Bearer {SECRET}"),
+    "basic": ('basic_auth: "me:${env:SECRET}"',
+              "Authorization", basic(f"me:{SECRET}")),
+    "header_file": ("header_file: headers", "X-Key", SECRET),
+    "bearer_auth_file": ("bearer_auth_file: token",
+                         "Authorization", f"Bearer {SECRET}"),
+    "basic_auth_file": ("basic_auth_file: user",
+                        "Authorization", basic(f"me:{SECRET}")),
+    "url": ("", None, None),
+    # What shows a secret, so that the test is one.
+    "plain": (f"headers: {{X-Plain: {SECRET}}}", "X-Plain", SECRET),
+}
+
+
+def shown_of(pid):
+    """The command lines of a process and its children."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    lines = [Path(f"/proc/{p}/cmdline").read_bytes() for p in
+             [pid, *children]]
+    assert len(lines) == 4 and all(lines)
+    return b"\0\0".join(lines)
+
+
+def found_in(secret, shown):
+    """Where the secret is, as it is or as it is sent."""
+    coded = basic(f"me:{secret}").removeprefix("Basic ")
+    return {where for where, data in shown.items()
+            for word in (secret, coded) if word.encode() in data}
+
+
+@pytest.mark.parametrize("kind", SUPERVISED)
+def test_a_secret_of_a_pipeline_is_shown_nowhere(tmp_path, raw, kind):
+    """Neither by ps(1), nor in the log at its fullest, nor by check; but it
+    gets to the server, with the first connection and with the next."""
+    more, name, value = SUPERVISED[kind]
+    (tmp_path / "headers").write_text(f"X-Key: {SECRET}\n")
+    (tmp_path / "token").write_text(f"{SECRET}\n")
+    (tmp_path / "user").write_text(f"me:{SECRET}\n")
+    (tmp_path / "c.yaml").write_text(CONFIG.format(
+        url=raw.url + ("?token=${env:SECRET}" if kind == "url" else ""),
+        more=more))
+    env = {**ENVIRONMENT, "SECRET": SECRET, "NOTE": f"note-{SECRET}"}
+    argv = [program("supervisor"), "-v", "-c", tmp_path / "c.yaml"]
+    checked = subprocess.run([*argv, "check"], env=env, check=True,
+                             capture_output=True, timeout=PATIENCE)
+    with Process(argv, tmp_path / "log", env=env) as process:
+        refuse(raw.accept())
+        process.wait_log("401 Unauthorized")
+        peer = raw.accept().upgrade()
+        assert SECRET.encode() in peer.until_opcode(TEXT)
+        if name is None:
+            assert peer.request.startswith(f"GET /?token={SECRET} HTTP")
+        else:
+            assert all_headers(peer, name) == [value]
+        shown = {"ps": shown_of(process.pid)}
+        process.signal(signal.SIGTERM)
+        peer.close()
+        process.wait()
+        shown["log"] = process.text().encode()
+    shown["check"] = checked.stdout + checked.stderr
+    assert b"debug" in shown["log"] and b"wssink" in shown["check"]
+    assert found_in(SECRET, shown) == (
+        {"ps", "log", "check"} if kind == "plain" else set())
+
+
+@pytest.mark.parametrize("more", [
+    'headers: {A: "${env:NO_SUCH}"}', 'basic_auth: "${env:NO_SUCH}"'])
+def test_a_variable_that_is_not_set_ends_the_run(tmp_path, more):
+    (tmp_path / "c.yaml").write_text(CONFIG.format(
+        url="ws://127.0.0.1:1/", more=more))
+    with Process([program("supervisor"), "-c", tmp_path / "c.yaml"],
+                 tmp_path / "log",
+                 env={**ENVIRONMENT, "NOTE": "x"}) as process:
+        assert process.wait() == FINAL
+        assert "the environment variable NO_SUCH is not set" in process.text()
