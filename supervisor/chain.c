@@ -1,50 +1,133 @@
 #include "supervisor/chain.h"
 
-#include "stage/exitcode.h"
-#include "stage/mem.h"
-#include "supervisor/link.h"
-#include "supervisor/logline.h"
-#include "supervisor/state_dir.h"
+#include "stage/loop.h"
 
-#include <errno.h>
-#include <stdlib.h>
+#include <assert.h>
 #include <string.h>
 
 #define FIRST_DELAY_MS 100
 #define LAST_DELAY_MS 30000
 #define STABLE_MS 60000
-/* How long ENDING lasts. */
+/* From SIGTERM to SIGKILL where the time to stop is over; and for a sink whose
+ * log is gone, so that it has nothing more to do. */
 #define ENDING_NS (2 * LOOP_NS_PER_S)
-/* Reads of a dead stage's log: more than a pipe holds. */
-#define LAST_READS 16
 
-static const char *const life_names[] = {
-    [CHAIN_WAITING] = "waiting",
-    [CHAIN_RUNNING] = "running",
-    [CHAIN_FINISHING] = "finishing",
-    [CHAIN_CLEARING] = "clearing",
-    [CHAIN_STOPPING] = "stopping",
-    [CHAIN_ENDING] = "ending",
-    [CHAIN_KILLING] = "killing",
-    [CHAIN_DONE] = "done",
+/* What can happen to a stage. */
+enum event {
+	EVENT_START, /* it may start */
+	EVENT_READY, /* it says that it has begun */
+	EVENT_DRAIN, /* it is to finish what it has */
+	EVENT_STOP,  /* it is to end */
+	EVENT_KILL,  /* at once */
+	EVENT_LATE,  /* its deadline has passed */
+	EVENT_FAIL,  /* it ended, and is to start again after a delay */
+	EVENT_AGAIN, /* it ended, and is to start again as soon as it may */
+	EVENT_END,   /* it ended, and that is that */
+	EVENTS,
 };
-_Static_assert(sizeof(life_names) / sizeof(life_names[0]) == CHAIN_LIVES,
+
+/* What follows from an event in a state. */
+struct rule {
+	bool is_rule; /* else the event changes nothing */
+	enum chain_state next;
+	enum chain_action action;
+};
+
+#define GO(next, action) \
+	{ \
+		true, CHAIN_##next, CHAIN_##action \
+	}
+
+static const struct rule table[CHAIN_STATES][EVENTS] =
+    {
+	[CHAIN_IDLE] =
+	    {
+		[EVENT_START] = GO(STARTING, SPAWN),
+		[EVENT_STOP] = GO(ENDED, NOTHING),
+		[EVENT_KILL] = GO(ENDED, NOTHING),
+	    },
+	[CHAIN_WAITING] =
+	    {
+		[EVENT_LATE] = GO(IDLE, NOTHING),
+		[EVENT_AGAIN] = GO(IDLE, NOTHING),
+		[EVENT_STOP] = GO(ENDED, NOTHING),
+		[EVENT_KILL] = GO(ENDED, NOTHING),
+	    },
+	[CHAIN_STARTING] =
+	    {
+		[EVENT_READY] = GO(READY, NOTHING),
+		[EVENT_STOP] = GO(ENDING, TERM),
+		[EVENT_KILL] = GO(KILLED, KILL),
+		[EVENT_FAIL] = GO(WAITING, NOTHING),
+		[EVENT_AGAIN] = GO(IDLE, NOTHING),
+		[EVENT_END] = GO(ENDED, NOTHING),
+	    },
+	[CHAIN_READY] =
+	    {
+		[EVENT_DRAIN] = GO(DRAINING, DRAIN),
+		[EVENT_STOP] = GO(ENDING, TERM),
+		[EVENT_KILL] = GO(KILLED, KILL),
+		[EVENT_FAIL] = GO(WAITING, NOTHING),
+		[EVENT_AGAIN] = GO(IDLE, NOTHING),
+		[EVENT_END] = GO(ENDED, NOTHING),
+	    },
+	[CHAIN_DRAINING] =
+	    {
+		[EVENT_STOP] = GO(ENDING, TERM),
+		[EVENT_LATE] = GO(ENDING, TERM),
+		[EVENT_KILL] = GO(KILLED, KILL),
+		[EVENT_FAIL] = GO(WAITING, NOTHING),
+		[EVENT_AGAIN] = GO(IDLE, NOTHING),
+		[EVENT_END] = GO(ENDED, NOTHING),
+	    },
+	[CHAIN_ENDING] =
+	    {
+		[EVENT_LATE] = GO(KILLED, KILL),
+		[EVENT_KILL] = GO(KILLED, KILL),
+		[EVENT_FAIL] = GO(WAITING, NOTHING),
+		[EVENT_AGAIN] = GO(IDLE, NOTHING),
+		[EVENT_END] = GO(ENDED, NOTHING),
+	    },
+	[CHAIN_KILLED] =
+	    {
+		[EVENT_FAIL] = GO(WAITING, NOTHING),
+		[EVENT_AGAIN] = GO(IDLE, NOTHING),
+		[EVENT_END] = GO(ENDED, NOTHING),
+	    },
+};
+
+static const char *const goal_names[] = {
+    [CHAIN_RUN] = "running",
+    [CHAIN_FINISH] = "finishing",
+    [CHAIN_STOP] = "stopping",
+    [CHAIN_OVER] = "done",
+};
+_Static_assert(sizeof(goal_names) / sizeof(goal_names[0]) == CHAIN_GOALS,
     "a name is missing");
 
-/* Changes the life, here only, and says so; it lasts `lasts_ns`. */
-static void
-enter(struct chain *chain, enum chain_life life, int64_t lasts_ns)
-{
-	struct journal_stage whole = {
-	    .instance = chain->instance->instance.text};
+static const char *const state_names[] = {
+    [CHAIN_IDLE] = "idle",
+    [CHAIN_WAITING] = "waiting",
+    [CHAIN_STARTING] = "starting",
+    [CHAIN_READY] = "ready",
+    [CHAIN_DRAINING] = "draining",
+    [CHAIN_ENDING] = "ending",
+    [CHAIN_KILLED] = "killed",
+    [CHAIN_ENDED] = "done",
+};
+_Static_assert(sizeof(state_names) / sizeof(state_names[0]) == CHAIN_STATES,
+    "a name is missing");
 
-	chain->deadline_ns =
-	    lasts_ns == LOOP_NEVER ? LOOP_NEVER : loop_now_ns() + lasts_ns;
-	if (chain->life == life)
-		return;
-	journal_say_about(chain->shared->journal, LOG_DEBUG, &whole,
-	    "%s, was %s", life_names[life], life_names[chain->life]);
-	chain->life = life;
+const char *
+chain_goal_name(enum chain_goal goal)
+{
+	return goal_names[goal];
+}
+
+const char *
+chain_state_name(enum chain_state state)
+{
+	return state_names[state];
 }
 
 int64_t
@@ -55,457 +138,444 @@ chain_delay_ms(int64_t last_ms, int64_t ran_ms)
 	return last_ms >= LAST_DELAY_MS / 2 ? LAST_DELAY_MS : last_ms * 2;
 }
 
-void
-chain_init(struct chain *chain, const struct config_instance *instance,
-    const struct command_context *context, const struct chain_shared *shared)
+static enum chain_state
+state_of(const struct chain *chain, enum stage_kind kind)
 {
-	*chain = (struct chain){
-	    .life = CHAIN_WAITING,
-	    .shared = shared,
-	    .instance = instance,
-	    .deadline_ns = loop_now_ns(),
-	};
-	for (int i = 0; i < STAGE_KINDS; i++) {
-		enum stage_kind kind = (enum stage_kind)i;
-		struct chain_stage *stage = &chain->stage[kind];
-
-		command_init(&stage->command, kind, instance, context);
-		relay_init(&stage->relay, -1);
-		stage->name = (struct journal_stage){
-		    .instance = instance->instance.text,
-		    .id = command_stage_id(kind, instance),
-		    .program = command_program(kind, instance),
-		    .flood = &stage->flood,
-		};
-	}
-}
-
-void
-chain_fini(struct chain *chain)
-{
-	for (int kind = 0; kind < STAGE_KINDS; kind++) {
-		command_fini(&chain->stage[kind].command);
-		relay_close(&chain->stage[kind].relay);
-	}
-}
-
-void
-chain_watch(const struct chain *chain, struct loop *loop)
-{
-	loop_until(loop, chain->deadline_ns);
-	for (int kind = 0; kind < STAGE_KINDS; kind++) {
-		const struct relay *relay = &chain->stage[kind].relay;
-
-		/* A closed pipe would be ready for ever. */
-		if (relay->fd != -1 && !relay->has_ended)
-			(void)loop_watch(loop, relay->fd, POLLIN);
-	}
-}
-
-static bool
-is_alive(const struct chain *chain, enum stage_kind kind)
-{
-	return chain->stage[kind].name.pid != 0 &&
-	       !chain->stage[kind].has_ended;
-}
-
-static bool
-is_any_alive(const struct chain *chain)
-{
-	return is_alive(chain, STAGE_SOURCE) || is_alive(chain, STAGE_WAL) ||
-	       is_alive(chain, STAGE_SINK);
-}
-
-static void
-signal_stage(struct chain *chain, enum stage_kind kind, int number)
-{
-	if (is_alive(chain, kind))
-		child_signal(chain->stage[kind].name.pid, number);
-}
-
-static void
-signal_all(struct chain *chain, int number)
-{
-	signal_stage(chain, STAGE_SOURCE, number);
-	signal_stage(chain, STAGE_WAL, number);
-	signal_stage(chain, STAGE_SINK, number);
-}
-
-/* Passes on the lines that a stage's log has ready. */
-static void
-pass_lines(struct chain *chain, struct chain_stage *stage)
-{
-	const char *line;
-	size_t bytes;
-
-	while (relay_next(&stage->relay, &line, &bytes)) {
-		memcpy(stage->last_line, line, bytes);
-		stage->last_line[bytes] = '\0';
-		journal_pass(chain->shared->journal, &stage->name, line, bytes);
-	}
-}
-
-void
-chain_read_logs(struct chain *chain)
-{
-	for (int kind = 0; kind < STAGE_KINDS; kind++) {
-		struct chain_stage *stage = &chain->stage[kind];
-
-		(void)relay_read(&stage->relay);
-		pass_lines(chain, stage);
-	}
-}
-
-/* Reads what a stage that has ended left in its log, and closes it: a process
- * of its own may hold the other end open for long. */
-static void
-finish_log(struct chain *chain, struct chain_stage *stage)
-{
-	for (int i = 0; i < LAST_READS && relay_read(&stage->relay); i++)
-		pass_lines(chain, stage);
-	stage->relay.has_ended = true;
-	pass_lines(chain, stage);
-	relay_close(&stage->relay);
-}
-
-/* Says that a stage has ended for good, with its last words. */
-static void
-report_final(
-    struct chain *chain, const struct chain_stage *stage, const char *how)
-{
-	struct logline line;
-
-	chain->has_failed = true;
-	if (stage->last_line[0] == '\0')
-		journal_say_about(chain->shared->journal, LOG_ERROR,
-		    &stage->name, "%s is final; it said nothing", how);
-	else if (logline_parse(
-		     stage->last_line, strlen(stage->last_line), &line))
-		journal_say_about(chain->shared->journal, LOG_ERROR,
-		    &stage->name, "%s is final; its last line: %s", how,
-		    line.message);
-	else
-		journal_say_about(chain->shared->journal, LOG_ERROR,
-		    &stage->name, "%s is final; its last line: %s", how,
-		    stage->last_line);
+	return chain->stage[kind].state;
 }
 
 bool
-chain_ended(struct chain *chain, pid_t pid, int status)
+chain_runs(const struct chain *chain, enum stage_kind kind)
 {
-	for (int kind = 0; kind < STAGE_KINDS; kind++) {
-		struct chain_stage *stage = &chain->stage[kind];
-
-		if (stage->name.pid != pid)
-			continue;
-		stage->has_ended = true;
-		stage->status = status;
+	switch (state_of(chain, kind)) {
+	case CHAIN_STARTING:
+	case CHAIN_READY:
+	case CHAIN_DRAINING:
+	case CHAIN_ENDING:
+	case CHAIN_KILLED:
 		return true;
+	default:
+		return false;
 	}
-	return false;
 }
 
-/* Says how a stage has ended, once. */
-static void
-report_end(struct chain *chain, struct chain_stage *stage)
-{
-	char how[CHILD_DESCRIBE_BYTES];
-	bool is_good = child_exited_with(stage->status, EXITCODE_DONE);
-
-	finish_log(chain, stage);
-	(void)child_describe(stage->status, how);
-	if (child_exited_with(stage->status, EXITCODE_FINAL))
-		report_final(chain, stage, how);
-	else
-		journal_say_about(chain->shared->journal,
-		    is_good ? LOG_INFO : LOG_WARN, &stage->name, "ended: %s",
-		    how);
-	stage->name.pid = 0;
-}
-
-/* Waits before the next start, or not at all if there is to be none. */
-static void
-schedule(struct chain *chain)
-{
-	struct journal_stage whole = {
-	    .instance = chain->instance->instance.text};
-	int64_t ran_ms = (loop_now_ns() - chain->start_ns) / LOOP_NS_PER_MS;
-
-	if (chain->must_stop || chain->has_failed) {
-		enter(chain, CHAIN_DONE, LOOP_NEVER);
-		return;
-	}
-	chain->delay_ms = chain_delay_ms(chain->delay_ms, ran_ms);
-	journal_say_about(chain->shared->journal, LOG_INFO, &whole,
-	    "starts again in %.1f s", (double)chain->delay_ms / 1000);
-	enter(chain, CHAIN_WAITING, chain->delay_ms * LOOP_NS_PER_MS);
-}
-
-/* After a stage has died, or could not be started: ends the others. */
-static void
-clear(struct chain *chain)
-{
-	signal_all(chain, SIGTERM);
-	enter(chain, CHAIN_CLEARING, chain->shared->shutdown_timeout_ns);
-	if (!is_any_alive(chain))
-		schedule(chain);
-}
-
-static int
-start_stage(struct chain *chain, enum stage_kind kind, struct link *link)
+/* Returns until when the state that a stage has come to may last. */
+static int64_t
+deadline_of(struct chain *chain, enum stage_kind kind)
 {
 	struct chain_stage *stage = &chain->stage[kind];
-	struct child_setup setup = {
-	    .link = &link->stage[kind],
-	    .lock_fd = chain->shared->lock_fd,
-	    .mask = &chain->shared->mask,
-	};
-	char *command;
+	int64_t now = chain->now_ns;
+	bool is_stop = chain->goal == CHAIN_STOP;
 
-	if (child_spawn(stage->command.argv, &setup, &stage->name.pid) == -1)
-		return -1;
-	relay_init(&stage->relay, link->stage[kind].reader_fd);
-	link->stage[kind].reader_fd = -1;
-	stage->last_line[0] = '\0';
-	stage->has_ended = false;
-	command = command_quote(&stage->command);
-	journal_say_about(chain->shared->journal, LOG_INFO, &stage->name,
-	    "started: %s", command);
-	free(command);
-	return 0;
-}
-
-/* Says whether a program that cannot be executed never will be. */
-static bool
-is_final_error(int error)
-{
-	return error == ENOENT || error == EACCES || error == ENOEXEC ||
-	       error == E2BIG || error == ENOTDIR || error == ELOOP;
-}
-
-/* Starts the stages, from the sink up: each finds its reader running. */
-static int
-start_stages(struct chain *chain, struct link *link)
-{
-	for (int i = STAGE_KINDS - 1; i >= 0; i--) {
-		enum stage_kind kind = (enum stage_kind)i;
-		struct chain_stage *stage = &chain->stage[kind];
-
-		if (kind == STAGE_SOURCE && chain->source_is_done)
-			continue;
-		if (start_stage(chain, kind, link) == 0)
-			continue;
-		if (is_final_error(errno))
-			chain->has_failed = true;
-		journal_say_about(chain->shared->journal, LOG_ERROR,
-		    &stage->name, "cannot start %s: %m",
-		    stage->command.argv[0]);
-		return -1;
-	}
-	return 0;
-}
-
-/* Makes the directory of the instance, in which walproc makes its own. */
-static int
-make_directory(const struct chain *chain)
-{
-	char *path = mem_printf(
-	    "%s/%s", chain->shared->state_dir, chain->instance->instance.text);
-	int result = state_dir_make(path);
-
-	if (result == -1)
-		journal_say(chain->shared->journal, LOG_ERROR,
-		    "cannot make the directory %s: %m", path);
-	free(path);
-	return result;
-}
-
-static void
-start(struct chain *chain)
-{
-	struct link link;
-	int result;
-
-	chain->start_ns = loop_now_ns();
-	if (make_directory(chain) == -1) {
-		clear(chain);
-		return;
-	}
-	if (link_open(&link, !chain->source_is_done) == -1) {
-		journal_say(chain->shared->journal, LOG_ERROR,
-		    "cannot link the stages of instance %s: %m",
-		    chain->instance->instance.text);
-		clear(chain);
-		return;
-	}
-	result = start_stages(chain, &link);
-	link_close(&link);
-	if (result == -1)
-		clear(chain);
-	else
-		enter(chain,
-		    chain->source_is_done ? CHAIN_FINISHING : CHAIN_RUNNING,
-		    LOOP_NEVER);
-}
-
-/* Says whether the source ends by itself: one that counts. */
-static bool
-has_an_end(const struct chain *chain)
-{
-	return chain->instance->binding->onramp->count.is_given;
-}
-
-/*
- * Says whether a stage has ended as it should: with success, in a chain whose
- * source comes to an end. Not in which order: the last stage may be gone before
- * the first is, since all that is between them then is their exits. One that
- * left the others with work undone (told to end by hand) is noticed by its
- * neighbours, which fail.
- */
-static bool
-is_good_end(const struct chain *chain, const struct chain_stage *stage)
-{
-	return has_an_end(chain) &&
-	       child_exited_with(stage->status, EXITCODE_DONE);
-}
-
-/* Goes on from RUNNING or FINISHING after a stage has ended. */
-static void
-judge_ends(struct chain *chain)
-{
-	bool is_good = true;
-
-	for (int kind = 0; kind < STAGE_KINDS; kind++) {
-		const struct chain_stage *stage = &chain->stage[kind];
-
-		if (!stage->has_ended)
-			continue;
-		if (!is_good_end(chain, stage))
-			is_good = false;
-		else if (kind == STAGE_SOURCE)
-			chain->source_is_done = true;
-	}
-	if (chain->has_failed)
-		chain_stop(chain);
-	else if (!is_good)
-		clear(chain);
-	else if (!is_any_alive(chain))
-		enter(chain, CHAIN_DONE, LOOP_NEVER);
-	else if (chain->source_is_done)
-		enter(chain, CHAIN_FINISHING, LOOP_NEVER);
-}
-
-/* STOPPING has had its time, or there is nobody left to drain to. */
-static void
-end(struct chain *chain)
-{
-	signal_stage(chain, STAGE_SOURCE, SIGKILL);
-	signal_stage(chain, is_alive(chain, STAGE_WAL) ? STAGE_WAL : STAGE_SINK,
-	    SIGTERM);
-	enter(chain, CHAIN_ENDING, ENDING_NS);
-}
-
-/* Judges what the ends since the last turn mean. */
-static void
-judge(struct chain *chain)
-{
-	switch (chain->life) {
-	case CHAIN_RUNNING:
-	case CHAIN_FINISHING:
-		judge_ends(chain);
-		return;
-	case CHAIN_CLEARING:
-		if (!is_any_alive(chain))
-			schedule(chain);
-		return;
-	case CHAIN_STOPPING:
-		if (!is_any_alive(chain))
-			enter(chain, CHAIN_DONE, LOOP_NEVER);
-		else if (!is_alive(chain, STAGE_SINK))
-			end(chain);
-		return;
-	case CHAIN_ENDING:
-		if (!is_any_alive(chain))
-			enter(chain, CHAIN_DONE, LOOP_NEVER);
-		else if (chain->stage[STAGE_WAL].has_ended)
-			signal_stage(chain, STAGE_SINK, SIGTERM);
-		return;
-	case CHAIN_KILLING:
-		if (!is_any_alive(chain))
-			enter(chain, CHAIN_DONE, LOOP_NEVER);
-		return;
-	default:
-		return;
-	}
-}
-
-/* The deadline of `life` has passed: goes on to the next means. */
-static void
-expire(struct chain *chain)
-{
-	switch (chain->life) {
+	switch (stage->state) {
 	case CHAIN_WAITING:
-		start(chain);
-		return;
-	case CHAIN_STOPPING:
-		end(chain);
-		return;
-	case CHAIN_CLEARING:
-		/* It stays what it is: killed or not, a restart follows. */
-		signal_all(chain, SIGKILL);
-		chain->deadline_ns = LOOP_NEVER;
-		return;
+		stage->delay_ms = chain_delay_ms(
+		    stage->delay_ms, (now - stage->start_ns) / LOOP_NS_PER_MS);
+		return now + stage->delay_ms * LOOP_NS_PER_MS;
+	case CHAIN_DRAINING:
+		/* It has nothing to do but to say goodbye. */
+		if (kind == STAGE_SINK)
+			return now + ENDING_NS;
+		if (is_stop)
+			return chain->stop_ns;
+		return stage->is_again ? now + chain->rules.shutdown_timeout_ns
+				       : LOOP_NEVER;
 	case CHAIN_ENDING:
-		chain_kill(chain);
-		return;
+		if (!is_stop)
+			return now + chain->rules.shutdown_timeout_ns;
+		/* The first in the stream have all the time there is. */
+		return kind <= STAGE_SOURCE && now < chain->stop_ns
+			   ? chain->stop_ns
+			   : now + ENDING_NS;
 	default:
-		return;
+		return LOOP_NEVER;
 	}
+}
+
+/* Lets a stage go on by the table. Returns whether the event changed it. */
+static bool
+happen(struct chain *chain, enum stage_kind kind, enum event event)
+{
+	struct chain_stage *stage = &chain->stage[kind];
+	const struct rule *rule = &table[stage->state][event];
+
+	if (!rule->is_rule)
+		return false;
+	stage->state = rule->next;
+	stage->since_ns = chain->now_ns;
+	if (rule->action == CHAIN_SPAWN) {
+		stage->start_ns = chain->now_ns;
+		stage->starts++;
+		stage->is_again = false;
+	}
+	stage->deadline_ns = deadline_of(chain, kind);
+	if (rule->action != CHAIN_NOTHING) {
+		assert(chain->task_count < CHAIN_MAX_TASKS);
+		chain->tasks[chain->task_count++] =
+		    (struct chain_task){kind, rule->action};
+	}
+	return true;
+}
+
+/* Starts the source if it may. */
+static bool
+start_source(struct chain *chain)
+{
+	if (state_of(chain, STAGE_WAL) != CHAIN_READY)
+		return false;
+	/* Before its command it would only wait, unless it is to read what an
+	 * earlier one has left. */
+	if (chain->rules.has_command && chain->pipe == CHAIN_PIPE_NONE &&
+	    state_of(chain, STAGE_COMMAND) != CHAIN_IDLE)
+		return false;
+	if (!happen(chain, STAGE_SOURCE, EVENT_START))
+		return false;
+	if (chain->rules.has_command && chain->pipe == CHAIN_PIPE_NONE)
+		chain->pipe = CHAIN_PIPE_FRESH;
+	return true;
+}
+
+static bool
+start_command(struct chain *chain)
+{
+	if (state_of(chain, STAGE_SOURCE) != CHAIN_READY ||
+	    chain->pipe != CHAIN_PIPE_FRESH ||
+	    !happen(chain, STAGE_COMMAND, EVENT_START))
+		return false;
+	chain->pipe = CHAIN_PIPE_USED;
+	/* Nobody asks it to be so: a command is what the user made it. */
+	(void)happen(chain, STAGE_COMMAND, EVENT_READY);
+	return true;
+}
+
+static bool
+settle_run(struct chain *chain)
+{
+	if (state_of(chain, STAGE_SOURCE) == CHAIN_ENDED) {
+		chain->goal = CHAIN_FINISH;
+		return true;
+	}
+	return happen(chain, STAGE_WAL, EVENT_START) ||
+	       happen(chain, STAGE_SINK, EVENT_START) || start_source(chain) ||
+	       start_command(chain);
+}
+
+static bool
+settle_finish(struct chain *chain)
+{
+	if (state_of(chain, STAGE_WAL) != CHAIN_ENDED)
+		return happen(chain, STAGE_WAL, EVENT_START) ||
+		       happen(chain, STAGE_SINK, EVENT_START) ||
+		       happen(chain, STAGE_WAL, EVENT_DRAIN);
+	if (state_of(chain, STAGE_SINK) == CHAIN_ENDED) {
+		chain->goal = CHAIN_OVER;
+		return true;
+	}
+	/* All was confirmed: one that does not run is not needed any more. */
+	if (!chain_runs(chain, STAGE_SINK))
+		return happen(chain, STAGE_SINK, EVENT_STOP);
+	return happen(chain, STAGE_SINK, EVENT_DRAIN);
+}
+
+/* Goes on with the end of one stage in the order. Returns whether that changed
+ * anything. */
+static bool
+settle_stop_of(struct chain *chain, enum stage_kind kind)
+{
+	bool has_sink = chain_runs(chain, STAGE_SINK);
+
+	switch (state_of(chain, kind)) {
+	case CHAIN_ENDING:
+	case CHAIN_KILLED:
+	case CHAIN_ENDED:
+		return false;
+	case CHAIN_DRAINING:
+		/* There is nobody left to drain to. */
+		return kind == STAGE_WAL && !has_sink &&
+		       happen(chain, kind, EVENT_STOP);
+	default:
+		break;
+	}
+	/* Its input has ended: it ends when all of that is stored. */
+	if (kind == STAGE_SOURCE && chain->pipe == CHAIN_PIPE_USED &&
+	    happen(chain, kind, EVENT_DRAIN))
+		return true;
+	if (kind == STAGE_WAL && has_sink && happen(chain, kind, EVENT_DRAIN))
+		return true;
+	if (kind == STAGE_SINK && chain->is_drained &&
+	    happen(chain, kind, EVENT_DRAIN))
+		return true;
+	return happen(chain, kind, EVENT_STOP);
+}
+
+static bool
+settle_stop(struct chain *chain)
+{
+	for (int i = 0; i < STAGE_KINDS; i++) {
+		enum stage_kind kind = (enum stage_kind)i;
+
+		if (settle_stop_of(chain, kind))
+			return true;
+		/* Each waits for the one before it. */
+		if (state_of(chain, kind) != CHAIN_ENDED)
+			return false;
+	}
+	chain->goal = CHAIN_OVER;
+	return true;
+}
+
+/* Does what the goal asks for, until there is nothing to do for now. */
+static void
+settle(struct chain *chain)
+{
+	bool has_changed = true;
+
+	while (has_changed) {
+		switch (chain->goal) {
+		case CHAIN_RUN:
+			has_changed = settle_run(chain);
+			break;
+		case CHAIN_FINISH:
+			has_changed = settle_finish(chain);
+			break;
+		case CHAIN_STOP:
+			has_changed = settle_stop(chain);
+			break;
+		default:
+			has_changed = false;
+			break;
+		}
+	}
+}
+
+void
+chain_init(struct chain *chain, const struct chain_rules *rules, int64_t now_ns)
+{
+	*chain = (struct chain){.rules = *rules, .now_ns = now_ns};
+	for (int kind = 0; kind < STAGE_KINDS; kind++)
+		chain->stage[kind] = (struct chain_stage){
+		    .since_ns = now_ns,
+		    .deadline_ns = LOOP_NEVER,
+		};
+	if (!rules->has_command)
+		chain->stage[STAGE_COMMAND].state = CHAIN_ENDED;
+}
+
+bool
+chain_next(struct chain *chain, struct chain_task *task)
+{
+	if (chain->task_count == 0)
+		return false;
+	*task = chain->tasks[0];
+	chain->task_count--;
+	memmove(chain->tasks, chain->tasks + 1,
+	    chain->task_count * sizeof(chain->tasks[0]));
+	return true;
 }
 
 void
 chain_turn(struct chain *chain, int64_t now_ns)
 {
-	bool has_news = false;
+	chain->now_ns = now_ns;
+	for (int i = 0; i < STAGE_KINDS; i++)
+		if (now_ns >= chain->stage[i].deadline_ns)
+			(void)happen(chain, (enum stage_kind)i, EVENT_LATE);
+	settle(chain);
+}
 
-	for (int kind = 0; kind < STAGE_KINDS; kind++) {
-		if (!chain->stage[kind].has_ended)
-			continue;
-		report_end(chain, &chain->stage[kind]);
-		has_news = true;
-	}
-	if (has_news)
-		judge(chain);
+int64_t
+chain_deadline_ns(const struct chain *chain)
+{
+	int64_t first_ns = LOOP_NEVER;
+
 	for (int kind = 0; kind < STAGE_KINDS; kind++)
-		chain->stage[kind].has_ended = false;
-	if (now_ns >= chain->deadline_ns)
-		expire(chain);
+		if (chain->stage[kind].deadline_ns < first_ns)
+			first_ns = chain->stage[kind].deadline_ns;
+	return first_ns;
 }
 
 void
-chain_stop(struct chain *chain)
+chain_ready(struct chain *chain, enum stage_kind kind, int64_t now_ns)
 {
-	chain->must_stop = true;
-	if (chain->life == CHAIN_WAITING) {
-		enter(chain, CHAIN_DONE, LOOP_NEVER);
+	chain->now_ns = now_ns;
+	(void)happen(chain, kind, EVENT_READY);
+	settle(chain);
+}
+
+/* Says what the end of what makes the events means: whether another run
+ * follows. */
+static enum event
+judge_end_of_stream(const struct chain *chain, enum chain_end end)
+{
+	switch (chain->rules.restart) {
+	case CONFIG_NEVER:
+		return EVENT_END;
+	case CONFIG_ON_FAILURE:
+		return end == CHAIN_END_GOOD ? EVENT_END : EVENT_FAIL;
+	default:
+		return EVENT_FAIL;
+	}
+}
+
+/* Says what the end of a source means. */
+static enum event
+judge_source(struct chain *chain, enum chain_end end)
+{
+	if (chain->pipe == CHAIN_PIPE_NONE)
+		return judge_end_of_stream(chain, end);
+	/* It can have come to the end of its input only if there is one. */
+	if (end != CHAIN_END_GOOD || chain->pipe == CHAIN_PIPE_FRESH ||
+	    chain_runs(chain, STAGE_COMMAND))
+		return EVENT_FAIL;
+	chain->pipe = CHAIN_PIPE_NONE;
+	return state_of(chain, STAGE_COMMAND) == CHAIN_ENDED ? EVENT_END
+							     : EVENT_AGAIN;
+}
+
+/* Says what the end of a stage means, by what it was to do. */
+static enum event
+judge(struct chain *chain, enum stage_kind kind, enum chain_end end)
+{
+	const struct chain_stage *stage = &chain->stage[kind];
+
+	if (kind == STAGE_WAL && stage->state == CHAIN_DRAINING)
+		chain->is_drained = end == CHAIN_END_GOOD;
+	if (end == CHAIN_END_FINAL || end == CHAIN_END_BURIED) {
+		chain->has_failed = true;
+		return EVENT_END;
+	}
+	if (chain->goal == CHAIN_STOP)
+		return EVENT_END;
+	if (stage->is_again)
+		return EVENT_AGAIN;
+	if (end == CHAIN_END_UNBORN)
+		return EVENT_FAIL;
+	switch (kind) {
+	case STAGE_COMMAND:
+		if (!chain->rules.has_command)
+			return EVENT_END;
+		return judge_end_of_stream(chain, end);
+	case STAGE_SOURCE:
+		return judge_source(chain, end);
+	case STAGE_WAL:
+		return stage->state == CHAIN_DRAINING && end == CHAIN_END_GOOD
+			   ? EVENT_END
+			   : EVENT_FAIL;
+	default:
+		return state_of(chain, STAGE_WAL) == CHAIN_ENDED ? EVENT_END
+								 : EVENT_FAIL;
+	}
+}
+
+void
+chain_ended(struct chain *chain, enum stage_kind kind, enum chain_end end,
+    int64_t now_ns)
+{
+	bool is_unborn = end == CHAIN_END_UNBORN || end == CHAIN_END_BURIED;
+	enum event event;
+
+	chain->now_ns = now_ns;
+	/* A command that never ran has not used its pipe. */
+	if (kind == STAGE_COMMAND && is_unborn)
+		chain->pipe = CHAIN_PIPE_FRESH;
+	event = judge(chain, kind, end);
+	/* What it has read of a pipe is not read again: the next run has
+	 * another. */
+	if (kind == STAGE_SOURCE && event == EVENT_AGAIN)
+		chain->pipe = CHAIN_PIPE_NONE;
+	(void)happen(chain, kind, event);
+	settle(chain);
+}
+
+void
+chain_stop(struct chain *chain, int64_t now_ns)
+{
+	chain->now_ns = now_ns;
+	if (chain->goal >= CHAIN_STOP)
+		return;
+	chain->goal = CHAIN_STOP;
+	chain->stop_ns = now_ns + chain->rules.shutdown_timeout_ns;
+	for (int i = 0; i < STAGE_KINDS; i++) {
+		struct chain_stage *stage = &chain->stage[i];
+
+		stage->is_again = false;
+		/* It may drain on, for as long as there is time. */
+		if (stage->state == CHAIN_DRAINING)
+			stage->deadline_ns =
+			    deadline_of(chain, (enum stage_kind)i);
+	}
+	settle(chain);
+}
+
+void
+chain_kill(struct chain *chain, int64_t now_ns)
+{
+	chain_stop(chain, now_ns);
+	for (int i = 0; i < STAGE_KINDS; i++)
+		(void)happen(chain, (enum stage_kind)i, EVENT_KILL);
+	settle(chain);
+}
+
+/* Ends a stage that runs, so that it starts anew; one that waits to start does
+ * so now. */
+static void
+renew(struct chain *chain, enum stage_kind kind, enum event event)
+{
+	struct chain_stage *stage = &chain->stage[kind];
+
+	stage->delay_ms = 0;
+	if (stage->state == CHAIN_WAITING) {
+		(void)happen(chain, kind, EVENT_AGAIN);
 		return;
 	}
-	/* What is being cleared away has its SIGTERM already. */
-	if (chain->life != CHAIN_RUNNING && chain->life != CHAIN_FINISHING)
+	if (!chain_runs(chain, kind))
 		return;
-	signal_stage(chain, STAGE_SOURCE, SIGTERM);
-	enter(chain, CHAIN_STOPPING, chain->shared->shutdown_timeout_ns);
-	if (!is_any_alive(chain))
-		enter(chain, CHAIN_DONE, LOOP_NEVER);
-	else if (!is_alive(chain, STAGE_SINK))
-		end(chain);
+	stage->is_again = true;
+	if (!happen(chain, kind, event))
+		(void)happen(chain, kind, EVENT_STOP);
+}
+
+/* Puts a stage that does not run into another state in which it does not. */
+static void
+rest(struct chain *chain, enum stage_kind kind, enum chain_state state)
+{
+	chain->stage[kind].state = state;
+	chain->stage[kind].since_ns = chain->now_ns;
+	chain->stage[kind].deadline_ns = LOOP_NEVER;
 }
 
 void
-chain_kill(struct chain *chain)
+chain_renew(struct chain *chain, enum stage_kind kind,
+    const struct chain_rules *rules, int64_t now_ns)
 {
-	chain->must_stop = true;
-	signal_all(chain, SIGKILL);
-	enter(chain, is_any_alive(chain) ? CHAIN_KILLING : CHAIN_DONE,
-	    LOOP_NEVER);
+	bool had_command = chain->rules.has_command;
+	struct chain_stage *command = &chain->stage[STAGE_COMMAND];
+
+	if (chain->goal != CHAIN_RUN)
+		return;
+	chain->now_ns = now_ns;
+	if (kind > STAGE_SOURCE) {
+		renew(chain, kind, EVENT_STOP);
+		settle(chain);
+		return;
+	}
+	chain->rules = *rules;
+	if (had_command)
+		renew(chain, STAGE_COMMAND, EVENT_STOP);
+	if (!rules->has_command) {
+		/* Where it runs, its end is its end. */
+		command->is_again = false;
+		if (!chain_runs(chain, STAGE_COMMAND))
+			rest(chain, STAGE_COMMAND, CHAIN_ENDED);
+	} else if (command->state == CHAIN_ENDED) {
+		rest(chain, STAGE_COMMAND, CHAIN_IDLE);
+	} else if (!had_command) {
+		command->is_again = chain_runs(chain, STAGE_COMMAND);
+	}
+	/* One that reads a command's output is left to read its end. */
+	renew(chain, STAGE_SOURCE, had_command ? EVENT_DRAIN : EVENT_STOP);
+	/* Nobody is there, nor will be, to read what a command has left. */
+	if (!rules->has_command && !chain_runs(chain, STAGE_SOURCE))
+		chain->pipe = CHAIN_PIPE_NONE;
+	settle(chain);
 }

@@ -1,18 +1,24 @@
 #include "supervisor/child.h"
 
 #include "stage/exitcode.h"
+#include "stage/mem.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 /* Behind all numbers of link.h. */
 #define FIRST_FREE_FD (LINK_LOCK_FD + 1)
+/* Where programs are where $PATH does not tell. */
+#define DEFAULT_PATH "/usr/local/bin:/usr/bin:/bin"
 
 /*
  * Puts the descriptors where link.h wants them. Everything else is closed by
@@ -21,19 +27,41 @@
 static int
 place_fds(const struct child_setup *setup)
 {
-	const struct link_stage *link = setup->link;
+	const struct link *link = setup->link;
+	int lock_fd = setup->lock_fd, control_fd = link->control_fd;
 
+	/* First out of the way of each other's numbers. */
+	if (control_fd != -1) {
+		lock_fd = fcntl(lock_fd, F_DUPFD_CLOEXEC, FIRST_FREE_FD);
+		control_fd = fcntl(control_fd, F_DUPFD_CLOEXEC, FIRST_FREE_FD);
+		if (lock_fd == -1 || control_fd == -1)
+			return -1;
+	}
 	if (dup2(link->in_fd, LINK_IN_FD) == -1 ||
 	    dup2(link->out_fd, LINK_OUT_FD) == -1 ||
 	    dup2(link->log_fd, LINK_LOG_FD) == -1)
 		return -1;
-	/* Comes last: a link's end may have stood on this number. */
-	if (setup->lock_fd != LINK_LOCK_FD &&
-	    dup2(setup->lock_fd, LINK_LOCK_FD) == -1)
-		return -1;
 	/* A kernel without the call leaves what it would have closed. */
 	(void)close_range(LINK_LOG_FD + 1, UINT_MAX, CLOSE_RANGE_CLOEXEC);
-	return fcntl(LINK_LOCK_FD, F_SETFD, 0);
+	if (control_fd == -1)
+		return 0;
+	return dup2(control_fd, LINK_CONTROL_FD) == -1 ||
+		       dup2(lock_fd, LINK_LOCK_FD) == -1
+		   ? -1
+		   : 0;
+}
+
+/* Becomes another, for good: from the groups to the user, who may not change
+ * the rest any more. */
+static int
+change_user(const struct identity *who)
+{
+	if (!who->is_given)
+		return 0;
+	if (setgroups(who->group_count, who->groups) == -1 ||
+	    setresgid(who->gid, who->gid, who->gid) == -1)
+		return -1;
+	return setresuid(who->uid, who->uid, who->uid);
 }
 
 /*
@@ -41,13 +69,15 @@ place_fds(const struct child_setup *setup)
  * parent through `report_fd` why it could not become the program.
  */
 static _Noreturn void
-become(char *const argv[], const struct child_setup *setup, pid_t parent,
-    int report_fd)
+become(const char *path, char *const argv[], const struct child_setup *setup,
+    pid_t parent, int report_fd)
 {
 	struct sigaction fallback = {.sa_handler = SIG_DFL};
 	int error;
 
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL) == -1)
+	/* This comes first: who changes the user loses the signal again. */
+	if (change_user(setup->identity) == -1 ||
+	    prctl(PR_SET_PDEATHSIG, SIGKILL) == -1)
 		goto fail;
 	/* The parent that ended before the call above sends no signal. */
 	if (getppid() != parent)
@@ -60,7 +90,7 @@ become(char *const argv[], const struct child_setup *setup, pid_t parent,
 	    sigaction(SIGPIPE, &fallback, NULL) == -1 ||
 	    sigprocmask(SIG_SETMASK, setup->mask, NULL) == -1)
 		goto fail;
-	(void)execv(argv[0], argv);
+	(void)execv(path, argv);
 
 fail:
 	error = errno;
@@ -82,7 +112,8 @@ read_report(int report_fd)
 }
 
 int
-child_spawn(char *const argv[], const struct child_setup *setup, pid_t *pid)
+child_spawn(const char *path, char *const argv[],
+    const struct child_setup *setup, pid_t *pid)
 {
 	pid_t parent = getpid(), child;
 	int report[2], error;
@@ -91,7 +122,7 @@ child_spawn(char *const argv[], const struct child_setup *setup, pid_t *pid)
 		return -1;
 	child = fork();
 	if (child == 0)
-		become(argv, setup, parent, report[1]);
+		become(path, argv, setup, parent, report[1]);
 	error = errno;
 	(void)close(report[1]);
 	if (child != -1)
@@ -108,11 +139,22 @@ child_spawn(char *const argv[], const struct child_setup *setup, pid_t *pid)
 }
 
 pid_t
-child_reap(int *status)
+child_next(void)
 {
-	pid_t pid = waitpid(-1, status, WNOHANG);
+	siginfo_t info = {.si_pid = 0};
 
-	return pid > 0 ? pid : 0;
+	if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == -1)
+		return 0;
+	return info.si_pid;
+}
+
+int
+child_reap(pid_t pid)
+{
+	int status = 0;
+
+	(void)waitpid(pid, &status, WNOHANG);
+	return status;
 }
 
 void
@@ -120,6 +162,52 @@ child_signal(pid_t pid, int number)
 {
 	/* Not reaped, so the number is still its own: this cannot fail. */
 	(void)kill(pid, number);
+}
+
+void
+child_signal_group(pid_t pid, int number)
+{
+	(void)kill(-pid, number);
+}
+
+/* Says whether a file can be executed; sets errno if not. */
+static bool
+is_program(const char *path)
+{
+	struct stat st;
+
+	if (access(path, X_OK) == -1 || stat(path, &st) == -1)
+		return false;
+	errno = EACCES;
+	return S_ISREG(st.st_mode);
+}
+
+char *
+child_find(const char *name)
+{
+	const char *at = getenv("PATH");
+	int error = ENOENT;
+
+	if (strchr(name, '/') != NULL)
+		return mem_strdup(name);
+	if (at == NULL)
+		at = DEFAULT_PATH;
+	while (*at != '\0') {
+		size_t bytes = strcspn(at, ":");
+		char *path = bytes == 0
+				 ? mem_strdup(name)
+				 : mem_printf("%.*s/%s", (int)bytes, at, name);
+
+		if (is_program(path))
+			return path;
+		if (errno == EACCES)
+			error = EACCES;
+		free(path);
+		at += bytes;
+		at += *at == ':';
+	}
+	errno = error;
+	return NULL;
 }
 
 bool

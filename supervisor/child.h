@@ -5,37 +5,56 @@
 #ifndef SUPERVISOR_CHILD_H
 #define SUPERVISOR_CHILD_H
 
+#include "supervisor/identity.h"
 #include "supervisor/link.h"
 
 #include <signal.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <sys/types.h>
 
 /* What a child gets from the supervisor besides its command. */
 struct child_setup {
-	const struct link_stage *link; /* borrowed for the call */
-	int lock_fd;		       /* becomes LINK_LOCK_FD */
-	const sigset_t *mask;	       /* signal mask; borrowed for the call */
+	const struct link *link; /* borrowed for the call; without a control
+				  * channel it gets no lock either */
+	int lock_fd;		 /* becomes LINK_LOCK_FD */
+	const sigset_t *mask;	 /* signal mask; borrowed for the call */
+	const struct identity *identity; /* who it is; borrowed for the call */
 };
 
 /*
- * Starts the program argv[0], a path, with the descriptors of link.h and no
- * others, in a process group of its own (a terminal's ^C is for the supervisor,
- * which stops its stages in order), with signals as `setup` says and SIGPIPE
- * at its default. It is killed when the calling thread ends. Returns 0 with
- * *pid set, or -1 with errno set, also when the program cannot be executed.
+ * Starts the program at `path` with `argv` and the descriptors of link.h, and
+ * no others, in a process group of its own (a terminal's ^C is for the
+ * supervisor, which stops its stages in order), with signals as `setup` says
+ * and SIGPIPE at its default, as who `setup` says. It is killed when the
+ * calling thread ends. Returns 0 with *pid set, or -1 with errno set, also when the program cannot
+ * be executed.
  */
-int child_spawn(
-    char *const argv[], const struct child_setup *setup, pid_t *pid);
+int child_spawn(const char *path, char *const argv[],
+    const struct child_setup *setup, pid_t *pid);
 
 /*
- * Returns a child that has ended, with *status as waitpid(2) has it, or 0 when
- * there is none left to be reaped. It may be one that nobody here has started.
+ * Returns a child that has ended and is not reaped yet, or 0 when there is
+ * none. It may be one that nobody here has started.
  */
-pid_t child_reap(int *status);
+pid_t child_next(void);
+
+/* Reaps it. Returns its status as waitpid(2) has it. */
+int child_reap(pid_t pid);
 
 /* Sends a signal to a child that was not reaped yet. */
 void child_signal(pid_t pid, int number);
+
+/* Sends a signal to all of the child's process group, which outlives it if it
+ * has left processes in it. */
+void child_signal_group(pid_t pid, int number);
+
+/*
+ * Returns the path of the program `name`: itself if it has a slash, else the
+ * first in $PATH that can be executed, as execvp(3) finds it. The caller frees
+ * it. NULL with errno set (ENOENT, EACCES) if there is none.
+ */
+char *child_find(const char *name);
 
 /* Says whether the child exited with this status. */
 bool child_exited_with(int status, int exitcode);

@@ -215,6 +215,9 @@ journal_say_about(struct journal *journal, enum log_level level,
 		return;
 	if (stage->id == NULL)
 		n = snprintf(message, sizeof(message), "%s: ", stage->instance);
+	else if (stage->pid == 0)
+		n = snprintf(message, sizeof(message),
+		    "%s/%s %s: ", stage->instance, stage->id, stage->program);
 	else
 		n = snprintf(message, sizeof(message),
 		    "%s/%s %s[%d]: ", stage->instance, stage->id,

@@ -64,8 +64,9 @@ void journal_say(struct journal *journal, enum log_level level,
 
 /*
  * Writes a line of the supervisor's own about a stage; `stage->id` may be NULL
- * for the whole instance. How many of the stage's lines were held back stands
- * before it, so that a line about its end comes last.
+ * for the whole instance, `stage->pid` 0 for one that does not run. How many of
+ * the stage's lines were held back stands before it, so that a line about its
+ * end comes last.
  */
 void journal_say_about(struct journal *journal, enum log_level level,
     const struct journal_stage *stage, const char *format, ...)

@@ -1,63 +1,64 @@
 /*
- * The descriptors between the stages of one chain: socketpairs for events and
- * their reverse channel, pipes for the logs, /dev/null for the two ends that
- * lead nowhere; and the numbers under which a stage finds them.
+ * The descriptors that a stage is started with: sockets to its neighbours,
+ * pipes, its log, its control channel; and the numbers under which it finds
+ * them.
  */
 #ifndef SUPERVISOR_LINK_H
 #define SUPERVISOR_LINK_H
 
-#include <stdbool.h>
-
-/* The stages of a chain, in the order that events take. */
+/* The stages of an instance, in the order that events take. */
 enum stage_kind {
+	STAGE_COMMAND, /* a program of the user's, where there is one */
 	STAGE_SOURCE,
 	STAGE_WAL,
 	STAGE_SINK,
 	STAGE_KINDS,
 };
 
-/* The descriptors of a stage; it has no other. */
+/* The descriptors of a stage; it has no other. A command has the first three
+ * only. */
 enum link_fd {
-	LINK_IN_FD = 0,	 /* events from upstream, acks to it */
-	LINK_OUT_FD = 1, /* events to downstream, acks from it */
-	LINK_LOG_FD = 2, /* log lines to the supervisor */
+	LINK_IN_FD = 0,	     /* events from upstream, acks to it */
+	LINK_OUT_FD = 1,     /* events to downstream, acks from it */
+	LINK_LOG_FD = 2,     /* log lines to the supervisor */
+	LINK_CONTROL_FD = 3, /* stage/control.h */
 	/*
 	 * The supervisor's lock, open and never used. A flock(2) lives until
 	 * its last descriptor is closed, so the next supervisor gets the lock
 	 * only when the stages of the last one are gone too, however it ended:
-	 * it can never meet a walproc that still holds its directory. (3 is
-	 * left free for a control channel.)
+	 * it can never meet a walproc that still holds its directory.
 	 */
 	LINK_LOCK_FD = 4,
 };
 
-/* What one start of a chain hands out; all are -1 when closed. */
-struct link_stage {
+/* What a stage is given; each is -1 when closed. */
+struct link {
 	int in_fd;
 	int out_fd;
-	int log_fd;    /* the stage's end of its log pipe */
-	int reader_fd; /* the supervisor's end; it does not block */
+	int log_fd;
+	int control_fd;
 };
 
-struct link {
-	struct link_stage stage[STAGE_KINDS];
-};
+/* Makes one with nothing open. */
+void link_init(struct link *link);
 
-/*
- * Opens all of them. Without a source (`has_source` false) the WAL finds the
- * end of its input at once, on a socket all the same, and the source's
- * descriptors are -1. Returns 0, or -1 with errno set and nothing open.
- */
-int link_open(struct link *link, bool has_source);
-
-/*
- * Closes what belongs to the stages: the supervisor must not keep it once they
- * run, or no stage would ever see the end of its input. The readers of the
- * logs stay open and belong to the caller.
- */
-void link_close_given(struct link *link);
-
-/* Closes everything. */
+/* Closes what is open: the supervisor must not keep it once the stage runs, or
+ * no neighbour would ever see that it has ended. */
 void link_close(struct link *link);
+
+/* Closes a descriptor, if it is open, and sets it to -1. */
+void link_close_fd(int *fd);
+
+/*
+ * Each opens what it says, CLOEXEC, and returns 0, or -1 with errno set and
+ * nothing changed: a socketpair for the stream from `*up_fd` to `*down_fd`; a
+ * pipe; a pipe for a log, whose reading end does not block; a control channel
+ * with its hello on the way to the stage; /dev/null.
+ */
+int link_stream(int *up_fd, int *down_fd);
+int link_pipe(int *read_fd, int *write_fd);
+int link_log(int *read_fd, int *write_fd);
+int link_control(int *our_fd, int *stage_fd);
+int link_null(int *fd);
 
 #endif

@@ -3,22 +3,17 @@
 #include "stage/log.h"
 #include "stage/mem.h"
 #include "stage/options.h"
-#include "supervisor/config.h"
-#include "supervisor/config_files.h"
 #include "supervisor/journal.h"
 #include "supervisor/outline.h"
-#include "supervisor/state_dir.h"
+#include "supervisor/plan.h"
 #include "supervisor/supervisor.h"
 
 #include <getopt.h>
-#include <libgen.h>
-#include <limits.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* Options without a letter. */
 enum option_code {
@@ -183,72 +178,10 @@ report(
 		journal_say(journal, level, "and %zu more", faults->more);
 }
 
-/* Reads and checks the files. Returns 0, or -1 when the journal says why. */
-static int
-load(const struct options *options, struct config *config,
-    struct journal *journal)
-{
-	struct faults faults, notes;
-	int result;
-
-	faults_init(&faults);
-	faults_init(&notes);
-	for (size_t i = 0; i < options->path_count; i++)
-		config_files_add(config, options->paths[i], &faults);
-	if (faults.count == 0)
-		config_finish(config, &faults, &notes);
-	if (faults.count == 0)
-		config_files_check(config, &faults);
-	report(&faults, LOG_ERROR, journal);
-	report(&notes, LOG_WARN, journal);
-	result = faults.count == 0 ? 0 : -1;
-	faults_fini(&faults);
-	faults_fini(&notes);
-	return result;
-}
-
-/* Returns the directory of this program's own file; the caller frees it. */
-static char *
-own_directory(struct journal *journal)
-{
-	char path[PATH_MAX];
-	ssize_t n = readlink("/proc/self/exe", path, sizeof(path) - 1);
-
-	if (n == -1) {
-		journal_say(journal, LOG_ERROR, "/proc/self/exe: %m");
-		return NULL;
-	}
-	path[n] = '\0';
-	return mem_strdup(dirname(path));
-}
-
-/* Returns the state directory; the caller frees it. */
-static char *
-state_directory(const struct config *config, struct journal *journal)
-{
-	struct state_dir_env env = {
-	    .state_directory = getenv("STATE_DIRECTORY"),
-	    .xdg_state_home = getenv("XDG_STATE_HOME"),
-	    .home = getenv("HOME"),
-	    .is_root = geteuid() == 0,
-	};
-	char *path;
-
-	if (config->state_dir.is_given)
-		return mem_strdup(config->state_dir.text);
-	path = state_dir_default(&env);
-	if (path == NULL)
-		journal_say(journal, LOG_ERROR,
-		    "no state directory: give state_dir in the "
-		    "configuration, or set HOME");
-	return path;
-}
-
 static enum exitcode
-check(const struct config *config, const struct command_context *context,
-    struct journal *journal)
+check(const struct plan *plan, struct journal *journal)
 {
-	if (outline_print(config, context, stdout) == -1) {
+	if (outline_print(&plan->config, &plan->context, stdout) == -1) {
 		journal_say(journal, LOG_ERROR, "standard output: %m");
 		return EXITCODE_AGAIN;
 	}
@@ -273,10 +206,9 @@ run(const struct supervisor_options *options, struct journal *journal)
 	return exitcode;
 }
 
-/* Does what the command line asks for, with a configuration that was read. */
+/* Reads the configuration and does with it what the command line asks for. */
 static enum exitcode
-perform(const struct options *options, const struct config *config,
-    struct journal *journal)
+perform(const struct options *options, struct journal *journal)
 {
 	static const char *const verbosity[] = {
 	    [LOG_ERROR] = NULL,
@@ -284,21 +216,26 @@ perform(const struct options *options, const struct config *config,
 	    [LOG_INFO] = NULL,
 	    [LOG_DEBUG] = "-v",
 	};
-	char *bin_dir = own_directory(journal);
-	char *state_dir = state_directory(config, journal);
-	struct supervisor_options to_run = {
-	    .config = config,
-	    .context = {bin_dir, state_dir, verbosity[options->level]},
-	    .log_file = options->log_file,
-	};
+	struct plan_source source = {
+	    options->paths, options->path_count, verbosity[options->level]};
+	struct plan plan;
+	struct supervisor_options to_run = {&source, &plan, options->log_file};
+	struct faults faults, notes;
 	enum exitcode exitcode = EXITCODE_FINAL;
+	int result;
 
-	if (bin_dir != NULL && state_dir != NULL)
-		exitcode = options->verb == VERB_CHECK
-			       ? check(config, &to_run.context, journal)
-			       : run(&to_run, journal);
-	free(bin_dir);
-	free(state_dir);
+	faults_init(&faults);
+	faults_init(&notes);
+	result = plan_read(&plan, &source, &faults, &notes);
+	report(&faults, LOG_ERROR, journal);
+	report(&notes, LOG_WARN, journal);
+	faults_fini(&faults);
+	faults_fini(&notes);
+	if (result == -1)
+		return EXITCODE_FINAL;
+	exitcode = options->verb == VERB_CHECK ? check(&plan, journal)
+					       : run(&to_run, journal);
+	plan_fini(&plan);
 	return exitcode;
 }
 
@@ -306,9 +243,8 @@ int
 main(int argc, char **argv)
 {
 	struct options options = {.level = LOG_INFO};
-	struct config config;
 	struct journal journal;
-	enum exitcode exitcode = EXITCODE_FINAL;
+	enum exitcode exitcode;
 
 	/* Nobody reading our output is no reason to die unheard. */
 	(void)signal(SIGPIPE, SIG_IGN);
@@ -321,10 +257,7 @@ main(int argc, char **argv)
 		return EXITCODE_AGAIN;
 	}
 	journal_init(&journal, options.format, options.level);
-	config_init(&config);
-	if (load(&options, &config, &journal) == 0)
-		exitcode = perform(&options, &config, &journal);
-	config_fini(&config);
+	exitcode = perform(&options, &journal);
 	journal_close(&journal);
 	free(options.paths);
 	return (int)exitcode;

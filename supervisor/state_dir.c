@@ -5,6 +5,7 @@
 #include "stage/loop.h"
 #include "stage/mem.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -78,6 +79,79 @@ state_dir_make(const char *path)
 		result = make_one(part);
 	free(part);
 	return result;
+}
+
+static int give_tree(int dir_fd, uid_t uid, gid_t gid);
+
+/* Gives away one entry of a directory. Nothing is looked up twice: who owns
+ * the directory could put something else there meanwhile. */
+static int
+give_entry(int dir_fd, const char *name, uid_t uid, gid_t gid)
+{
+	int fd = openat(dir_fd, name,
+	    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	struct stat st;
+	int result = 0;
+
+	/* A link, a socket, or gone. */
+	if (fd == -1)
+		return errno == ELOOP || errno == ENXIO || errno == ENOENT ? 0
+									   : -1;
+	if (fstat(fd, &st) == -1)
+		result = -1;
+	else if (S_ISDIR(st.st_mode))
+		return give_tree(fd, uid, gid);
+	else if (st.st_nlink == 1)
+		result = fchown(fd, uid, gid);
+	(void)close(fd);
+	return result;
+}
+
+/* Gives away an open directory, which is closed, and what is in it; itself
+ * last, so that one that was left half done is found so. */
+static int
+give_tree(int dir_fd, uid_t uid, gid_t gid)
+{
+	DIR *dir = fdopendir(dir_fd);
+	const struct dirent *entry;
+	int result = 0;
+
+	if (dir == NULL) {
+		(void)close(dir_fd);
+		return -1;
+	}
+	while (result == 0 && (entry = readdir(dir)) != NULL) {
+		if (strcmp(entry->d_name, ".") != 0 &&
+		    strcmp(entry->d_name, "..") != 0)
+			result = give_entry(dir_fd, entry->d_name, uid, gid);
+	}
+	if (result == 0)
+		result = fchown(dir_fd, uid, gid);
+	(void)closedir(dir);
+	return result;
+}
+
+int
+state_dir_give(const char *path, uid_t uid, gid_t gid)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct stat st;
+
+	if (fd == -1)
+		return -1;
+	if (fstat(fd, &st) == 0 && st.st_uid == uid && st.st_gid == gid) {
+		(void)close(fd);
+		return 0;
+	}
+	return give_tree(fd, uid, gid);
+}
+
+int
+state_dir_let_pass(const char *path, gid_t gid)
+{
+	if (chown(path, (uid_t)-1, gid) == -1)
+		return -1;
+	return chmod(path, 0710);
 }
 
 /* Says whether a process runs: a zombie does not. */

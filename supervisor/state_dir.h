@@ -31,6 +31,18 @@ char *state_dir_default(const struct state_dir_env *env);
  */
 int state_dir_make(const char *path);
 
+/*
+ * Makes the directory `path` and all that is in it the property of `uid` and
+ * `gid`, if it is not yet: of the user as whom its owner runs from now on.
+ * Symbolic links are not followed, files with several names are left as they
+ * are. Returns 0, or -1 with errno set.
+ */
+int state_dir_give(const char *path, uid_t uid, gid_t gid);
+
+/* Lets the group `gid` pass through the directory `path` to what is in it, and
+ * nothing more. Returns 0, or -1 with errno set. */
+int state_dir_let_pass(const char *path, gid_t gid);
+
 enum state_dir_lock {
 	STATE_DIR_LOCKED, /* it is ours */
 	STATE_DIR_BUSY,	  /* another supervisor runs */

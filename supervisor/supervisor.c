@@ -1,11 +1,14 @@
 #include "supervisor/supervisor.h"
 
 #include "stage/loop.h"
-#include "stage/mem.h"
-#include "supervisor/chain.h"
-#include "supervisor/child.h"
+#include "supervisor/answer.h"
+#include "supervisor/fleet.h"
+#include "supervisor/notify.h"
+#include "supervisor/server.h"
 #include "supervisor/state_dir.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,10 +20,15 @@
  * this time they count as one.
  */
 #define SAME_WISH_NS (LOOP_NS_PER_S / 4)
+/* How long the stages may take for the reports of a status; one that hangs is
+ * told without. */
+#define REPORT_NS LOOP_NS_PER_S
+/* How long the last answers may take at the end. */
+#define LAST_ANSWERS_NS LOOP_NS_PER_S
 
 enum supervisor_life {
 	SUPERVISOR_RUNNING,
-	SUPERVISOR_STOPPING, /* each chain stops in order */
+	SUPERVISOR_STOPPING, /* each instance stops in order */
 	SUPERVISOR_KILLING,  /* each stage was killed */
 	SUPERVISOR_DONE,     /* no stage runs */
 	SUPERVISOR_LIVES,
@@ -39,13 +47,21 @@ struct supervisor {
 	enum supervisor_life life;
 	enum exitcode exitcode; /* what it will end with */
 	int64_t stop_ns;	/* when it was first told to stop */
-	const struct config *config;
-	const char *log_file;
+	const struct supervisor_options *options;
 	struct journal *journal;
 	struct loop loop;
-	struct chain_shared shared;
-	struct chain *chains; /* owned */
-	size_t count;
+	struct crew_shared shared;
+	struct fleet fleet;
+	int state_dir_fd;
+	int64_t since_ns; /* CLOCK_REALTIME: when it started */
+	bool is_up;	  /* all have begun their work once */
+	struct notify notify;
+	struct server server;
+	/* Requests that are not answered yet, at most one of each client. */
+	struct server_request owed[SERVER_CLIENTS];
+	size_t owed_count;
+	int64_t report_ns; /* when a status is answered at the latest; or
+			    * LOOP_NEVER: none was asked for */
 };
 
 /* Changes the life, here only, and says why. */
@@ -56,14 +72,15 @@ enter(struct supervisor *s, enum supervisor_life life, const char *why)
 		return;
 	s->life = life;
 	journal_say(s->journal, LOG_INFO, "%s: %s", life_names[life], why);
+	if (life == SUPERVISOR_STOPPING)
+		notify_send(&s->notify, "STOPPING=1\nSTATUS=%s", why);
 }
 
 static void
 stop(struct supervisor *s, const char *why)
 {
 	enter(s, SUPERVISOR_STOPPING, why);
-	for (size_t i = 0; i < s->count; i++)
-		chain_stop(&s->chains[i]);
+	fleet_stop(&s->fleet);
 }
 
 static void
@@ -71,21 +88,97 @@ kill_all(struct supervisor *s, const char *why)
 {
 	s->exitcode = EXITCODE_AGAIN;
 	enter(s, SUPERVISOR_KILLING, why);
-	for (size_t i = 0; i < s->count; i++)
-		chain_kill(&s->chains[i]);
+	fleet_kill(&s->fleet);
 }
 
 static void
 reopen_log(struct supervisor *s)
 {
-	if (s->log_file == NULL)
+	const char *log_file = s->options->log_file;
+
+	if (log_file == NULL)
 		journal_say(s->journal, LOG_DEBUG,
 		    "SIGUSR1: there is no log file to open anew");
-	else if (journal_open_file(s->journal, s->log_file) == -1)
+	else if (journal_open_file(s->journal, log_file) == -1)
 		journal_say(s->journal, LOG_ERROR,
-		    "cannot open the log file %s anew: %m", s->log_file);
+		    "cannot open the log file %s anew: %m", log_file);
 	else
 		journal_say(s->journal, LOG_INFO, "log file opened anew");
+}
+
+/* Writes each fault as a line of the log, and adds it to `lines`. */
+static void
+tell_faults(struct supervisor *s, const struct faults *faults,
+    enum log_level level, cJSON *lines)
+{
+	for (size_t i = 0; i < faults->count; i++) {
+		journal_say(s->journal, level, "%s", faults->text[i]);
+		(void)cJSON_AddItemToArray(
+		    lines, cJSON_CreateString(faults->text[i]));
+	}
+}
+
+/* Turns what was read into what runs. Returns the answer. */
+static cJSON *
+adopt(struct supervisor *s, const struct plan *plan)
+{
+	cJSON *answer = cJSON_CreateObject(), *changes;
+	const cJSON *change;
+
+	if (strcmp(plan->state_dir, s->shared.state_dir) != 0) {
+		journal_say(s->journal, LOG_ERROR,
+		    "reload: state_dir cannot change while it is in use: "
+		    "nothing is changed");
+		(void)cJSON_AddStringToObject(answer, "error",
+		    "state_dir cannot change while it is in use");
+		return answer;
+	}
+	changes = fleet_update(&s->fleet, plan);
+	cJSON_ArrayForEach(change, changes) journal_say(
+	    s->journal, LOG_INFO, "reload: %s", change->valuestring);
+	if (cJSON_GetArraySize(changes) == 0)
+		journal_say(
+		    s->journal, LOG_INFO, "reload: nothing has changed");
+	(void)cJSON_AddItemToObject(answer, "changes", changes);
+	return answer;
+}
+
+/* Reads the configuration again, and goes by it if it is sound. Returns the
+ * answer to who asked for it, which the caller frees. */
+static char *
+reload(struct supervisor *s)
+{
+	struct faults faults, notes;
+	struct plan plan;
+	cJSON *answer, *lines = cJSON_CreateArray();
+	char *text;
+
+	notify_reloading(&s->notify, loop_now_ns());
+	faults_init(&faults);
+	faults_init(&notes);
+	if (s->life != SUPERVISOR_RUNNING) {
+		answer = cJSON_CreateObject();
+		(void)cJSON_AddStringToObject(
+		    answer, "error", "it is stopping");
+	} else if (plan_read(&plan, s->options->source, &faults, &notes) == 0) {
+		tell_faults(s, &notes, LOG_WARN, lines);
+		answer = adopt(s, &plan);
+		plan_fini(&plan);
+	} else {
+		tell_faults(s, &faults, LOG_ERROR, lines);
+		journal_say(s->journal, LOG_ERROR,
+		    "reload: the configuration has faults: nothing is changed");
+		answer = cJSON_CreateObject();
+		(void)cJSON_AddStringToObject(answer, "error",
+		    "the configuration has faults: nothing is changed");
+	}
+	(void)cJSON_AddItemToObject(answer, "faults", lines);
+	faults_fini(&faults);
+	faults_fini(&notes);
+	notify_send(&s->notify, "READY=1");
+	text = cJSON_PrintUnformatted(answer);
+	cJSON_Delete(answer);
+	return text;
 }
 
 static void
@@ -102,9 +195,7 @@ take_signal(struct supervisor *s, int number)
 			kill_all(s, "a second signal");
 		return;
 	case SIGHUP:
-		journal_say(s->journal, LOG_WARN,
-		    "SIGHUP: reload is not built yet; the configuration stays "
-		    "as it was read");
+		free(reload(s));
 		return;
 	case SIGUSR1:
 		reopen_log(s);
@@ -114,35 +205,85 @@ take_signal(struct supervisor *s, int number)
 	}
 }
 
-/* Tells the chains which of their stages have ended. */
+/* Answers a request that was waiting, and forgets it. */
 static void
-reap(struct supervisor *s)
+settle(struct supervisor *s, size_t index, const char *answer)
 {
-	int status;
-	pid_t pid;
-
-	while ((pid = child_reap(&status)) != 0)
-		for (size_t i = 0; i < s->count; i++)
-			if (chain_ended(&s->chains[i], pid, status))
-				break;
+	server_answer(&s->server, s->owed[index].id, answer);
+	s->owed[index] = s->owed[--s->owed_count];
 }
 
-/* Looks at what the chains have come to. */
+/* Takes what clients ask for. */
+static void
+take_requests(struct supervisor *s)
+{
+	struct server_request request;
+	char *answer;
+
+	while (s->owed_count < SERVER_CLIENTS &&
+	       server_next(&s->server, &request)) {
+		switch (request.verb) {
+		case REQUEST_STATUS:
+			s->owed[s->owed_count++] = request;
+			if (s->report_ns != LOOP_NEVER)
+				break;
+			s->report_ns = loop_now_ns() + REPORT_NS;
+			fleet_ask(&s->fleet);
+			break;
+		case REQUEST_STOP:
+			s->owed[s->owed_count++] = request;
+			if (s->life == SUPERVISOR_RUNNING)
+				stop(s, "asked to");
+			break;
+		default:
+			answer = reload(s);
+			server_answer(&s->server, request.id, answer);
+			free(answer);
+			break;
+		}
+	}
+}
+
+/* Answers those who ask for a status, once the stages have reported. */
+static void
+answer_statuses(struct supervisor *s)
+{
+	struct answer_about about = {life_names[s->life], s->shared.state_dir,
+	    s->state_dir_fd, s->since_ns};
+	char *answer;
+
+	if (s->report_ns == LOOP_NEVER ||
+	    (fleet_owes_report(&s->fleet) && loop_now_ns() < s->report_ns))
+		return;
+	s->report_ns = LOOP_NEVER;
+	answer = answer_status(&s->fleet, &about);
+	for (size_t i = s->owed_count; i > 0; i--)
+		if (s->owed[i - 1].verb == REQUEST_STATUS)
+			settle(s, i - 1, answer);
+	free(answer);
+}
+
+/* Says once that all have begun their work. */
+static void
+tell_up(struct supervisor *s)
+{
+	if (s->is_up || !fleet_is_up(&s->fleet))
+		return;
+	s->is_up = true;
+	notify_send(
+	    &s->notify, "READY=1\nSTATUS=%zu instance(s) run", s->fleet.count);
+}
+
+/* Looks at what the instances have come to. */
 static void
 judge(struct supervisor *s)
 {
-	bool has_failed = false, is_done = true;
-
-	for (size_t i = 0; i < s->count; i++) {
-		has_failed = has_failed || s->chains[i].has_failed;
-		is_done = is_done && s->chains[i].life == CHAIN_DONE;
-	}
-	if (has_failed) {
+	if (fleet_has_failed(&s->fleet)) {
 		s->exitcode = EXITCODE_FINAL;
 		if (s->life == SUPERVISOR_RUNNING)
 			stop(s, "a stage has failed for good");
 	}
-	if (is_done)
+	if (fleet_is_over(&s->fleet))
 		enter(s, SUPERVISOR_DONE, "no stage runs any more");
 }
 
@@ -152,20 +293,45 @@ turn(struct supervisor *s)
 	int number;
 
 	loop_begin(&s->loop);
-	for (size_t i = 0; i < s->count; i++)
-		chain_watch(&s->chains[i], &s->loop);
+	fleet_watch(&s->fleet, &s->loop);
+	server_watch(&s->server, &s->loop);
+	loop_until(&s->loop, s->report_ns);
 	if (loop_wait(&s->loop) == -1)
 		return -1;
 	while ((number = loop_signal(&s->loop)) != 0)
 		take_signal(s, number);
-	/* Logs first: a stage's last words stand before its end. */
-	for (size_t i = 0; i < s->count; i++)
-		chain_read_logs(&s->chains[i]);
-	reap(s);
-	for (size_t i = 0; i < s->count; i++)
-		chain_turn(&s->chains[i], loop_now_ns());
+	/* First what a stage says: its last words stand before its end. */
+	fleet_read(&s->fleet, &s->loop);
+	fleet_reap(&s->fleet);
+	fleet_turn(&s->fleet);
+	server_turn(&s->server, &s->loop);
+	take_requests(s);
+	answer_statuses(s);
+	tell_up(s);
 	judge(s);
 	return 0;
+}
+
+/* Answers what is still to be answered, now that nothing runs. */
+static void
+answer_last(struct supervisor *s)
+{
+	int64_t end_ns = loop_now_ns() + LAST_ANSWERS_NS;
+	char *answer = answer_stopped(&s->fleet);
+
+	s->report_ns = s->report_ns == LOOP_NEVER ? LOOP_NEVER : 0;
+	answer_statuses(s);
+	while (s->owed_count > 0)
+		settle(s, s->owed_count - 1, answer);
+	free(answer);
+	while (server_is_answering(&s->server) && loop_now_ns() < end_ns) {
+		loop_begin(&s->loop);
+		server_watch(&s->server, &s->loop);
+		loop_until(&s->loop, end_ns);
+		if (loop_wait(&s->loop) == -1)
+			return;
+		server_turn(&s->server, &s->loop);
+	}
 }
 
 /* Takes the state directory. Returns whether to go on; else *exitcode is what
@@ -221,22 +387,87 @@ open_loop(struct supervisor *s)
 	    &s->loop, signals, sizeof(signals) / sizeof(signals[0]));
 }
 
-static void
-open_chains(struct supervisor *s, const struct command_context *context)
+/* Finds who the stages are, and lets them reach their directories. */
+static int
+open_identity(struct supervisor *s)
 {
-	s->count = s->config->instance_count;
-	s->chains = mem_calloc(s->count, sizeof(*s->chains));
-	for (size_t i = 0; i < s->count; i++)
-		chain_init(&s->chains[i], s->config->instances[i], context,
-		    &s->shared);
+	const struct config *config = &s->options->plan->config;
+	struct identity *who = &s->shared.identity;
+	char why[IDENTITY_WHY_BYTES];
+
+	if (identity_find(who, config->user.text, config->group.text, why) ==
+	    -1) {
+		journal_say(s->journal, LOG_ERROR, "%s", why);
+		return -1;
+	}
+	if (!who->is_given ||
+	    state_dir_let_pass(s->shared.state_dir, who->gid) == 0)
+		return 0;
+	journal_say(s->journal, LOG_ERROR,
+	    "cannot let the group of the stages into %s: %m",
+	    s->shared.state_dir);
+	return -1;
+}
+
+/* Opens the socket. Without it all works but the questions. */
+static void
+open_server(struct supervisor *s)
+{
+	s->state_dir_fd =
+	    open(s->shared.state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (s->state_dir_fd == -1 ||
+	    server_open(&s->server, s->state_dir_fd) == -1)
+		journal_say(s->journal, LOG_ERROR,
+		    "no status can be asked for: %s/%s: %m",
+		    s->shared.state_dir, SERVER_SOCKET);
+}
+
+/* Makes the crews of the plan. */
+static void
+open_fleet(struct supervisor *s)
+{
+	fleet_init(&s->fleet, &s->shared);
+	cJSON_Delete(fleet_update(&s->fleet, s->options->plan));
+	journal_say(s->journal, LOG_INFO,
+	    "running: %zu instance(s), state in %s", s->fleet.count,
+	    s->shared.state_dir);
+	fleet_turn(&s->fleet);
+}
+
+/* Opens what a run needs, with the lock in hand. Returns EXITCODE_DONE, or what
+ * to end with; that is in the journal. */
+static enum exitcode
+open_all(struct supervisor *s)
+{
+	const char *log_file = s->options->log_file;
+
+	if (log_file != NULL && journal_open_file(s->journal, log_file) == -1) {
+		journal_say(s->journal, LOG_ERROR,
+		    "cannot open the log file %s: %m", log_file);
+		return EXITCODE_FINAL;
+	}
+	if (open_identity(s) == -1)
+		return EXITCODE_FINAL;
+	if (open_loop(s) == -1) {
+		journal_say(s->journal, LOG_ERROR, "start: %m");
+		return EXITCODE_AGAIN;
+	}
+	notify_init(&s->notify);
+	open_server(s);
+	open_fleet(s);
+	return EXITCODE_DONE;
 }
 
 static void
-close_chains(struct supervisor *s)
+close_all(struct supervisor *s)
 {
-	for (size_t i = 0; i < s->count; i++)
-		chain_fini(&s->chains[i]);
-	free(s->chains);
+	fleet_fini(&s->fleet);
+	server_close(&s->server);
+	if (s->state_dir_fd != -1)
+		(void)close(s->state_dir_fd);
+	notify_fini(&s->notify);
+	loop_close(&s->loop);
+	identity_fini(&s->shared.identity);
 }
 
 enum exitcode
@@ -246,31 +477,21 @@ supervisor_run(
 	struct supervisor s = {
 	    .life = SUPERVISOR_RUNNING,
 	    .exitcode = EXITCODE_DONE,
-	    .config = options->config,
-	    .log_file = options->log_file,
+	    .options = options,
 	    .journal = journal,
+	    .since_ns = loop_realtime_ns(),
+	    .report_ns = LOOP_NEVER,
+	    .server = {.fd = -1},
+	    .shared = {.journal = journal,
+		.state_dir = options->plan->state_dir},
 	};
 	enum exitcode exitcode;
 
-	s.shared.journal = journal;
-	s.shared.state_dir = options->context.state_dir;
-	s.shared.shutdown_timeout_ns =
-	    (int64_t)options->config->shutdown_timeout.number * LOOP_NS_PER_MS;
 	if (!take_state_dir(&s, &exitcode))
 		return exitcode;
-	if (s.log_file != NULL &&
-	    journal_open_file(journal, s.log_file) == -1) {
-		journal_say(journal, LOG_ERROR,
-		    "cannot open the log file %s: %m", s.log_file);
-		return EXITCODE_FINAL;
-	}
-	if (open_loop(&s) == -1) {
-		journal_say(journal, LOG_ERROR, "start: %m");
-		return EXITCODE_AGAIN;
-	}
-	open_chains(&s, &options->context);
-	journal_say(journal, LOG_INFO, "running: %zu instance(s), state in %s",
-	    s.count, s.shared.state_dir);
+	exitcode = open_all(&s);
+	if (exitcode != EXITCODE_DONE)
+		return exitcode;
 	while (s.life != SUPERVISOR_DONE) {
 		if (turn(&s) == 0)
 			continue;
@@ -279,8 +500,8 @@ supervisor_run(
 		s.exitcode = EXITCODE_AGAIN;
 		break;
 	}
-	close_chains(&s);
-	loop_close(&s.loop);
+	answer_last(&s);
+	close_all(&s);
 	(void)close(s.shared.lock_fd);
 	return s.exitcode;
 }

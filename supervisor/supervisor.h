@@ -1,29 +1,29 @@
 /*
- * The policy of the whole: takes the lock, runs all chains, stops them in
- * order, and says how it ended. What one chain does is chain.h.
+ * The policy of the whole: takes the lock, runs all instances, stops them in
+ * order, and says how it ended. What one instance does is chain.h.
  *
  *	RUNNING -> STOPPING -> KILLING -> DONE
  *
- * It stops when it is told to, when every chain has come to its end, or when a
- * stage has failed for good. A second signal turns stopping into killing.
+ * It stops when it is told to, when every instance has come to its end, or when
+ * a stage has failed for good. A second signal turns stopping into killing.
  */
 #ifndef SUPERVISOR_SUPERVISOR_H
 #define SUPERVISOR_SUPERVISOR_H
 
 #include "stage/exitcode.h"
-#include "supervisor/command.h"
-#include "supervisor/config.h"
 #include "supervisor/journal.h"
+#include "supervisor/plan.h"
 
+/* All borrowed. */
 struct supervisor_options {
-	const struct config *config; /* checked; all of these are borrowed */
-	struct command_context context;
-	const char *log_file; /* NULL: stderr */
+	const struct plan_source *source; /* read again to reload */
+	const struct plan *plan;	  /* what was read from it */
+	const char *log_file;		  /* NULL: stderr */
 };
 
 /*
- * Runs the configuration until it has ended. Returns EXITCODE_DONE: every
- * chain came to its end, or all were stopped in order, or another supervisor
+ * Runs the plan until it has ended. Returns EXITCODE_DONE: every instance
+ * came to its end, or all were stopped in order, or another supervisor
  * runs with this state directory; EXITCODE_FINAL: a stage failed for good, or
  * the log file cannot be opened; EXITCODE_AGAIN: it was killed by a second
  * signal, the state directory cannot be used for now, or the system failed.

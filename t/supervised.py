@@ -8,7 +8,6 @@ from pathlib import Path
 
 from support import Process, program, wait_until
 
-
 STAGES = ("metronome", "walproc", "wssink")
 
 
@@ -58,17 +57,19 @@ class Supervisor(Process):
 
 
 def write_config(directory, url="ws://127.0.0.1:9/", count=None, interval=20,
-                 timeout=None, extra=""):
-    """A configuration of one chain; returns its text."""
+                 timeout=None, extra="", onramp=None, ws=""):
+    """A configuration of one chain; returns its text. `onramp` is the text of
+    one that is no metronome, `ws` more of the offramp's."""
     counting = "" if count is None else f", count: {count}"
     text = (
         "state_dir: state\n"
         + ("" if timeout is None else f"shutdown_timeout: {timeout}\n")
-        + "onramp: [{id: m, type: metronome, config: {interval: "
-        f"{interval}{counting}" "}}]\n"
+        + "onramp: [{id: m, " + (
+            onramp or f"type: metronome, config: {{interval: {interval}"
+            f"{counting}}}") + "}]\n"
         "pipeline: [{id: p, wal: {max_elements: 100000}}]\n"
         'offramp: [{id: w, type: ws, config: {url: "' + url +
-        '", backoff_max: 0.2}}]\n' + extra)
+        f'", backoff_max: 0.2{ws}}}}}]\n' + extra)
     (Path(directory) / "c.yaml").write_text(text)
     return text
 
@@ -89,24 +90,37 @@ def ids(server):
     return [event["id"] for event in server.events()]
 
 
+# What a stage says when it has begun its work.
+READY = """printf '{"ready":true}' >&3\n"""
+# One that does nothing, until it is told that no more input comes, or there
+# is nobody any more to tell it.
+OBEDIENT = """while :; do
+    case $(dd bs=9000 count=1 <&3 2>/dev/null) in
+    ''|*drain*) exit 0;;
+    esac
+done"""
+
+
 def fakes_in(directory):
     """Makes a directory of scripts in place of the stages, beside a copy of
     the supervisor. Returns a function that is called with the shell text of
-    each (None: no such file) and returns the supervisor. By default a source
-    makes nothing, and the others end with their input."""
-    quiet = {"metronome": "exec sleep 600", "walproc": "exec cat",
-             "wssink": "exec cat >/dev/null"}
+    each (None: no such file) and returns the supervisor. By default they do
+    nothing, and end when they should. Each says that it is ready first, unless
+    `is_ready` is false."""
+    quiet = {"metronome": "exec sleep 600", "walproc": OBEDIENT,
+             "wssink": OBEDIENT}
     directory.mkdir()
     binary = directory / "supervisor"
     shutil.copy(program("supervisor"), binary)
 
-    def make(**scripts):
+    def make(is_ready=True, **scripts):
         for name in STAGES:
             text = scripts.get(name, quiet[name])
             if text is None:
                 continue
             path = directory / name
-            path.write_text(f"#!/bin/sh\n{text}\n")
+            path.write_text(
+                f"#!/bin/sh\n{READY if is_ready else ''}{text}\n")
             path.chmod(0o755)
         return binary
     return make

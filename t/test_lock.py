@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from support import AGAIN, DONE, PATIENCE, program, wait_until
 from supervised import Supervisor, is_alive, write_config
+from support import AGAIN, DONE, PATIENCE, program, wait_until
 
 
 def test_killed_supervisor_leaves_nothing_behind(tmp_path, server):

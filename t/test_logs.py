@@ -10,15 +10,16 @@ import time
 
 import pytest
 
-from support import DONE, FINAL, PATIENCE, program, wait_until
 from supervised import STAGES, Supervisor, ids, write_config
+from support import DONE, FINAL, PATIENCE, program, wait_until
 
 
 def test_signals_that_are_no_stop(tmp_path, server):
     write_config(tmp_path, server.url)
     log = tmp_path / "out.log"
     with Supervisor(tmp_path, "--log-file", "out.log") as supervisor:
-        wait_until(lambda: log.exists() and "running" in log.read_text(),
+        wait_until(lambda: log.exists() and
+                   log.read_text().count("started: ") == len(STAGES),
                    "log file")
         supervisor.signal(signal.SIGHUP)
         wait_until(lambda: "reload is not built yet" in log.read_text(),
@@ -226,7 +227,7 @@ def test_a_log_held_open_by_a_grandchild(tmp_path, fakes):
     binary = fakes(walproc="[ -e again ] && exec sleep 600; touch again\n"
                    "sleep 5 & echo last >&2; exit 111")
     with Supervisor(tmp_path, binary=binary) as supervisor:
-        supervisor.wait_started(2)
+        supervisor.wait_started(2, stages=["walproc"])
         assert "01/p last" in supervisor.text()
 
 

@@ -10,9 +10,8 @@ import time
 
 import pytest
 
-from support import AGAIN, DONE, program, wait_until
 from supervised import STAGES, Supervisor, ids, is_alive, write_config
-
+from support import AGAIN, DONE, program, wait_until
 
 # A script that SIGTERM does not end; says when it has got so far.
 DEAF = "trap '' TERM; : >$0.deaf; while :; do sleep 0.05; done"
@@ -88,19 +87,6 @@ def test_a_stage_that_ignores_sigterm(tmp_path, fakes):
         supervisor.wait_gone(pids.values())
         assert supervisor.ends()[0] == (
             "metronome", "killed by signal 9 (SIGKILL)")
-
-
-def test_a_deaf_neighbour_of_a_dead_stage(tmp_path, fakes):
-    """It is killed after shutdown_timeout, and the chain starts anew."""
-    write_config(tmp_path, timeout=0.2)
-    binary = fakes(
-        walproc="""[ -e again ] && exec sleep 600
-            until [ -e bin/wssink.deaf ]; do sleep 0.02; done
-            touch again; exit 111""",
-        wssink=DEAF)
-    with Supervisor(tmp_path, binary=binary) as supervisor:
-        supervisor.wait_started(2)
-        assert ("wssink", "killed by signal 9 (SIGKILL)") in supervisor.ends()
 
 
 def test_a_second_signal_kills(tmp_path, fakes):

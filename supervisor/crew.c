@@ -1,0 +1,731 @@
+#include "supervisor/crew.h"
+
+#include "stage/control.h"
+#include "stage/exitcode.h"
+#include "stage/mem.h"
+#include "supervisor/logline.h"
+#include "supervisor/state_dir.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Reads of a dead stage's log: more than a pipe holds. */
+#define LAST_READS 16
+/* Control messages taken from a stage in a turn, at most. */
+#define MESSAGES 16
+
+/* A socket on its way to a neighbour of a stage that is being started. */
+struct offer {
+	enum stage_kind to;
+	enum ctlmsg_kind kind;
+	int fd; /* owned; -1: the neighbour does not run */
+};
+
+/* Which stages are joined by sockets, and how: a stage has at most one on each
+ * side. */
+#define MAX_OFFERS 2
+
+static struct chain_rules
+rules_of(const struct config_instance *instance, int64_t shutdown_timeout_ns)
+{
+	const struct config_onramp *onramp = instance->binding->onramp;
+
+	return (struct chain_rules){
+	    .has_command = config_source_of(onramp) == CONFIG_EXEC,
+	    .restart = config_restart_of(onramp),
+	    .shutdown_timeout_ns = shutdown_timeout_ns,
+	};
+}
+
+/* Makes the command of a stage as the configuration has it; an empty one where
+ * there is no such stage. */
+static void
+make_command(struct command *command, enum stage_kind kind,
+    const struct config_instance *instance,
+    const struct command_context *context)
+{
+	if (kind != STAGE_COMMAND)
+		command_init(command, kind, instance, context);
+	else if (config_source_of(instance->binding->onramp) == CONFIG_EXEC)
+		command_init_exec(command, instance);
+	else
+		*command = (struct command){0};
+}
+
+/* Returns the last part of a path. */
+static const char *
+base_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash == NULL ? path : slash + 1;
+}
+
+/* Gives a stage its command, and the names that go with it. */
+static void
+set_command(struct crew *crew, enum stage_kind kind, struct command *command,
+    const char *id)
+{
+	struct crew_stage *stage = &crew->stage[kind];
+
+	command_fini(&stage->command);
+	stage->command = *command;
+	free(stage->id);
+	stage->id = mem_strdup(id);
+	stage->name.id = stage->id;
+	stage->name.program =
+	    command->count == 0 ? "" : base_name(command->argv[0]);
+}
+
+void
+crew_init(struct crew *crew, const struct config_instance *instance,
+    const struct command_context *context, int64_t shutdown_timeout_ns,
+    const struct crew_shared *shared)
+{
+	const struct config_binding *binding = instance->binding;
+	struct chain_rules rules = rules_of(instance, shutdown_timeout_ns);
+
+	*crew = (struct crew){
+	    .shared = shared,
+	    .instance = mem_strdup(instance->instance.text),
+	    .pipeline = mem_strdup(binding->pipeline->id.text),
+	    .binding = mem_strdup(binding->id.text),
+	    .directory = mem_printf("%s/%s/%s", shared->state_dir,
+		instance->instance.text, binding->pipeline->id.text),
+	    .has_stdin = config_source_of(binding->onramp) == CONFIG_STDIN,
+	    .read_fd = -1,
+	    .write_fd = -1,
+	};
+	chain_init(&crew->chain, &rules, loop_now_ns());
+	for (int i = 0; i < STAGE_KINDS; i++) {
+		enum stage_kind kind = (enum stage_kind)i;
+		struct crew_stage *stage = &crew->stage[kind];
+		struct command command;
+
+		make_command(&command, kind, instance, context);
+		set_command(
+		    crew, kind, &command, command_stage_id(kind, instance));
+		stage->name.instance = crew->instance;
+		stage->name.flood = &stage->flood;
+		stage->control_fd = -1;
+		relay_init(&stage->relay, -1);
+	}
+}
+
+void
+crew_fini(struct crew *crew)
+{
+	for (int kind = 0; kind < STAGE_KINDS; kind++) {
+		struct crew_stage *stage = &crew->stage[kind];
+
+		command_fini(&stage->command);
+		relay_close(&stage->relay);
+		link_close_fd(&stage->control_fd);
+		cJSON_Delete(stage->report);
+		free(stage->id);
+	}
+	link_close_fd(&crew->read_fd);
+	link_close_fd(&crew->write_fd);
+	free(crew->instance);
+	free(crew->pipeline);
+	free(crew->binding);
+	free(crew->directory);
+}
+
+/* Says something about the whole instance. */
+#define SAY(crew, level, ...) \
+	journal_say_about((crew)->shared->journal, level, \
+	    &(struct journal_stage){.instance = (crew)->instance}, \
+	    __VA_ARGS__)
+
+void
+crew_watch(struct crew *crew, struct loop *loop)
+{
+	loop_until(loop, chain_deadline_ns(&crew->chain));
+	for (int kind = 0; kind < STAGE_KINDS; kind++) {
+		struct crew_stage *stage = &crew->stage[kind];
+		/* A closed pipe would be ready for ever. */
+		int log_fd = stage->relay.has_ended ? -1 : stage->relay.fd;
+
+		stage->log_slot = loop_watch(loop, log_fd, POLLIN);
+		stage->control_slot =
+		    loop_watch(loop, stage->control_fd, POLLIN);
+	}
+}
+
+/* Passes on the lines that a stage's log has ready. */
+static void
+pass_lines(struct crew *crew, struct crew_stage *stage)
+{
+	const char *line;
+	size_t bytes;
+
+	while (relay_next(&stage->relay, &line, &bytes)) {
+		memcpy(stage->last_line, line, bytes);
+		stage->last_line[bytes] = '\0';
+		journal_pass(crew->shared->journal, &stage->name, line, bytes);
+	}
+}
+
+/* Takes one message of a stage. */
+static void
+take_message(struct crew *crew, enum stage_kind kind, struct control_msg *msg)
+{
+	struct crew_stage *stage = &crew->stage[kind];
+
+	if (msg->kind == CTLMSG_READY && !stage->has_ended) {
+		chain_ready(&crew->chain, kind, loop_now_ns());
+	} else if (msg->kind == CTLMSG_REPORT) {
+		cJSON_Delete(stage->report);
+		stage->report = msg->report;
+		stage->owes_report = false;
+		msg->report = NULL;
+	}
+	cJSON_Delete(msg->report);
+	link_close_fd(&msg->fd);
+}
+
+/* Takes what a stage has to tell. */
+static void
+take_messages(struct crew *crew, enum stage_kind kind)
+{
+	struct crew_stage *stage = &crew->stage[kind];
+	struct control_msg msg;
+
+	for (int i = 0; i < MESSAGES && stage->control_fd != -1; i++) {
+		switch (control_recv(stage->control_fd, &msg)) {
+		case CONTROL_GOT:
+			take_message(crew, kind, &msg);
+			break;
+		case CONTROL_NOTHING:
+			return;
+		case CONTROL_ENDED:
+			/* Its end is told by its exit, which follows. */
+			link_close_fd(&stage->control_fd);
+			break;
+		}
+	}
+}
+
+void
+crew_read(struct crew *crew, const struct loop *loop)
+{
+	for (int i = 0; i < STAGE_KINDS; i++) {
+		enum stage_kind kind = (enum stage_kind)i;
+		struct crew_stage *stage = &crew->stage[kind];
+
+		if (loop_ready(loop, stage->log_slot) != 0) {
+			(void)relay_read(&stage->relay);
+			pass_lines(crew, stage);
+		}
+		if (loop_ready(loop, stage->control_slot) != 0)
+			take_messages(crew, kind);
+	}
+}
+
+/* Reads what a stage that has ended left in its log, and closes it: a process
+ * of its own may hold the other end open for long. */
+static void
+finish_log(struct crew *crew, struct crew_stage *stage)
+{
+	for (int i = 0; i < LAST_READS && relay_read(&stage->relay); i++)
+		pass_lines(crew, stage);
+	stage->relay.has_ended = true;
+	pass_lines(crew, stage);
+	relay_close(&stage->relay);
+}
+
+bool
+crew_reap(struct crew *crew, pid_t pid)
+{
+	for (int kind = 0; kind < STAGE_KINDS; kind++) {
+		struct crew_stage *stage = &crew->stage[kind];
+
+		if (stage->name.pid != pid)
+			continue;
+		/* What a command has left running would write into the pipe
+		 * for ever. */
+		if (kind == STAGE_COMMAND)
+			child_signal_group(pid, SIGKILL);
+		stage->status = child_reap(pid);
+		stage->has_ended = true;
+		return true;
+	}
+	return false;
+}
+
+/* Says that a stage has ended for good, with its last words. */
+static void
+report_final(struct crew *crew, const struct crew_stage *stage, const char *how)
+{
+	const char *said = stage->last_line;
+	struct logline line;
+
+	if (said[0] == '\0') {
+		journal_say_about(crew->shared->journal, LOG_ERROR,
+		    &stage->name, "%s is final; it said nothing", how);
+		return;
+	}
+	if (logline_parse(said, strlen(said), &line))
+		said = line.message;
+	journal_say_about(crew->shared->journal, LOG_ERROR, &stage->name,
+	    "%s is final; its last line: %s", how, said);
+}
+
+/* Says when a stage that has ended is started again, if it is. */
+static void
+tell_restart(struct crew *crew, enum stage_kind kind)
+{
+	const struct chain_stage *stage = &crew->chain.stage[kind];
+	struct journal_stage name = crew->stage[kind].name;
+
+	name.pid = 0;
+	if (stage->state == CHAIN_WAITING)
+		journal_say_about(crew->shared->journal, LOG_INFO, &name,
+		    "starts again in %.1f s", (double)stage->delay_ms / 1000);
+}
+
+/* Says how a stage has ended, and tells the automaton. */
+static void
+bury(struct crew *crew, enum stage_kind kind)
+{
+	struct crew_stage *stage = &crew->stage[kind];
+	bool was_told = crew->chain.stage[kind].state >= CHAIN_DRAINING;
+	bool is_good = child_exited_with(stage->status, EXITCODE_DONE);
+	enum chain_end end = is_good ? CHAIN_END_GOOD : CHAIN_END_BAD;
+
+	/* Its last report, and its last words. */
+	take_messages(crew, kind);
+	finish_log(crew, stage);
+	(void)child_describe(stage->status, stage->last_exit);
+	if (child_exited_with(stage->status, EXITCODE_FINAL)) {
+		end = CHAIN_END_FINAL;
+		report_final(crew, stage, stage->last_exit);
+	} else {
+		/* A command may well end by the signal that it was sent. */
+		if (kind == STAGE_COMMAND && was_told)
+			is_good = true;
+		journal_say_about(crew->shared->journal,
+		    is_good ? LOG_INFO : LOG_WARN, &stage->name, "ended: %s",
+		    stage->last_exit);
+	}
+	link_close_fd(&stage->control_fd);
+	stage->owes_report = false;
+	stage->has_ended = false;
+	stage->name.pid = 0;
+	chain_ended(&crew->chain, kind, end, loop_now_ns());
+	tell_restart(crew, kind);
+}
+
+/* Says whether a neighbour runs and can be given a socket. */
+static bool
+can_attach(const struct crew *crew, enum stage_kind kind)
+{
+	const struct crew_stage *stage = &crew->stage[kind];
+
+	return stage->name.pid != 0 && !stage->has_ended &&
+	       stage->control_fd != -1;
+}
+
+/* Opens a socket between a stage that is being started and a neighbour. */
+static int
+open_stream(struct crew *crew, enum stage_kind to, enum ctlmsg_kind kind,
+    int *fd, struct offer *offer)
+{
+	int result;
+
+	*offer = (struct offer){.to = to, .kind = kind, .fd = -1};
+	if (kind == CTLMSG_ATTACH_IN)
+		result = link_stream(fd, &offer->fd);
+	else
+		result = link_stream(&offer->fd, fd);
+	if (result == 0 && !can_attach(crew, to))
+		link_close_fd(&offer->fd);
+	return result;
+}
+
+/* Opens what the source reads. */
+static int
+open_source_input(struct crew *crew, int *fd)
+{
+	if (crew->chain.pipe == CHAIN_PIPE_NONE && !crew->has_stdin)
+		return link_null(fd);
+	if (crew->chain.pipe == CHAIN_PIPE_FRESH) {
+		link_close_fd(&crew->read_fd);
+		link_close_fd(&crew->write_fd);
+		if (link_pipe(&crew->read_fd, &crew->write_fd) == -1)
+			return -1;
+	}
+	*fd = fcntl(crew->has_stdin ? STDIN_FILENO : crew->read_fd,
+	    F_DUPFD_CLOEXEC, LINK_LOCK_FD + 1);
+	return *fd == -1 ? -1 : 0;
+}
+
+/* Opens both ends of what a stage works on, and what its neighbours get. */
+static int
+open_ends(struct crew *crew, enum stage_kind kind, struct link *link,
+    struct offer offers[MAX_OFFERS])
+{
+	switch (kind) {
+	case STAGE_COMMAND:
+		link->out_fd =
+		    fcntl(crew->write_fd, F_DUPFD_CLOEXEC, LINK_LOCK_FD + 1);
+		return link->out_fd == -1 ? -1 : link_null(&link->in_fd);
+	case STAGE_SOURCE:
+		if (open_source_input(crew, &link->in_fd) == -1)
+			return -1;
+		return open_stream(crew, STAGE_WAL, CTLMSG_ATTACH_IN,
+		    &link->out_fd, &offers[0]);
+	case STAGE_WAL:
+		if (open_stream(crew, STAGE_SOURCE, CTLMSG_ATTACH_OUT,
+			&link->in_fd, &offers[0]) == -1)
+			return -1;
+		return open_stream(crew, STAGE_SINK, CTLMSG_ATTACH_IN,
+		    &link->out_fd, &offers[1]);
+	default:
+		if (link_null(&link->out_fd) == -1)
+			return -1;
+		return open_stream(crew, STAGE_WAL, CTLMSG_ATTACH_OUT,
+		    &link->in_fd, &offers[0]);
+	}
+}
+
+/* Gives the neighbours their ends. One that does not take it, since it has not
+ * read its messages for long, is of no use any more. */
+static void
+give(struct crew *crew, struct offer offers[MAX_OFFERS])
+{
+	for (int i = 0; i < MAX_OFFERS; i++) {
+		struct offer *offer = &offers[i];
+		struct crew_stage *to = &crew->stage[offer->to];
+
+		if (offer->fd == -1)
+			continue;
+		if (control_send(
+			to->control_fd, offer->kind, NULL, offer->fd) == -1 &&
+		    errno != EPIPE && errno != ECONNRESET) {
+			journal_say_about(crew->shared->journal, LOG_ERROR,
+			    &to->name,
+			    "cannot be given a new stream (%m): "
+			    "killed");
+			child_signal(to->name.pid, SIGKILL);
+		}
+		link_close_fd(&offer->fd);
+	}
+}
+
+/* Starts the process of a stage on `link`. Returns 0, or -1 with errno set. */
+static int
+spawn_on(struct crew *crew, enum stage_kind kind, const struct link *link)
+{
+	struct crew_stage *stage = &crew->stage[kind];
+	struct child_setup setup = {
+	    .link = link,
+	    .lock_fd = crew->shared->lock_fd,
+	    .mask = &crew->shared->mask,
+	    .identity = &crew->shared->identity,
+	};
+	char *path = child_find(stage->command.argv[0]), *line;
+	int result, saved;
+
+	if (path == NULL)
+		return -1;
+	result =
+	    child_spawn(path, stage->command.argv, &setup, &stage->name.pid);
+	saved = errno;
+	free(path);
+	if (result == 0) {
+		line = command_quote(&stage->command);
+		journal_say_about(crew->shared->journal, LOG_INFO, &stage->name,
+		    "started: %s", line);
+		free(line);
+	}
+	errno = saved;
+	return result;
+}
+
+/* Opens what a stage needs, and starts it. Returns 0, or -1 with errno set and
+ * nothing of it open. */
+static int
+spawn(struct crew *crew, enum stage_kind kind)
+{
+	struct crew_stage *stage = &crew->stage[kind];
+	struct offer offers[MAX_OFFERS] = {{.fd = -1}, {.fd = -1}};
+	struct link link;
+	int log_fd = -1, control_fd = -1, saved;
+
+	link_init(&link);
+	if (open_ends(crew, kind, &link, offers) == -1 ||
+	    link_log(&log_fd, &link.log_fd) == -1)
+		goto fail;
+	if (kind != STAGE_COMMAND &&
+	    link_control(&control_fd, &link.control_fd) == -1)
+		goto fail;
+	if (spawn_on(crew, kind, &link) == -1)
+		goto fail;
+	link_close(&link);
+	relay_init(&stage->relay, log_fd);
+	cJSON_Delete(stage->report);
+	stage->report = NULL;
+	stage->last_line[0] = '\0';
+	stage->control_fd = control_fd;
+	/* The only one that writes into the pipe from here on. */
+	if (kind == STAGE_COMMAND)
+		link_close_fd(&crew->write_fd);
+	give(crew, offers);
+	return 0;
+
+fail:
+	saved = errno;
+	link_close(&link);
+	link_close_fd(&log_fd);
+	link_close_fd(&control_fd);
+	for (int i = 0; i < MAX_OFFERS; i++)
+		link_close_fd(&offers[i].fd);
+	errno = saved;
+	return -1;
+}
+
+/* Says whether a program that could not be started never can be. */
+static bool
+is_final_error(int error)
+{
+	return error == ENOENT || error == EACCES || error == ENOEXEC ||
+	       error == E2BIG || error == ENOTDIR || error == ELOOP;
+}
+
+/* Makes the directory of the instance, in which walproc makes its own. */
+static int
+make_directory(const struct crew *crew)
+{
+	const struct identity *who = &crew->shared->identity;
+	char *path =
+	    mem_printf("%s/%s", crew->shared->state_dir, crew->instance);
+	int result = state_dir_make(path);
+
+	if (result == -1)
+		SAY(crew, LOG_ERROR, "cannot make the directory %s: %m", path);
+	if (result == 0 && who->is_given) {
+		result = state_dir_give(path, who->uid, who->gid);
+		if (result == -1)
+			SAY(crew, LOG_ERROR,
+			    "cannot give %s to the user of the stages: %m",
+			    path);
+	}
+	free(path);
+	return result;
+}
+
+static void
+start(struct crew *crew, enum stage_kind kind)
+{
+	struct crew_stage *stage = &crew->stage[kind];
+	enum chain_end end = CHAIN_END_UNBORN;
+
+	if (kind != STAGE_WAL || make_directory(crew) == 0) {
+		if (spawn(crew, kind) == 0)
+			return;
+		if (is_final_error(errno))
+			end = CHAIN_END_BURIED;
+		journal_say_about(crew->shared->journal, LOG_ERROR,
+		    &stage->name, "cannot start %s: %m",
+		    stage->command.argv[0]);
+	}
+	chain_ended(&crew->chain, kind, end, loop_now_ns());
+	tell_restart(crew, kind);
+}
+
+/* Sends a signal to a stage; of a command, to all that it has started. */
+static void
+signal_stage(struct crew *crew, enum stage_kind kind, int number)
+{
+	const struct crew_stage *stage = &crew->stage[kind];
+
+	if (stage->name.pid == 0 || stage->has_ended)
+		return;
+	if (kind == STAGE_COMMAND)
+		child_signal_group(stage->name.pid, number);
+	else
+		child_signal(stage->name.pid, number);
+}
+
+/* Tells a stage that no more input comes. One that cannot be told is late, and
+ * ended then. */
+static void
+tell_drain(struct crew *crew, enum stage_kind kind)
+{
+	const struct crew_stage *stage = &crew->stage[kind];
+
+	if (stage->control_fd != -1)
+		(void)control_send(stage->control_fd, CTLMSG_DRAIN, NULL, -1);
+}
+
+/* Does what the automaton asks for. */
+static void
+obey(struct crew *crew)
+{
+	struct chain_task task;
+
+	while (chain_next(&crew->chain, &task)) {
+		switch (task.action) {
+		case CHAIN_SPAWN:
+			start(crew, task.kind);
+			break;
+		case CHAIN_DRAIN:
+			tell_drain(crew, task.kind);
+			break;
+		case CHAIN_TERM:
+			signal_stage(crew, task.kind, SIGTERM);
+			break;
+		case CHAIN_KILL:
+			signal_stage(crew, task.kind, SIGKILL);
+			break;
+		case CHAIN_NOTHING:
+			break;
+		}
+	}
+	if (crew->chain.pipe == CHAIN_PIPE_NONE) {
+		link_close_fd(&crew->read_fd);
+		link_close_fd(&crew->write_fd);
+	}
+}
+
+void
+crew_turn(struct crew *crew)
+{
+	obey(crew);
+	for (int i = 0; i < STAGE_KINDS; i++) {
+		if (!crew->stage[i].has_ended)
+			continue;
+		bury(crew, (enum stage_kind)i);
+		obey(crew);
+	}
+	chain_turn(&crew->chain, loop_now_ns());
+	obey(crew);
+}
+
+void
+crew_stop(struct crew *crew)
+{
+	chain_stop(&crew->chain, loop_now_ns());
+	obey(crew);
+}
+
+void
+crew_kill(struct crew *crew)
+{
+	chain_kill(&crew->chain, loop_now_ns());
+	obey(crew);
+}
+
+void
+crew_ask(struct crew *crew)
+{
+	for (int kind = 0; kind < STAGE_KINDS; kind++) {
+		struct crew_stage *stage = &crew->stage[kind];
+
+		if (can_attach(crew, (enum stage_kind)kind) &&
+		    control_send(stage->control_fd, CTLMSG_ASK, NULL, -1) == 0)
+			stage->owes_report = true;
+	}
+}
+
+bool
+crew_owes_report(const struct crew *crew)
+{
+	for (int kind = 0; kind < STAGE_KINDS; kind++)
+		if (crew->stage[kind].owes_report)
+			return true;
+	return false;
+}
+
+bool
+crew_is_up(const struct crew *crew)
+{
+	const struct chain_stage *stages = crew->chain.stage;
+
+	return crew->chain.goal != CHAIN_RUN ||
+	       (stages[STAGE_WAL].state == CHAIN_READY &&
+		   stages[STAGE_SOURCE].state == CHAIN_READY);
+}
+
+/* Says whether two commands are the same, word for word. */
+static bool
+is_same_command(const struct command *one, const struct command *other)
+{
+	if (one->count != other->count)
+		return false;
+	for (size_t i = 0; i < one->count; i++)
+		if (strcmp(one->argv[i], other->argv[i]) != 0)
+			return false;
+	return true;
+}
+
+size_t
+crew_update(struct crew *crew, const struct config_instance *instance,
+    const struct command_context *context, int64_t shutdown_timeout_ns)
+{
+	const struct config_onramp *onramp = instance->binding->onramp;
+	struct chain_rules rules = rules_of(instance, shutdown_timeout_ns);
+	bool has_changed[STAGE_KINDS] = {false};
+	size_t count = 0;
+
+	crew->has_stdin = config_source_of(onramp) == CONFIG_STDIN;
+	for (int i = 0; i < STAGE_KINDS; i++) {
+		enum stage_kind kind = (enum stage_kind)i;
+		struct command command;
+
+		make_command(&command, kind, instance, context);
+		if (is_same_command(&command, &crew->stage[kind].command)) {
+			command_fini(&command);
+			continue;
+		}
+		set_command(
+		    crew, kind, &command, command_stage_id(kind, instance));
+		has_changed[kind] = true;
+		if (command.count > 0)
+			journal_say_about(crew->shared->journal, LOG_INFO,
+			    &crew->stage[kind].name, "has changed");
+		count++;
+	}
+	if (has_changed[STAGE_COMMAND])
+		has_changed[STAGE_SOURCE] = false;
+	crew->chain.rules.shutdown_timeout_ns = shutdown_timeout_ns;
+	crew->chain.rules.restart = rules.restart;
+	for (int i = 0; i < STAGE_KINDS; i++) {
+		if (!has_changed[i])
+			continue;
+		chain_renew(
+		    &crew->chain, (enum stage_kind)i, &rules, loop_now_ns());
+		obey(crew);
+	}
+	return count;
+}
+
+int64_t
+crew_left(const struct crew *crew)
+{
+	const cJSON *stored = cJSON_GetObjectItemCaseSensitive(
+	    crew->stage[STAGE_WAL].report, "stored");
+
+	return cJSON_IsNumber(stored) ? (int64_t)stored->valuedouble : -1;
+}
+
+void
+crew_tell_left(const struct crew *crew)
+{
+	int64_t left = crew_left(crew);
+
+	if (left == -1)
+		SAY(crew, LOG_INFO, "removed: its log %s stays",
+		    crew->directory);
+	else
+		SAY(crew, left == 0 ? LOG_INFO : LOG_WARN,
+		    "removed: its log %s stays, with %" PRId64
+		    " events that were not delivered",
+		    crew->directory, left);
+}

@@ -1,0 +1,120 @@
+/*
+ * The running stages of one instance: processes, descriptors, logs, reports. It
+ * does what the automaton (chain.h) asks for, and tells it what has happened.
+ *
+ * Whenever a stage is started, each neighbour that runs is given the other end
+ * of a new socket, and so starts a new stream; where none runs, that end is
+ * closed, and the stage waits for one.
+ */
+#ifndef SUPERVISOR_CREW_H
+#define SUPERVISOR_CREW_H
+
+#include "stage/loop.h"
+#include "supervisor/chain.h"
+#include "supervisor/child.h"
+#include "supervisor/command.h"
+#include "supervisor/config.h"
+#include "supervisor/flood.h"
+#include "supervisor/journal.h"
+#include "supervisor/relay.h"
+
+#include <cjson/cJSON.h>
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* What all crews share. All borrowed. */
+struct crew_shared {
+	struct journal *journal;
+	const char *state_dir;
+	int lock_fd;
+	sigset_t mask;		  /* the stages' signal mask */
+	struct identity identity; /* who the stages are */
+};
+
+/* One stage; what stays over its restarts, and its process if it runs. */
+struct crew_stage {
+	struct command command;
+	char *id;		   /* owned */
+	struct journal_stage name; /* .pid 0: it does not run */
+	struct relay relay;	   /* its log */
+	struct flood flood;	   /* how much of that is passed on */
+	size_t log_slot;	   /* this turn's in the loop, or 0 */
+	char last_line[RELAY_LINE_BYTES + 1];
+	int control_fd;	     /* our end of its control channel; -1: none */
+	size_t control_slot; /* this turn's in the loop, or 0 */
+	cJSON *report;	     /* its last; NULL: none came */
+	bool owes_report;    /* it was asked for one */
+	bool has_ended;	     /* it is reaped, and the chain does not know yet */
+	int status;	     /* then, as waitpid(2) has it */
+	char last_exit[CHILD_DESCRIBE_BYTES]; /* ""; it has not ended yet */
+};
+
+struct crew {
+	struct chain chain;
+	const struct crew_shared *shared;
+	char *instance; /* owned, as all of these */
+	char *pipeline;
+	char *binding;
+	char *directory; /* of the log */
+	struct crew_stage stage[STAGE_KINDS];
+	bool has_stdin;	 /* its source reads the supervisor's own */
+	int read_fd;	 /* of the pipe that the command writes; -1: none */
+	int write_fd;	 /* the same; -1 once a command was run on it */
+	bool is_removed; /* it is not in the configuration any more */
+};
+
+/*
+ * Makes the crew of an instance. Nothing runs before crew_turn. `shared` is
+ * borrowed as long as the crew lives, all else is copied.
+ */
+void crew_init(struct crew *crew, const struct config_instance *instance,
+    const struct command_context *context, int64_t shutdown_timeout_ns,
+    const struct crew_shared *shared);
+
+/* Frees it. No stage runs any more. */
+void crew_fini(struct crew *crew);
+
+/* States what it waits for. */
+void crew_watch(struct crew *crew, struct loop *loop);
+
+/* Takes what poll found ready: log lines and control messages. */
+void crew_read(struct crew *crew, const struct loop *loop);
+
+/* Reaps the child `pid`, which has ended, if it is one of this crew. Returns
+ * whether it was; crew_turn judges what that means. */
+bool crew_reap(struct crew *crew, pid_t pid);
+
+/* Does what is due. */
+void crew_turn(struct crew *crew);
+
+/* Begins an orderly stop; kills what runs. */
+void crew_stop(struct crew *crew);
+void crew_kill(struct crew *crew);
+
+/* Asks each stage that runs for a report, and says whether one still owes it.
+ */
+void crew_ask(struct crew *crew);
+bool crew_owes_report(const struct crew *crew);
+
+/* Says whether it does its job: events are taken in, or that is over. */
+bool crew_is_up(const struct crew *crew);
+
+/*
+ * Takes over what has changed in the configuration of the instance, which is
+ * the same instance of the same pipeline: stages whose commands have changed
+ * are started anew, and no others. Each is named in the journal. Returns how
+ * many.
+ */
+size_t crew_update(struct crew *crew, const struct config_instance *instance,
+    const struct command_context *context, int64_t shutdown_timeout_ns);
+
+/* Says in the journal what an instance that is removed leaves behind. */
+void crew_tell_left(const struct crew *crew);
+
+/* Returns how many events the log held when its last report was made, or -1
+ * where there was none. */
+int64_t crew_left(const struct crew *crew);
+
+#endif

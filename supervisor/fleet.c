@@ -1,0 +1,265 @@
+#include "supervisor/fleet.h"
+
+#include "stage/mem.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+void
+fleet_init(struct fleet *fleet, const struct crew_shared *shared)
+{
+	*fleet = (struct fleet){.shared = shared};
+}
+
+void
+fleet_fini(struct fleet *fleet)
+{
+	for (size_t i = 0; i < fleet->count; i++) {
+		crew_fini(fleet->crews[i]);
+		free(fleet->crews[i]);
+	}
+	free(fleet->crews);
+}
+
+/* Adds a sentence to the list of changes. */
+static void
+note(cJSON *changes, const struct crew *crew, const char *what)
+{
+	char *text =
+	    mem_printf("%s/%s %s", crew->instance, crew->pipeline, what);
+
+	(void)cJSON_AddItemToArray(changes, cJSON_CreateString(text));
+	free(text);
+}
+
+/* Says whether a crew is that of an instance: both have the same log. */
+static bool
+is_crew_of(const struct crew *crew, const struct config_instance *instance)
+{
+	return strcmp(crew->instance, instance->instance.text) == 0 &&
+	       strcmp(crew->pipeline, instance->binding->pipeline->id.text) ==
+		   0;
+}
+
+static const struct config_instance *
+find_instance(const struct config *config, const struct crew *crew)
+{
+	for (size_t i = 0; i < config->instance_count; i++)
+		if (is_crew_of(crew, config->instances[i]))
+			return config->instances[i];
+	return NULL;
+}
+
+/* Returns the crew of an instance that is not on its way out, or NULL. */
+static struct crew *
+find_crew(const struct fleet *fleet, const struct config_instance *instance)
+{
+	for (size_t i = 0; i < fleet->count; i++)
+		if (!fleet->crews[i]->is_removed &&
+		    is_crew_of(fleet->crews[i], instance))
+			return fleet->crews[i];
+	return NULL;
+}
+
+static struct crew *
+add_crew(struct fleet *fleet, const struct config_instance *instance,
+    const struct plan *plan, int64_t timeout_ns)
+{
+	struct crew *crew = mem_calloc(1, sizeof(*crew));
+
+	crew_init(crew, instance, &plan->context, timeout_ns, fleet->shared);
+	fleet->crews =
+	    mem_realloc(fleet->crews, fleet->count + 1, sizeof(*fleet->crews));
+	fleet->crews[fleet->count++] = crew;
+	return crew;
+}
+
+static void
+remove_crew(struct crew *crew)
+{
+	crew->is_removed = true;
+	crew_stop(crew);
+}
+
+/* Follows a crew into the new configuration. */
+static void
+update_crew(struct crew *crew, const struct plan *plan, int64_t timeout_ns,
+    cJSON *changes)
+{
+	const struct config_instance *instance =
+	    find_instance(&plan->config, crew);
+	enum chain_goal goal;
+	char *text;
+	size_t count;
+
+	if (crew->is_removed)
+		return;
+	if (instance == NULL) {
+		note(changes, crew, "is removed: it stops");
+		remove_crew(crew);
+		return;
+	}
+	goal = crew->chain.goal;
+	count = crew_update(crew, instance, &plan->context, timeout_ns);
+	if (count == 0)
+		return;
+	if (goal != CHAIN_RUN) {
+		/* It has come to its end, or is about to; what is new has
+		 * not. */
+		remove_crew(crew);
+		return;
+	}
+	text = mem_printf("has changed: %zu stage%s anew", count,
+	    count == 1 ? " starts" : "s start");
+	note(changes, crew, text);
+	free(text);
+}
+
+cJSON *
+fleet_update(struct fleet *fleet, const struct plan *plan)
+{
+	const struct config *config = &plan->config;
+	int64_t timeout_ns =
+	    (int64_t)config->shutdown_timeout.number * LOOP_NS_PER_MS;
+	cJSON *changes = cJSON_CreateArray();
+
+	for (size_t i = 0; i < fleet->count; i++)
+		update_crew(fleet->crews[i], plan, timeout_ns, changes);
+	for (size_t i = 0; i < config->instance_count; i++) {
+		const struct config_instance *instance = config->instances[i];
+
+		if (find_crew(fleet, instance) == NULL)
+			note(changes,
+			    add_crew(fleet, instance, plan, timeout_ns),
+			    "is new: it starts");
+	}
+	return changes;
+}
+
+void
+fleet_watch(struct fleet *fleet, struct loop *loop)
+{
+	for (size_t i = 0; i < fleet->count; i++)
+		crew_watch(fleet->crews[i], loop);
+}
+
+void
+fleet_read(struct fleet *fleet, const struct loop *loop)
+{
+	for (size_t i = 0; i < fleet->count; i++)
+		crew_read(fleet->crews[i], loop);
+}
+
+void
+fleet_reap(struct fleet *fleet)
+{
+	pid_t pid;
+
+	while ((pid = child_next()) != 0) {
+		bool is_ours = false;
+
+		for (size_t i = 0; i < fleet->count && !is_ours; i++)
+			is_ours = crew_reap(fleet->crews[i], pid);
+		if (!is_ours)
+			(void)child_reap(pid);
+	}
+}
+
+/* Says whether the log of a crew is still in use by one from before it. */
+static bool
+is_held(const struct fleet *fleet, size_t index)
+{
+	const char *directory = fleet->crews[index]->directory;
+
+	for (size_t i = 0; i < index; i++)
+		if (strcmp(fleet->crews[i]->directory, directory) == 0)
+			return true;
+	return false;
+}
+
+/* Frees the crews of removed instances that have come to their end. */
+static void
+drop_removed(struct fleet *fleet)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < fleet->count; i++) {
+		struct crew *crew = fleet->crews[i];
+
+		if (!crew->is_removed || crew->chain.goal != CHAIN_OVER) {
+			fleet->crews[kept++] = crew;
+			continue;
+		}
+		crew_tell_left(crew);
+		crew_fini(crew);
+		free(crew);
+	}
+	fleet->count = kept;
+}
+
+void
+fleet_turn(struct fleet *fleet)
+{
+	for (size_t i = 0; i < fleet->count; i++)
+		if (!is_held(fleet, i))
+			crew_turn(fleet->crews[i]);
+	drop_removed(fleet);
+}
+
+void
+fleet_stop(struct fleet *fleet)
+{
+	for (size_t i = 0; i < fleet->count; i++)
+		crew_stop(fleet->crews[i]);
+}
+
+void
+fleet_kill(struct fleet *fleet)
+{
+	for (size_t i = 0; i < fleet->count; i++)
+		crew_kill(fleet->crews[i]);
+}
+
+void
+fleet_ask(struct fleet *fleet)
+{
+	for (size_t i = 0; i < fleet->count; i++)
+		crew_ask(fleet->crews[i]);
+}
+
+bool
+fleet_owes_report(const struct fleet *fleet)
+{
+	for (size_t i = 0; i < fleet->count; i++)
+		if (crew_owes_report(fleet->crews[i]))
+			return true;
+	return false;
+}
+
+bool
+fleet_is_up(const struct fleet *fleet)
+{
+	for (size_t i = 0; i < fleet->count; i++)
+		if (!crew_is_up(fleet->crews[i]))
+			return false;
+	return true;
+}
+
+bool
+fleet_has_failed(const struct fleet *fleet)
+{
+	for (size_t i = 0; i < fleet->count; i++)
+		if (fleet->crews[i]->chain.has_failed)
+			return true;
+	return false;
+}
+
+bool
+fleet_is_over(const struct fleet *fleet)
+{
+	for (size_t i = 0; i < fleet->count; i++)
+		if (fleet->crews[i]->chain.goal != CHAIN_OVER)
+			return false;
+	return true;
+}
