@@ -10,7 +10,7 @@
 
 /* What else a status tells. All borrowed. */
 struct answer_about {
-	const char *state;     /* of the supervisor */
+	const char *state; /* of the supervisor */
 	const char *state_dir;
 	int state_dir_fd;
 	int64_t since_ns; /* CLOCK_REALTIME: when it started */

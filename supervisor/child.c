@@ -88,6 +88,7 @@ become(const char *path, char *const argv[], const struct child_setup *setup,
 		_exit(EXITCODE_AGAIN);
 	if (setpgid(0, 0) == -1 || place_fds(setup) == -1 ||
 	    sigaction(SIGPIPE, &fallback, NULL) == -1 ||
+	    setrlimit(RLIMIT_NOFILE, setup->fd_limit) == -1 ||
 	    sigprocmask(SIG_SETMASK, setup->mask, NULL) == -1)
 		goto fail;
 	(void)execv(path, argv);
@@ -96,6 +97,18 @@ fail:
 	error = errno;
 	(void)!write(report_fd, &error, sizeof(error));
 	_exit(EXITCODE_AGAIN);
+}
+
+void
+child_raise_fd_limit(struct rlimit *before)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, before) == -1)
+		*before = (struct rlimit){RLIM_INFINITY, RLIM_INFINITY};
+	limit = *before;
+	limit.rlim_cur = limit.rlim_max;
+	(void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 /* Waits until the child is the program (0) or has told why not (its errno). */

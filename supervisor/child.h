@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/resource.h>
 #include <sys/types.h>
 
 /* What a child gets from the supervisor besides its command. */
@@ -20,15 +21,24 @@ struct child_setup {
 	int lock_fd;		 /* becomes LINK_LOCK_FD */
 	const sigset_t *mask;	 /* signal mask; borrowed for the call */
 	const struct identity *identity; /* who it is; borrowed for the call */
+	const struct rlimit *fd_limit;	 /* of its descriptors; borrowed */
 };
+
+/*
+ * Lets this process open as many descriptors as it may at all: with many
+ * instances it needs more than most programs expect there to be. *before is
+ * set to the limit of until now, which its children are to have. Should it
+ * fail, the limit stays what it is.
+ */
+void child_raise_fd_limit(struct rlimit *before);
 
 /*
  * Starts the program at `path` with `argv` and the descriptors of link.h, and
  * no others, in a process group of its own (a terminal's ^C is for the
  * supervisor, which stops its stages in order), with signals as `setup` says
  * and SIGPIPE at its default, as who `setup` says. It is killed when the
- * calling thread ends. Returns 0 with *pid set, or -1 with errno set, also when the program cannot
- * be executed.
+ * calling thread ends. Returns 0 with *pid set, or -1 with errno set, also when
+ * the program cannot be executed.
  */
 int child_spawn(const char *path, char *const argv[],
     const struct child_setup *setup, pid_t *pid);

@@ -428,6 +428,7 @@ spawn_on(struct crew *crew, enum stage_kind kind, const struct link *link)
 	    .lock_fd = crew->shared->lock_fd,
 	    .mask = &crew->shared->mask,
 	    .identity = &crew->shared->identity,
+	    .fd_limit = &crew->shared->fd_limit,
 	};
 	char *path = child_find(stage->command.argv[0]), *line;
 	int result, saved;
@@ -520,6 +521,22 @@ make_directory(const struct crew *crew)
 	return result;
 }
 
+/* Says where a limit is that keeps a process from being started. */
+static const char *
+hint_for(int error)
+{
+	switch (error) {
+	case EAGAIN:
+		return " (no more processes may run: see ulimit -u, pids.max)";
+	case EMFILE:
+		return " (too many for the supervisor: see ulimit -n)";
+	case ENFILE:
+		return " (too many on the whole system: see fs.file-max)";
+	default:
+		return "";
+	}
+}
+
 static void
 start(struct crew *crew, enum stage_kind kind)
 {
@@ -532,8 +549,8 @@ start(struct crew *crew, enum stage_kind kind)
 		if (is_final_error(errno))
 			end = CHAIN_END_BURIED;
 		journal_say_about(crew->shared->journal, LOG_ERROR,
-		    &stage->name, "cannot start %s: %m",
-		    stage->command.argv[0]);
+		    &stage->name, "cannot start %s: %m%s",
+		    stage->command.argv[0], hint_for(errno));
 	}
 	chain_ended(&crew->chain, kind, end, loop_now_ns());
 	tell_restart(crew, kind);

@@ -31,6 +31,7 @@ struct crew_shared {
 	int lock_fd;
 	sigset_t mask;		  /* the stages' signal mask */
 	struct identity identity; /* who the stages are */
+	struct rlimit fd_limit;	  /* how many descriptors they may have */
 };
 
 /* One stage; what stays over its restarts, and its process if it runs. */

@@ -452,6 +452,7 @@ open_all(struct supervisor *s)
 		journal_say(s->journal, LOG_ERROR, "start: %m");
 		return EXITCODE_AGAIN;
 	}
+	child_raise_fd_limit(&s->shared.fd_limit);
 	notify_init(&s->notify);
 	open_server(s);
 	open_fleet(s);

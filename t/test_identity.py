@@ -1,0 +1,150 @@
+"""The stages as another user: what `user` and `group` in the configuration come
+to. Only root can try that.
+"""
+
+import os
+import pwd
+import re
+import shutil
+import stat
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from supervised import STAGES, Supervisor, ids, write_config
+from support import BIN, DONE, FINAL, Process, Server, program, wait_until
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="not root")
+
+NOBODY = pwd.getpwnam("nobody")
+DAEMON = pwd.getpwnam("daemon")
+
+
+@pytest.fixture
+def place():
+    """A directory that everybody may pass, with the programs in it: pytest's
+    own are for its user only."""
+    path = Path(tempfile.mkdtemp(prefix="walpipe."))
+    path.chmod(0o755)
+    shutil.copytree(BIN, path / "bin")
+    yield path
+    shutil.rmtree(path)
+
+
+def identity_of(pid):
+    """The user, group and further groups of a process; the first two four
+    times each: real, effective, saved, file system."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return [list(map(int, re.search(rf"{key}:(.*)", status)[1].split()))
+            for key in ("Uid", "Gid", "Groups")]
+
+
+def owner_of(path):
+    st = path.stat()
+    return st.st_uid, st.st_gid, stat.S_IMODE(st.st_mode)
+
+
+def supervise(place, name="log"):
+    return Supervisor(place, name=name, binary=place / "bin" / "supervisor")
+
+
+@pytest.mark.parametrize("keys, uid, gid, groups", [
+    ("user: nobody", NOBODY.pw_uid, NOBODY.pw_gid, [NOBODY.pw_gid]),
+    ("user: nobody\ngroup: daemon", NOBODY.pw_uid, DAEMON.pw_gid, None),
+    ("user: 12345\ngroup: 12346", 12345, 12346, [12346]),
+    ("group: daemon", 0, DAEMON.pw_gid, None),
+])
+def test_all_stages_are_that_user(place, keys, uid, gid, groups):
+    with Server(place) as server:
+        write_config(place, server.url, extra=keys + "\n")
+        with supervise(place) as supervisor:
+            pids = supervisor.wait_started()
+            server.wait_count(3)
+            for stage in STAGES:
+                found = identity_of(pids[stage])
+                assert found[0] == [uid] * 4 and found[1] == [gid] * 4
+                assert gid in found[2] or found[2] == []
+                if groups is not None:
+                    assert found[2] == groups
+            assert identity_of(supervisor.pid)[0] == [0] * 4
+            # They may reach what is theirs, and see nothing else there.
+            state = place / "state"
+            assert owner_of(state) == (0, gid, 0o710)
+            assert owner_of(state / "01") == (uid, gid, 0o700)
+            assert owner_of(state / "01/p") == (uid, gid, 0o700)
+            assert owner_of(state / "LOCK")[0::2] == (0, 0o600)
+            assert owner_of(state / "SOCKET")[0::2] == (0, 0o600)
+            # Killed with the supervisor, as whoever they run.
+            supervisor.kill()
+            supervisor.wait_gone(pids.values())
+
+
+def test_a_log_changes_hands(place):
+    """From root to nobody to another, and back: nothing is lost, and what a
+    link in it leads to stays as it is."""
+    outside = place / "outside"
+    outside.write_text("x")
+    sent = 0
+    with Server(place) as server:
+        server.kill()
+        for n, keys in enumerate(["", "user: nobody", "user: daemon", ""]):
+            write_config(place, server.url, timeout=0.2, count=10, interval=0,
+                         extra=keys + "\n")
+            with supervise(place, f"log{n}") as supervisor:
+                supervisor.wait_started()
+                wait_until(lambda: ("metronome", "exit status 0") in
+                           supervisor.ends(), "end of the source")
+                assert supervisor.stop() == DONE
+            if n == 0:
+                (place / "state/01/p/link").symlink_to(outside)
+                os.link(outside, place / "state/01/p/second-name")
+            sent += 10
+        assert owner_of(outside)[0] == 0
+        server.start()
+        write_config(place, server.url, count=10, interval=0,
+                     extra="user: nobody\n")
+        with supervise(place, "last") as supervisor:
+            assert supervisor.wait() == DONE
+        assert ids(server) == list(range(10)) * (sent // 10 + 1)
+    assert owner_of(outside)[0] == 0
+
+
+@pytest.mark.parametrize("keys, words", [
+    ("user: no-such-user", 'no-such-user'),
+    ("group: no-such-group", 'no-such-group'),
+    ("user: 12345", "its group is not known"),
+])
+def test_nobody_of_that_name(place, keys, words):
+    write_config(place, extra=keys + "\n")
+    with supervise(place) as supervisor:
+        assert supervisor.wait() == FINAL
+        assert words in supervisor.text()
+        assert not list((place / "state").glob("*/p"))
+
+
+def test_only_root_can(place):
+    """Somebody else may name himself, and no other."""
+    (place / "home").mkdir()
+    os.chown(place / "home", NOBODY.pw_uid, NOBODY.pw_gid)
+    for user, code in (("daemon", FINAL), ("nobody", DONE)):
+        with Server(place / "home") as server:
+            write_config(place / "home", server.url, count=3,
+                         extra=f"user: {user}\n")
+            with Process([place / "bin/supervisor", "-c", "c.yaml"],
+                         place / f"log-{user}", cwd=place / "home",
+                         user=NOBODY.pw_uid, group=NOBODY.pw_gid,
+                         extra_groups=[]) as supervisor:
+                assert supervisor.wait() == code, supervisor.text()
+    assert "only root can run the stages as another user" in (
+        place / "log-daemon").read_text()
+
+
+def test_check_tells(place):
+    write_config(place, extra="user: nobody\n")
+    with open(place / "out", "w+") as out:
+        with Process([program("supervisor"), "-c", "c.yaml", "check"],
+                     place / "log", cwd=place, stdout=out) as process:
+            assert process.wait() == DONE
+        out.seek(0)
+        assert "user: nobody" in out.read()
