@@ -7,6 +7,7 @@
 #include "supervisor/outline.h"
 #include "supervisor/plan.h"
 #include "supervisor/supervisor.h"
+#include "supervisor/verbs.h"
 
 #include <getopt.h>
 #include <signal.h>
@@ -19,6 +20,7 @@
 enum option_code {
 	OPTION_LOG_FORMAT = 256,
 	OPTION_LOG_FILE,
+	OPTION_JSON,
 	OPTION_VERSION,
 };
 
@@ -45,6 +47,7 @@ struct options {
 	size_t path_count;
 	enum verb verb;
 	bool has_verb;
+	bool is_json;
 	enum log_level level;
 	enum journal_format format;
 	const char *log_file;
@@ -53,19 +56,25 @@ struct options {
 static const char usage[] =
     "usage: supervisor [-qv] [--log-format text|json] [--log-file file]\n"
     "                  -c file-or-directory ... [run | check]\n"
+    "       supervisor [-qv] [--json] -c file-or-directory ...\n"
+    "                  status | stop | reload\n"
     "\n"
     "Runs the pipelines of a configuration.\n"
     "\n"
     "  -c, --config PATH   a file, or a directory with .yaml files\n"
     "      --log-format F  text (default) or json\n"
     "      --log-file F    append the log to F; SIGUSR1 opens it anew\n"
+    "      --json          print the answer as one line of JSON\n"
     "  -v, --verbose       log more, in the stages too\n"
     "  -q, --quiet         log nothing unless something is wrong\n"
     "  -h, --help          print this and exit\n"
     "      --version       print the version and exit\n"
     "\n"
     "  run                 run it (default)\n"
-    "  check               say what would be run, and exit\n";
+    "  check               say what would be run, and exit\n"
+    "  status              say how what runs stands\n"
+    "  stop                stop what runs, and wait for its end\n"
+    "  reload              let what runs take over a changed configuration\n";
 
 /* Prints `text` as the answer to an option and ends the process. */
 static _Noreturn void
@@ -110,6 +119,9 @@ take_option(int code, struct options *options)
 	case OPTION_LOG_FILE:
 		options->log_file = optarg;
 		break;
+	case OPTION_JSON:
+		options->is_json = true;
+		break;
 	case 'h':
 		answer(usage);
 	case OPTION_VERSION:
@@ -143,6 +155,7 @@ parse(int argc, char **argv, struct options *options)
 	    {"config", required_argument, NULL, 'c'},
 	    {"log-format", required_argument, NULL, OPTION_LOG_FORMAT},
 	    {"log-file", required_argument, NULL, OPTION_LOG_FILE},
+	    {"json", no_argument, NULL, OPTION_JSON},
 	    {"verbose", no_argument, NULL, 'v'},
 	    {"quiet", no_argument, NULL, 'q'},
 	    {"help", no_argument, NULL, 'h'},
@@ -161,8 +174,8 @@ parse(int argc, char **argv, struct options *options)
 	}
 	for (; optind < argc; optind++)
 		take_operand(argv[optind], options);
-	if (options->verb > VERB_CHECK)
-		refuse("this command is not built yet:", verbs[options->verb]);
+	if (options->is_json && options->verb <= VERB_CHECK)
+		refuse("--json is not for", verbs[options->verb]);
 	if (options->path_count == 0)
 		refuse("say which configuration with", "-c");
 }
@@ -186,6 +199,35 @@ check(const struct plan *plan, struct journal *journal)
 		return EXITCODE_AGAIN;
 	}
 	return EXITCODE_DONE;
+}
+
+/* Does what the command line asks of a supervisor that runs. */
+static enum exitcode
+ask(const struct options *options, struct journal *journal)
+{
+	static const enum request_verb requests[] = {
+	    [VERB_STATUS] = REQUEST_STATUS,
+	    [VERB_STOP] = REQUEST_STOP,
+	    [VERB_RELOAD] = REQUEST_RELOAD,
+	};
+	struct plan_source source = {options->paths, options->path_count, NULL};
+	struct verbs_options asked = {.is_json = options->is_json};
+	enum exitcode exitcode = EXITCODE_FINAL;
+	struct faults faults;
+	struct plan plan;
+	int result;
+
+	faults_init(&faults);
+	result = plan_locate(&plan, &source, &faults);
+	report(&faults, result == 0 ? LOG_WARN : LOG_ERROR, journal);
+	faults_fini(&faults);
+	if (result == -1)
+		return EXITCODE_FINAL;
+	asked.state_dir = plan.state_dir;
+	asked.bin_dir = plan.bin_dir;
+	exitcode = verbs_perform(requests[options->verb], &asked, journal);
+	plan_fini(&plan);
+	return exitcode;
 }
 
 /*
@@ -257,7 +299,8 @@ main(int argc, char **argv)
 		return EXITCODE_AGAIN;
 	}
 	journal_init(&journal, options.format, options.level);
-	exitcode = perform(&options, &journal);
+	exitcode = options.verb > VERB_CHECK ? ask(&options, &journal)
+					     : perform(&options, &journal);
 	journal_close(&journal);
 	free(options.paths);
 	return (int)exitcode;

@@ -92,6 +92,24 @@ plan_read(struct plan *plan, const struct plan_source *source,
 	return -1;
 }
 
+int
+plan_locate(
+    struct plan *plan, const struct plan_source *source, struct faults *faults)
+{
+	*plan = (struct plan){0};
+	config_init(&plan->config);
+	for (size_t i = 0; i < source->path_count; i++)
+		config_files_add(&plan->config, source->paths[i], faults);
+	/* Where it would be by default is not for us to guess: a file that
+	 * cannot be read may say something else. */
+	if (faults->count == 0 || plan->config.state_dir.is_given)
+		find_directories(plan, source, faults);
+	if (plan->bin_dir != NULL && plan->state_dir != NULL)
+		return 0;
+	plan_fini(plan);
+	return -1;
+}
+
 void
 plan_fini(struct plan *plan)
 {

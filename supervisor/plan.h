@@ -33,6 +33,16 @@ struct plan {
 int plan_read(struct plan *plan, const struct plan_source *source,
     struct faults *faults, struct faults *notes);
 
+/*
+ * Reads only where things are, to ask a supervisor that runs already: bin_dir
+ * and state_dir are set, no instance is. Faults in the files do not matter if
+ * one says where the state is; they are added to `faults` all the same. Returns
+ * 0 with *plan to be given to plan_fini; or -1, nothing to be freed, and at
+ * least one fault.
+ */
+int plan_locate(
+    struct plan *plan, const struct plan_source *source, struct faults *faults);
+
 /* Frees it. */
 void plan_fini(struct plan *plan);
 
