@@ -1,7 +1,6 @@
 #include "supervisor/answer.h"
 
 #include "stage/mem.h"
-#include "supervisor/orphans.h"
 #include "supervisor/status.h"
 
 #include <stdlib.h>
@@ -60,18 +59,6 @@ describe(
 	};
 }
 
-static bool
-is_used(const char *instance, const char *pipeline, const void *context)
-{
-	const struct fleet *fleet = context;
-
-	for (size_t i = 0; i < fleet->count; i++)
-		if (strcmp(fleet->crews[i]->instance, instance) == 0 &&
-		    strcmp(fleet->crews[i]->pipeline, pipeline) == 0)
-			return true;
-	return false;
-}
-
 char *
 answer_status(const struct fleet *fleet, const struct answer_about *about)
 {
@@ -92,8 +79,7 @@ answer_status(const struct fleet *fleet, const struct answer_about *about)
 
 	for (size_t i = 0; i < fleet->count; i++)
 		describe(&instances[i], &rows[i], fleet->crews[i]);
-	orphans_find(
-	    &orphans, about->state_dir_fd, about->state_dir, is_used, fleet);
+	fleet_find_orphans(fleet, &orphans, about->state_dir_fd);
 	text = status_put(&status);
 	orphans_fini(&orphans);
 	free(instances);

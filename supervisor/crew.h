@@ -94,6 +94,9 @@ void crew_turn(struct crew *crew);
 void crew_stop(struct crew *crew);
 void crew_kill(struct crew *crew);
 
+/* Says whether a stage runs and can be sent control messages. */
+bool crew_can_tell(const struct crew *crew, enum stage_kind kind);
+
 /* Asks each stage that runs for a report, and says whether one still owes it.
  */
 void crew_ask(struct crew *crew);

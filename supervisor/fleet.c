@@ -137,6 +137,26 @@ fleet_update(struct fleet *fleet, const struct plan *plan)
 	return changes;
 }
 
+/* Says whether a crew has the log. */
+static bool
+is_used(const char *instance, const char *pipeline, const void *context)
+{
+	const struct fleet *fleet = context;
+
+	for (size_t i = 0; i < fleet->count; i++)
+		if (strcmp(fleet->crews[i]->instance, instance) == 0 &&
+		    strcmp(fleet->crews[i]->pipeline, pipeline) == 0)
+			return true;
+	return false;
+}
+
+void
+fleet_find_orphans(
+    const struct fleet *fleet, struct orphans *orphans, int dir_fd)
+{
+	orphans_find(orphans, dir_fd, fleet->shared->state_dir, is_used, fleet);
+}
+
 void
 fleet_watch(struct fleet *fleet, struct loop *loop)
 {

@@ -7,6 +7,7 @@
 #define SUPERVISOR_FLEET_H
 
 #include "supervisor/crew.h"
+#include "supervisor/orphans.h"
 #include "supervisor/plan.h"
 
 #include <cjson/cJSON.h>
@@ -33,6 +34,11 @@ void fleet_fini(struct fleet *fleet);
  * that the caller deletes. The state directory is that of before.
  */
 cJSON *fleet_update(struct fleet *fleet, const struct plan *plan);
+
+/* Finds the logs in the state directory, open as `dir_fd`, that no crew has.
+ * Give them to orphans_fini. */
+void fleet_find_orphans(
+    const struct fleet *fleet, struct orphans *orphans, int dir_fd);
 
 /* As the functions of crew.h with these names, of all crews. */
 void fleet_watch(struct fleet *fleet, struct loop *loop);

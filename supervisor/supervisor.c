@@ -4,6 +4,7 @@
 #include "supervisor/answer.h"
 #include "supervisor/fleet.h"
 #include "supervisor/notify.h"
+#include "supervisor/reload.h"
 #include "supervisor/server.h"
 #include "supervisor/state_dir.h"
 
@@ -106,79 +107,20 @@ reopen_log(struct supervisor *s)
 		journal_say(s->journal, LOG_INFO, "log file opened anew");
 }
 
-/* Writes each fault as a line of the log, and adds it to `lines`. */
-static void
-tell_faults(struct supervisor *s, const struct faults *faults,
-    enum log_level level, cJSON *lines)
-{
-	for (size_t i = 0; i < faults->count; i++) {
-		journal_say(s->journal, level, "%s", faults->text[i]);
-		(void)cJSON_AddItemToArray(
-		    lines, cJSON_CreateString(faults->text[i]));
-	}
-}
-
-/* Turns what was read into what runs. Returns the answer. */
-static cJSON *
-adopt(struct supervisor *s, const struct plan *plan)
-{
-	cJSON *answer = cJSON_CreateObject(), *changes;
-	const cJSON *change;
-
-	if (strcmp(plan->state_dir, s->shared.state_dir) != 0) {
-		journal_say(s->journal, LOG_ERROR,
-		    "reload: state_dir cannot change while it is in use: "
-		    "nothing is changed");
-		(void)cJSON_AddStringToObject(answer, "error",
-		    "state_dir cannot change while it is in use");
-		return answer;
-	}
-	changes = fleet_update(&s->fleet, plan);
-	cJSON_ArrayForEach(change, changes) journal_say(
-	    s->journal, LOG_INFO, "reload: %s", change->valuestring);
-	if (cJSON_GetArraySize(changes) == 0)
-		journal_say(
-		    s->journal, LOG_INFO, "reload: nothing has changed");
-	(void)cJSON_AddItemToObject(answer, "changes", changes);
-	return answer;
-}
-
-/* Reads the configuration again, and goes by it if it is sound. Returns the
- * answer to who asked for it, which the caller frees. */
+/* Reads the configuration again. Returns the answer to who asked for it, which
+ * the caller frees. */
 static char *
 reload(struct supervisor *s)
 {
-	struct faults faults, notes;
-	struct plan plan;
-	cJSON *answer, *lines = cJSON_CreateArray();
-	char *text;
+	struct reload what = {s->options->source, s->options->plan, &s->fleet};
+	char *answer;
 
+	if (s->life != SUPERVISOR_RUNNING)
+		return request_error("it is stopping");
 	notify_reloading(&s->notify, loop_now_ns());
-	faults_init(&faults);
-	faults_init(&notes);
-	if (s->life != SUPERVISOR_RUNNING) {
-		answer = cJSON_CreateObject();
-		(void)cJSON_AddStringToObject(
-		    answer, "error", "it is stopping");
-	} else if (plan_read(&plan, s->options->source, &faults, &notes) == 0) {
-		tell_faults(s, &notes, LOG_WARN, lines);
-		answer = adopt(s, &plan);
-		plan_fini(&plan);
-	} else {
-		tell_faults(s, &faults, LOG_ERROR, lines);
-		journal_say(s->journal, LOG_ERROR,
-		    "reload: the configuration has faults: nothing is changed");
-		answer = cJSON_CreateObject();
-		(void)cJSON_AddStringToObject(answer, "error",
-		    "the configuration has faults: nothing is changed");
-	}
-	(void)cJSON_AddItemToObject(answer, "faults", lines);
-	faults_fini(&faults);
-	faults_fini(&notes);
+	answer = reload_plan(&what, s->journal);
 	notify_send(&s->notify, "READY=1");
-	text = cJSON_PrintUnformatted(answer);
-	cJSON_Delete(answer);
-	return text;
+	return answer;
 }
 
 static void
@@ -422,6 +364,23 @@ open_server(struct supervisor *s)
 		    s->shared.state_dir, SERVER_SOCKET);
 }
 
+/* Says which logs in the state directory nobody empties any more. */
+static void
+tell_orphans(const struct supervisor *s)
+{
+	struct orphans orphans;
+
+	if (s->state_dir_fd == -1)
+		return;
+	fleet_find_orphans(&s->fleet, &orphans, s->state_dir_fd);
+	for (size_t i = 0; i < orphans.count; i++)
+		journal_say(s->journal, LOG_INFO,
+		    "the log %s is of no instance that runs; status tells "
+		    "what it holds",
+		    orphans.list[i].directory);
+	orphans_fini(&orphans);
+}
+
 /* Makes the crews of the plan. */
 static void
 open_fleet(struct supervisor *s)
@@ -431,6 +390,7 @@ open_fleet(struct supervisor *s)
 	journal_say(s->journal, LOG_INFO,
 	    "running: %zu instance(s), state in %s", s->fleet.count,
 	    s->shared.state_dir);
+	tell_orphans(s);
 	fleet_turn(&s->fleet);
 }
 
