@@ -16,6 +16,15 @@ from supervised import fakes_in
 from support import Server
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "first: waits for the clock on the "
+                            "wall, so it begins before all others")
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.get_closest_marker("first") is None)
+
+
 @pytest.fixture(scope="session")
 def sound_log(tmp_path_factory):
     """A log of 170 events in three segments, none of them ended."""
