@@ -149,6 +149,8 @@ command_init(struct command *command, enum stage_kind kind,
 		add_wal(command, instance, context->state_dir);
 	else
 		add_sink(command, binding->offramp);
+	if (context->is_sandboxed)
+		add(command, "--sandbox");
 	if (context->verbosity != NULL)
 		add(command, context->verbosity);
 }

@@ -9,6 +9,7 @@
 #include "supervisor/config.h"
 #include "supervisor/link.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct command {
@@ -21,6 +22,7 @@ struct command_context {
 	const char *bin_dir;   /* borrowed; where the programs are */
 	const char *state_dir; /* borrowed */
 	const char *verbosity; /* borrowed; "-v", "-q" or NULL */
+	bool is_sandboxed;     /* the stages confine themselves */
 };
 
 /* Returns the name of the program that runs a stage. */

@@ -67,6 +67,7 @@ find_directories(
 	    .bin_dir = plan->bin_dir,
 	    .state_dir = plan->state_dir,
 	    .verbosity = source->verbosity,
+	    .is_sandboxed = plan->config.sandbox.number != 0,
 	};
 }
 

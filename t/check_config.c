@@ -65,11 +65,12 @@ close_fixture(struct fixture *f)
 
 /* The command of a stage of the only instance, as a shell reads it. */
 static char *
-command_line(const struct fixture *f, enum stage_kind kind)
+command_line(const struct fixture *f, enum stage_kind kind, bool is_sandboxed)
 {
-	static const struct command_context context = {
+	const struct command_context context = {
 	    .bin_dir = "/bin",
 	    .state_dir = "/state",
+	    .is_sandboxed = is_sandboxed,
 	};
 	struct command command;
 	char *line;
@@ -102,10 +103,15 @@ START_TEST(test_whole)
 	ck_assert_str_eq(f.config.state_dir.text, "/etc/walpipe/state");
 	ck_assert_uint_eq(f.config.shutdown_timeout.number, 1250);
 	for (size_t i = 0; i < COUNT(table); i++) {
-		char *line = command_line(&f, table[i].kind);
+		char *line = command_line(&f, table[i].kind, false);
+		char *boxed = command_line(&f, table[i].kind, true);
+		size_t bytes = strlen(line);
 
 		ck_assert_str_eq(line, table[i].line);
+		ck_assert_mem_eq(boxed, line, bytes);
+		ck_assert_str_eq(boxed + bytes, " --sandbox");
 		free(line);
+		free(boxed);
 	}
 	close_fixture(&f);
 }

@@ -163,7 +163,8 @@ def test_a_command_to_run(tmp_path, words, wanted):
     lines = [line for line in done.stdout.splitlines() if line[0] != "#"]
     assert shlex.split(lines[0]) == [
         w.replace("HERE", str(tmp_path.resolve())) for w in wanted]
-    assert shlex.split(lines[1]) == [str(BIN.resolve() / "onramp"), "-v"]
+    assert shlex.split(lines[1]) == [
+        str(BIN.resolve() / "onramp"), "--sandbox", "-v"]
     assert len(lines) == 4
 
 
@@ -215,6 +216,19 @@ def test_who_the_stages_are(tmp_path, text, wanted):
     done = supervisor("-c", "c.yaml", "check", cwd=tmp_path)
     told = [line for line in done.stdout.splitlines() if line[0] == "#"]
     assert told[3:] == [f"#   {line}" for line in wanted]
+
+
+@pytest.mark.parametrize("text,count", [
+    ("", 3), ("sandbox: true\n", 3), ("sandbox: false\n", 0)])
+def test_the_stages_are_confined(tmp_path, text, count):
+    """All of them, and not the user's command."""
+    (tmp_path / "c.yaml").write_text(
+        text + source("exec", "{command: [a, b]}"))
+    done = supervisor("-c", "c.yaml", "check", cwd=tmp_path)
+    lines = [shlex.split(line) for line in done.stdout.splitlines()
+             if line[0] != "#"]
+    assert len(lines) == 4 and lines[0] == ["a", "b"]
+    assert sum(line.count("--sandbox") for line in lines) == count
 
 
 def test_a_token_in_a_file(tmp_path):
