@@ -99,11 +99,13 @@ void
 orphans_find(struct orphans *orphans, int dir_fd, const char *state_dir,
     orphans_is_used *is_used, const void *context)
 {
-	struct search search = {orphans, state_dir, is_used, context};
+	struct search search = {
+	    .state_dir = state_dir, .is_used = is_used, .context = context};
 	struct dirent **entries;
 	int count;
 
 	*orphans = (struct orphans){0};
+	search.found = orphans;
 	count = scandirat(dir_fd, ".", &entries, is_name, compare_bytes);
 	for (int i = 0; i < count; i++)
 		search_instance(&search, dir_fd, entries[i]->d_name);
