@@ -337,6 +337,16 @@ server_answer(struct server *server, uint64_t id, const char *json)
 }
 
 bool
+server_is_awaited(const struct server *server, uint64_t id)
+{
+	for (size_t i = 0; i < SERVER_CLIENTS; i++)
+		if (server->clients[i].life == SERVER_OWED &&
+		    server->clients[i].id == id)
+			return true;
+	return false;
+}
+
+bool
 server_is_answering(const struct server *server)
 {
 	for (size_t i = 0; i < SERVER_CLIENTS; i++)

@@ -99,6 +99,10 @@ bool server_next(struct server *server, struct server_request *request);
  */
 void server_answer(struct server *server, uint64_t id, const char *json);
 
+/* Says whether the client of the request `id` still waits for its answer: else
+ * the request need not be kept. */
+bool server_is_awaited(const struct server *server, uint64_t id);
+
 /* Says whether an answer was given that its client has not taken whole. */
 bool server_is_answering(const struct server *server);
 

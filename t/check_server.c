@@ -165,8 +165,10 @@ START_TEST(test_clients_that_leave)
 
 	fd = serving_ask(&serving, SERVING_STATUS);
 	request = serving_take(&serving);
+	ck_assert(server_is_awaited(&serving.server, request.id));
 	(void)close(fd);
 	serving_turn(&serving);
+	ck_assert(!server_is_awaited(&serving.server, request.id));
 	server_answer(&serving.server, request.id, "{}");
 
 	fd = serving_ask(&serving, SERVING_STATUS);
