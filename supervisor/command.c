@@ -26,6 +26,7 @@ const char *
 command_stage_id(enum stage_kind kind, const struct config_instance *instance)
 {
 	switch (kind) {
+	case STAGE_COMMAND:
 	case STAGE_SOURCE:
 		return instance->binding->onramp->id.text;
 	case STAGE_WAL:
@@ -133,6 +134,14 @@ add_sink(struct command *command, const struct config_offramp *offramp)
 	}
 }
 
+/* Appends the words of the user; there are none but for exec. */
+static void
+add_words(struct command *command, const struct word_list *words)
+{
+	for (size_t i = 0; i < words->count; i++)
+		add(command, words->words[i]);
+}
+
 void
 command_init(struct command *command, enum stage_kind kind,
     const struct config_instance *instance,
@@ -141,6 +150,10 @@ command_init(struct command *command, enum stage_kind kind,
 	const struct config_binding *binding = instance->binding;
 
 	*command = (struct command){0};
+	if (kind == STAGE_COMMAND) {
+		add_words(command, &binding->onramp->command);
+		return;
+	}
 	add_owned(command, mem_printf("%s/%s", context->bin_dir,
 			       command_program(kind, instance)));
 	if (kind == STAGE_SOURCE)
@@ -153,17 +166,6 @@ command_init(struct command *command, enum stage_kind kind,
 		add(command, "--sandbox");
 	if (context->verbosity != NULL)
 		add(command, context->verbosity);
-}
-
-void
-command_init_exec(
-    struct command *command, const struct config_instance *instance)
-{
-	const struct word_list *list = &instance->binding->onramp->command;
-
-	*command = (struct command){0};
-	for (size_t i = 0; i < list->count; i++)
-		add(command, list->words[i]);
 }
 
 void

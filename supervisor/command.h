@@ -25,7 +25,7 @@ struct command_context {
 	bool is_sandboxed;     /* the stages confine themselves */
 };
 
-/* Returns the name of the program that runs a stage. */
+/* Returns the name of the program of ours that runs a stage. */
 const char *command_program(
     enum stage_kind kind, const struct config_instance *instance);
 
@@ -33,17 +33,15 @@ const char *command_program(
 const char *command_stage_id(
     enum stage_kind kind, const struct config_instance *instance);
 
-/* Makes the command of one stage; give it to command_fini. */
+/*
+ * Makes the command of one stage; give it to command_fini. That of
+ * STAGE_COMMAND is the words of the user, the first of which is an absolute
+ * path or a name to be found in PATH; it has none where the onramp is not of
+ * type exec.
+ */
 void command_init(struct command *command, enum stage_kind kind,
     const struct config_instance *instance,
     const struct command_context *context);
-
-/*
- * Makes the command that an onramp of type exec runs: the words of the user.
- * The first is an absolute path, or a name to be found in PATH.
- */
-void command_init_exec(
-    struct command *command, const struct config_instance *instance);
 
 /* Frees the arguments. */
 void command_fini(struct command *command);

@@ -31,21 +31,6 @@ rules_of(const struct config_instance *instance, int64_t shutdown_timeout_ns)
 	};
 }
 
-/* Makes the command of a stage as the configuration has it; an empty one where
- * there is no such stage. */
-static void
-make_command(struct command *command, enum stage_kind kind,
-    const struct config_instance *instance,
-    const struct command_context *context)
-{
-	if (kind != STAGE_COMMAND)
-		command_init(command, kind, instance, context);
-	else if (config_source_of(instance->binding->onramp) == CONFIG_EXEC)
-		command_init_exec(command, instance);
-	else
-		*command = (struct command){0};
-}
-
 /* Returns the last part of a path. */
 static const char *
 base_name(const char *path)
@@ -96,7 +81,7 @@ crew_init(struct crew *crew, const struct config_instance *instance,
 		struct crew_stage *stage = &crew->stage[kind];
 		struct command command;
 
-		make_command(&command, kind, instance, context);
+		command_init(&command, kind, instance, context);
 		set_command(
 		    crew, kind, &command, command_stage_id(kind, instance));
 		stage->name.instance = crew->instance;
@@ -525,7 +510,7 @@ crew_update(struct crew *crew, const struct config_instance *instance,
 		enum stage_kind kind = (enum stage_kind)i;
 		struct command command;
 
-		make_command(&command, kind, instance, context);
+		command_init(&command, kind, instance, context);
 		if (is_same_command(&command, &crew->stage[kind].command)) {
 			command_fini(&command);
 			continue;

@@ -44,14 +44,11 @@ print_instance(const struct config *config,
 	(void)fprintf(out, "#   restart of the %s: %s\n", onramp->type.text,
 	    config_restart_name(config_restart_of(onramp)));
 	print_limits(config, out);
-	if (config_source_of(onramp) == CONFIG_EXEC) {
-		command_init_exec(&command, instance);
-		print_command(&command, out);
-	}
 	for (int kind = 0; kind < STAGE_KINDS; kind++) {
 		command_init(
 		    &command, (enum stage_kind)kind, instance, context);
-		print_command(&command, out);
+		if (command.count > 0)
+			print_command(&command, out);
 	}
 }
 

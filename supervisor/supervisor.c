@@ -162,6 +162,10 @@ take_requests(struct supervisor *s)
 	struct server_request request;
 	char *answer;
 
+	/* Whoever has left wants no answer. */
+	for (size_t i = s->owed_count; i > 0; i--)
+		if (!server_is_awaited(&s->server, s->owed[i - 1].id))
+			s->owed[i - 1] = s->owed[--s->owed_count];
 	while (s->owed_count < SERVER_CLIENTS &&
 	       server_next(&s->server, &request)) {
 		switch (request.verb) {
@@ -245,9 +249,10 @@ turn(struct supervisor *s)
 	/* First what a stage says: its last words stand before its end. */
 	fleet_read(&s->fleet, &s->loop);
 	fleet_reap(&s->fleet);
-	fleet_turn(&s->fleet);
 	server_turn(&s->server, &s->loop);
 	take_requests(s);
+	/* Behind all that could give it something to do. */
+	fleet_turn(&s->fleet);
 	answer_statuses(s);
 	tell_up(s);
 	judge(s);

@@ -154,7 +154,8 @@ START_TEST(test_types_of_onramps)
 		onramp = f.config.onramps[0];
 		ck_assert_int_eq(config_source_of(onramp), table[i].source);
 		ck_assert_int_eq(config_restart_of(onramp), table[i].restart);
-		command_init_exec(&command, f.config.instances[0]);
+		command_init(&command, STAGE_COMMAND, f.config.instances[0],
+		    &(struct command_context){0});
 		line = command_quote(&command);
 		ck_assert_str_eq(line, table[i].command);
 		free(line);
