@@ -65,13 +65,15 @@ take_waiting(struct streams *streams, size_t index)
 	return source;
 }
 
-/* Says whether a source has left without having sent anything. */
+/* Says whether a source has left without having sent anything. It may not have
+ * read what it was told either, which is an error (ECONNRESET). */
 static bool
 is_empty(int fd)
 {
 	char byte;
+	ssize_t n = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
 
-	return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+	return n == 0 || (n == -1 && errno != EAGAIN && errno != EINTR);
 }
 
 /* Makes room for one more to wait. */
