@@ -19,8 +19,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* What is confined is a process of its own: Check itself needs more. */
+#ifdef CONFINE_NOTHING
+#define CONFINES false
+#else
+#define CONFINES true
+#endif
 
+/* What is confined is a process of its own: Check itself needs more. */
 static char dir[] = "/tmp/check_confine.XXXXXX";
 static char other[] = "/tmp/check_confine.XXXXXX";
 
@@ -364,6 +369,29 @@ START_TEST(test_memfd)
 END_TEST
 
 static int
+inside_limit(int unused)
+{
+	struct rlimit limit;
+
+	(void)unused;
+	if (confine_enter(CONFINE_PURE, NULL, 0) == -1 ||
+	    getrlimit(RLIMIT_CORE, &limit) == -1)
+		return 1;
+	return limit.rlim_cur == 0 && limit.rlim_max == 0 ? 0 : 2;
+}
+
+/* Whatever may be done with files. */
+START_TEST(test_core_limit)
+{
+	const struct rlimit limit = {1 << 20, 1 << 20};
+
+	if (setrlimit(RLIMIT_CORE, &limit) == -1)
+		return;
+	ck_assert_int_eq(run(inside_limit, 0), 0);
+}
+END_TEST
+
+static int
 inside_abort(int is_confined)
 {
 	const struct rlimit limit = {RLIM_INFINITY, RLIM_INFINITY};
@@ -404,12 +432,13 @@ main(void)
 	tcase_add_unchecked_fixture(tcase, set_up, tear_down);
 	suite_add_tcase(suite, tcase);
 	tcase_add_test(tcase, test_free);
-#ifndef CONFINE_NOTHING
+	if (!CONFINES)
+		return suite_run(suite);
 	tcase_add_test(tcase, test_descriptor);
 	tcase_add_test(tcase, test_memfd);
 	tcase_add_test(tcase, test_core);
+	tcase_add_test(tcase, test_core_limit);
 	tcase_add_loop_test(
 	    tcase, test_confined, 0, (int)(sizeof(works) / sizeof(works[0])));
-#endif
 	return suite_run(suite);
 }
