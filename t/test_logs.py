@@ -22,7 +22,7 @@ def test_signals_that_are_no_stop(tmp_path, server):
                    log.read_text().count("started: ") == len(STAGES),
                    "log file")
         supervisor.signal(signal.SIGHUP)
-        wait_until(lambda: "reload is not built yet" in log.read_text(),
+        wait_until(lambda: "reload: nothing has changed" in log.read_text(),
                    "answer to SIGHUP")
         log.rename(tmp_path / "out.log.1")
         supervisor.signal(signal.SIGUSR1)

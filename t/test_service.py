@@ -1,15 +1,20 @@
 """The unit for systemd: that systemd understands it, and that it says what the
 supervisor needs. Where systemd is not installed there is nobody to ask. No
-systemd is started.
+systemd is started; what the supervisor tells it is read by the test.
 """
 
+import os
 import re
 import shutil
+import signal
+import socket
 import subprocess
+from pathlib import Path
 
 import pytest
 
-from support import BIN, ROOT
+from support import BIN, DONE, PATIENCE, ROOT
+from supervised import Supervisor, write_config
 
 UNIT = ROOT / "conf" / "walpipe.service"
 
@@ -60,3 +65,30 @@ def test_what_the_supervisor_counts_on():
     } <= set(settings)
     # Its own timeout ends first: 5 s for the drain, 2 s for the rest.
     assert int(dict(settings)["TimeoutStopSec"]) > 7
+
+
+@pytest.mark.parametrize("is_abstract", [False, True])
+def test_what_the_service_manager_is_told(tmp_path, server, is_abstract):
+    """Ready, reloading and ready again, stopping; by the supervisor alone."""
+    write_config(tmp_path, server.url)
+    name = f"@{tmp_path}" if is_abstract else str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(name.replace("@", "\0"))
+        manager.settimeout(PATIENCE)
+
+        def told():
+            return manager.recv(4096).decode().splitlines()
+        with Supervisor(tmp_path, env=dict(
+                os.environ, NOTIFY_SOCKET=name)) as supervisor:
+            assert "READY=1" in told()
+            for pid in supervisor.wait_started().values():
+                assert b"NOTIFY_SOCKET" not in Path(
+                    f"/proc/{pid}/environ").read_bytes()
+            supervisor.signal(signal.SIGHUP)
+            reloading = told()
+            assert reloading[0] == "RELOADING=1"
+            assert re.fullmatch(r"MONOTONIC_USEC=\d+", reloading[1])
+            assert "READY=1" in told()
+            supervisor.signal(signal.SIGTERM)
+            assert "STOPPING=1" in told()
+            assert supervisor.wait() == DONE
