@@ -167,10 +167,10 @@ soak: deps
 	    t/test_power.py t/test_faults.py t/test_disk.py t/test_backlog.py
 	WALPIPE_BIN=$(abspath $(BUILD))/bin NETWORK_SEED=$(SOAK_SEED) \
 	    NETWORK_STEPS=200 BOUNCES=30 LOSS_SEED=$(SOAK_SEED) LOSS_KILLS=200 \
-	    SERVERS_KILLS=20 POISON_KILLS=100 $(PYTHON) -m pytest -q \
-	    -rs -p no:cacheprovider -n $(JOBS) $(PYTEST_ARGS) \
-	    t/test_network.py t/test_bounce.py t/test_loss.py t/test_servers.py \
-	    t/test_poison.py
+	    SERVERS_KILLS=20 POISON_KILLS=100 RESTARTS_SEED=$(SOAK_SEED) \
+	    RESTARTS_KILLS=300 $(PYTHON) -m pytest -q -rs -p no:cacheprovider \
+	    -n $(JOBS) $(PYTEST_ARGS) t/test_network.py t/test_bounce.py \
+	    t/test_loss.py t/test_servers.py t/test_poison.py t/test_restarts.py
 
 # As many at a time as pay: these tests wait more than they work.
 JOBS ?= 4

@@ -400,4 +400,6 @@ delivery_leave(struct delivery *delivery, unsigned code, uint64_t wait_ms)
 {
 	delivery->is_leaving = true;
 	wslink_close(delivery->link, code, wait_ms);
+	if (wslink_state(delivery->link) != delivery->seen)
+		delivery->since_ns = loop_now_ns();
 }
