@@ -20,8 +20,9 @@ from support import PATIENCE, ROOT, Process, program, wait_until
 
 MINUTE = 60
 
-# $1 is the directory of the test, $2 cron. In its /dev is a /dev/log that leads
-# to the test, in its /usr/sbin a sendmail that does, and no job of the machine.
+# $1 is the directory of the test, $2 cron. In its /dev is a /dev/log that
+# leads to the test, in its /usr/sbin a sendmail that does; no job of the
+# machine is seen.
 NAMESPACE = """
 set -e
 mount -t tmpfs tmpfs /run

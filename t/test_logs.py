@@ -124,7 +124,8 @@ def test_nobody_waits_for_who_reads_the_log(tmp_path, fakes):
     """A full pipe on stderr costs lines, and those are counted."""
     write_config(tmp_path)
     binary = fakes(metronome="""
-        i=0; while [ $i -lt 900 ]; do i=$((i+1)); printf '%0900d\\n' $i >&2; done
+        i=0
+        while [ $i -lt 900 ]; do i=$((i+1)); printf '%0900d\\n' $i >&2; done
         echo done >flooded; exec sleep 600""")
     read_end, write_end = os.pipe()
     child = subprocess.Popen([binary, "-c", "c.yaml"], cwd=tmp_path,
