@@ -191,6 +191,14 @@ control_ready(struct control *control)
 }
 
 void
+control_fault(struct control *control, bool is_in)
+{
+	if (control->fd != -1)
+		(void)control_send(control->fd,
+		    is_in ? CTLMSG_FAULT_IN : CTLMSG_FAULT_OUT, NULL, -1);
+}
+
+void
 control_report(struct control *control, cJSON *report)
 {
 	if (control->fd != -1)

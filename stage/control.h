@@ -72,6 +72,13 @@ enum control_status control_next(
 /* Says that the stage has begun its work. Nothing if there is no supervisor. */
 void control_ready(struct control *control);
 
+/*
+ * Says that the neighbour from which input comes (`is_in`), or that to which
+ * output goes, has broken the protocol. It will be ended, and started anew.
+ * Nothing if there is no supervisor.
+ */
+void control_fault(struct control *control, bool is_in);
+
 /* Sends a report, which is deleted. Nothing is sent if there is no supervisor,
  * or it does not read. */
 void control_report(struct control *control, cJSON *report);

@@ -22,6 +22,8 @@ static const struct {
     [CTLMSG_ASK] = {"ask", KEY_REPORT, "{\"ask\":\"report\"}"},
     [CTLMSG_READY] = {"ready", NULL, "{\"ready\":true}"},
     [CTLMSG_REPORT] = {KEY_REPORT, NULL, NULL},
+    [CTLMSG_FAULT_IN] = {"fault", "in", "{\"fault\":\"in\"}"},
+    [CTLMSG_FAULT_OUT] = {"fault", "out", "{\"fault\":\"out\"}"},
 };
 _Static_assert(
     sizeof(table) / sizeof(table[0]) == CTLMSG_KINDS, "a message is missing");

@@ -13,6 +13,9 @@
  * From the stage:
  *   {"ready":true}     it has begun its work
  *   {"report":{...}}   how it stands: numbers, strings, true and false
+ *   {"fault":"in"}     who writes to it has broken the protocol: that stream is
+ *                      ended, and nothing is taken from there any more
+ *   {"fault":"out"}    the same of who reads from it
  */
 #ifndef STAGE_CTLMSG_H
 #define STAGE_CTLMSG_H
@@ -31,6 +34,8 @@ enum ctlmsg_kind {
 	CTLMSG_ASK,
 	CTLMSG_READY,
 	CTLMSG_REPORT,
+	CTLMSG_FAULT_IN,
+	CTLMSG_FAULT_OUT,
 	CTLMSG_KINDS,
 };
 

@@ -146,6 +146,34 @@ pass_lines(struct crew *crew, struct crew_stage *stage)
 	}
 }
 
+/* Sends a signal to a stage; of a command, to all that it has started. */
+static void
+signal_stage(struct crew *crew, enum stage_kind kind, int number)
+{
+	const struct crew_stage *stage = &crew->stage[kind];
+
+	if (stage->name.pid == 0 || stage->has_ended)
+		return;
+	if (kind == STAGE_COMMAND)
+		child_signal_group(stage->name.pid, number);
+	else
+		child_signal(stage->name.pid, number);
+}
+
+/* Ends a stage with which the log can do nothing any more: only its successor
+ * is given a new stream. */
+static void
+end_faulty(struct crew *crew, enum stage_kind kind)
+{
+	const struct crew_stage *stage = &crew->stage[kind];
+
+	if (stage->name.pid == 0 || stage->has_ended)
+		return;
+	journal_say_about(crew->shared->journal, LOG_ERROR, &stage->name,
+	    "has broken the protocol with the log: killed");
+	signal_stage(crew, kind, SIGKILL);
+}
+
 /* Takes one message of a stage. */
 static void
 take_message(struct crew *crew, enum stage_kind kind, struct control_msg *msg)
@@ -159,6 +187,10 @@ take_message(struct crew *crew, enum stage_kind kind, struct control_msg *msg)
 		stage->report = msg->report;
 		stage->owes_report = false;
 		msg->report = NULL;
+	} else if (kind == STAGE_WAL && msg->kind == CTLMSG_FAULT_IN) {
+		end_faulty(crew, STAGE_SOURCE);
+	} else if (kind == STAGE_WAL && msg->kind == CTLMSG_FAULT_OUT) {
+		end_faulty(crew, STAGE_SINK);
 	}
 	cJSON_Delete(msg->report);
 	link_close_fd(&msg->fd);
@@ -359,20 +391,6 @@ start(struct crew *crew, enum stage_kind kind)
 	}
 	chain_ended(&crew->chain, kind, end, loop_now_ns());
 	tell_restart(crew, kind);
-}
-
-/* Sends a signal to a stage; of a command, to all that it has started. */
-static void
-signal_stage(struct crew *crew, enum stage_kind kind, int number)
-{
-	const struct crew_stage *stage = &crew->stage[kind];
-
-	if (stage->name.pid == 0 || stage->has_ended)
-		return;
-	if (kind == STAGE_COMMAND)
-		child_signal_group(stage->name.pid, number);
-	else
-		child_signal(stage->name.pid, number);
 }
 
 /* Tells a stage that no more input comes. One that cannot be told is late, and

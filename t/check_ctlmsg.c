@@ -40,6 +40,8 @@ START_TEST(test_messages)
 	    {"{\"ask\":\"report\",\"of\":[1,2]}", CTLMSG_ASK},
 	    {"{\"ready\":true}", CTLMSG_READY},
 	    {"{\"report\":{}}", CTLMSG_REPORT},
+	    {"{\"fault\":\"in\"}", CTLMSG_FAULT_IN},
+	    {"{\"fault\":\"out\"}", CTLMSG_FAULT_OUT},
 	    {"{}", CTLMSG_UNKNOWN},
 	    {"{\"Ask\":\"report\"}", CTLMSG_UNKNOWN},
 	    {"{\"x\":{\"drain\":true}}", CTLMSG_UNKNOWN},

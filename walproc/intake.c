@@ -291,9 +291,9 @@ take_broken(struct walproc *walproc, const char *why)
 		log_error("input: %s bytes=%zu", why, bytes);
 		walproc->up.in_frame_bytes = bytes;
 		chan_drop(&walproc->up);
-		walproc->up.in_ended = true;
 		if (streams_end(walproc, &walproc->up) == -1)
 			walproc->exitcode = EXITCODE_AGAIN;
+		walproc->up.in_ended = true;
 	}
 	return taking;
 }

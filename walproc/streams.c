@@ -284,10 +284,18 @@ streams_change_source(struct walproc *walproc)
 }
 
 int
-streams_end(const struct walproc *walproc, struct chan *chan)
+streams_end(struct walproc *walproc, struct chan *chan)
 {
+	struct streams *streams = &walproc->streams;
+	bool is_in = chan == &walproc->up;
+	/* One that has a successor has ended already. */
+	bool is_here =
+	    is_in ? streams->waiting_count == 0 : streams->sink_fd == -1;
+
 	if (!streams_are_given(walproc))
 		return -1;
+	if (is_here && !chan->in_ended)
+		control_fault(&streams->control, is_in);
 	(void)shutdown(chan->in_fd, SHUT_RDWR);
 	buf_drop(&chan->in, buf_bytes(&chan->in));
 	buf_drop(&chan->out, buf_bytes(&chan->out));

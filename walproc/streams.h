@@ -71,7 +71,7 @@ int streams_change_source(struct walproc *walproc);
  * Ends the streams of a neighbour that has sent what it must not, so that
  * another takes its place, and returns 0. Without a supervisor none would: -1.
  */
-int streams_end(const struct walproc *walproc, struct chan *chan);
+int streams_end(struct walproc *walproc, struct chan *chan);
 
 /* Says whether a source, or a sink, is there. */
 bool streams_have_source(const struct walproc *walproc);
