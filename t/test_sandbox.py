@@ -14,10 +14,12 @@ import subprocess
 
 import pytest
 
+from control import Stage
 from damages import DAMAGES
 from neighbours import Wal, numbered, run_pipe, start_piped
 from sinks import ENVIRONMENT, QUICK, piped, sink, usage
-from support import (AGAIN, BIN, DONE, PATIENCE, Process, program, shimmed)
+from support import (AGAIN, BIN, DONE, FINAL, PATIENCE, Process, program,
+                     shimmed)
 from tls import Certificates, TlsServer, server_side
 
 # Builds with a sanitizer do not confine.
@@ -351,6 +353,19 @@ def test_a_file_that_is_replaced_needs_another_start(tmp_path, raw, token):
         assert b'"ack"' not in ours.recv(1 << 16)
     with guarded(tmp_path, raw, SANDBOX):
         assert raw.accept().header("Authorization") == "Bearer two"
+
+
+@pytest.mark.parametrize("options, status", [((), FINAL), ([SANDBOX], AGAIN)])
+def test_a_bad_file_is_not_final_where_starts_are_many(
+        tmp_path, token, options, status):
+    """A confined sink is started again by its supervisor because a file was
+    replaced; what is wrong with another one then may be on its way."""
+    token.write_text("not one token\n")
+    command = ["-u", "ws://127.0.0.1:1/", "--bearer-auth-file", token]
+    with Stage(tmp_path / "log", "wssink", *command, *options,
+               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as stage:
+        assert stage.wait() == status, stage.text()
+    assert "is not a token" in usage(*command, *options)
 
 
 def test_a_file_that_is_replaced_is_read_where_nothing_is_confined(

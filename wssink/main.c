@@ -404,12 +404,43 @@ read_auth(struct command *command)
 	return 0;
 }
 
-/* Checks and reads what the options name, once all are known. */
+/* Checks and reads the files that the options name. */
+static int
+read_files(struct command *command)
+{
+	const struct conn_options *conn = &command->options.delivery.link.conn;
+	char why[PEM_WHY_BYTES];
+
+	if (pem_check(conn->ca_file, conn->cert_file, conn->key_file, why) ==
+	    -1)
+		return wrong("%s", why);
+	return read_auth(command);
+}
+
+/*
+ * Says whether what is wrong with the files may be right the next time. A
+ * confined sink is started again because a file was replaced, and may come
+ * between that of a certificate and that of its key.
+ */
+static bool
+may_pass(const struct command *command)
+{
+	const struct conn_options *conn = &command->options.delivery.link.conn;
+	const struct auth_sources *sources = &command->sources;
+	bool has_files =
+	    conn->ca_file != NULL || conn->cert_file != NULL ||
+	    sources->header_file != NULL || sources->basic_file != NULL ||
+	    sources->bearer_file != NULL || sources->proxy_file != NULL;
+
+	return has_files && command->sandbox &&
+	       control_is_open(command->options.control);
+}
+
+/* Checks what the options say together, once all are known. */
 static int
 complete(struct command *command)
 {
 	struct wslink_options *link = &command->options.delivery.link;
-	char pem_why[PEM_WHY_BYTES];
 	const char *why;
 	int parsed;
 
@@ -434,10 +465,7 @@ complete(struct command *command)
 	if (command->sandbox && command->options.acks_path != NULL)
 		return wrong("--sandbox with --acks: a FIFO cannot be "
 			     "permitted before it is there");
-	if (pem_check(link->conn.ca_file, link->conn.cert_file,
-		link->conn.key_file, pem_why) == -1)
-		return wrong("%s", pem_why);
-	return read_auth(command);
+	return 0;
 }
 
 /* Names the option that getopt_long has found wrong. */
@@ -454,7 +482,8 @@ wrong_option(char *const *argv, int found)
 enum outcome {
 	OUTCOME_RUN,
 	OUTCOME_TOLD,
-	OUTCOME_WRONG
+	OUTCOME_WRONG,
+	OUTCOME_LATER, /* as it is now it cannot run */
 };
 
 static enum outcome
@@ -481,7 +510,11 @@ parse(struct command *command, int argc, char **argv)
 		(void)wrong("'%s': not an option", argv[optind]);
 		return OUTCOME_WRONG;
 	}
-	return complete(command) == -1 ? OUTCOME_WRONG : OUTCOME_RUN;
+	if (complete(command) == -1)
+		return OUTCOME_WRONG;
+	if (read_files(command) == -1)
+		return may_pass(command) ? OUTCOME_LATER : OUTCOME_WRONG;
+	return OUTCOME_RUN;
 }
 
 /* Confines the process, if that is wanted, and runs. */
