@@ -79,6 +79,9 @@ loop_begin(struct loop *loop)
 size_t
 loop_watch(struct loop *loop, int fd, short events)
 {
+	/* poll(2) counts such entries against the limit of descriptors. */
+	if (fd == -1)
+		return 0;
 	if (loop->count == loop->room) {
 		loop->room *= 2;
 		loop->fds =

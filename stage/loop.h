@@ -39,7 +39,8 @@ void loop_begin(struct loop *loop);
 
 /*
  * Asks for `events` (POLLIN, POLLOUT; 0 for errors and hang-up alone) on `fd`.
- * Returns the slot to give to loop_ready. With fd -1 nothing is asked.
+ * Returns the slot to give to loop_ready. With fd -1 nothing is asked, and the
+ * slot is 0.
  */
 size_t loop_watch(struct loop *loop, int fd, short events);
 
@@ -53,7 +54,7 @@ void loop_until(struct loop *loop, int64_t at_ns);
 int loop_wait(struct loop *loop);
 
 /* Returns what poll(2) reported for a slot in this turn; 0 for slot 0, which
- * loop_watch never returns and which so can stand for none. */
+ * stands for none. */
 short loop_ready(const struct loop *loop, size_t slot);
 
 /* Returns a signal that has arrived, or 0 when there is none left. */
