@@ -1,0 +1,137 @@
+"""The proof of the whole: processes are killed, aborted and frozen 500 times
+while numbered events flow, at moments that differ; the supervisor and the
+server too. Nothing is lost, nothing is left over.
+
+KILLS is how often in all, KILLS_SEED another 500.
+"""
+
+import os
+import re
+import signal
+
+import pytest
+
+from kills import MOST_IN_A_LIFE, SERVER, SUPERVISOR, Victims
+from numbered import acked_by_wal, faults_in, jumps_in, numbered_bin
+from sinks import firsts
+from supervised import write_config
+from support import BIN, HERE, PYTHON, acked_seq, events_of, wait_until
+
+KILLS = int(os.environ.get("KILLS", "500"))
+PARTS = 10
+SOURCE, WAL, SINK = "source.py", "walproc", "wssink"
+NUMBERED = (SOURCE, WAL, SINK)
+PRINTER = "printer.py"
+PRINTED = (PRINTER, "onramp", WAL, SINK)
+
+
+def received(server):
+    return [e["n"] for e in events_of(server.out)]
+
+
+def numbered(tmp_path, server, *options, part=0, ws=""):
+    write_config(tmp_path, server.url, ws=ws)
+    binary = numbered_bin(tmp_path, *options) / "supervisor"
+    return Victims(tmp_path, server, binary, NUMBERED, part)
+
+
+def finish(victims):
+    """Stops all, when what was acked has arrived; what is wrong with it."""
+    directory, server = victims.directory, victims.server
+    acked = acked_by_wal(directory)
+    # And then new events that it goes on with.
+    wait_until(lambda: max(received(server)) > acked, "all acked")
+    victims.stop()
+    return faults_in(received(server), acked_by_wal(directory))
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_whatever_is_killed_nothing_acked_is_lost(tmp_path, server, part):
+    with numbered(tmp_path, server, part=part) as victims:
+        victims.story([*NUMBERED, SERVER, SUPERVISOR],
+                      KILLS * 75 // 100 // PARTS)
+        assert finish(victims) == []
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_sinks_and_servers_never_disturb_a_source(tmp_path, server, part):
+    """The source and the log stay the same processes, whatever becomes of
+    what is behind them."""
+    with numbered(tmp_path, server, part=part) as victims:
+        victims.start()
+        victims.check_open()
+        before = victims.pids()
+        victims.life([SINK, SERVER, SERVER])
+        after = victims.wait_complete()
+        assert after[SOURCE] == before[SOURCE]
+        assert after[WAL] == before[WAL]
+        assert finish(victims) == []
+
+
+def printed(tmp_path, server, part):
+    write_config(tmp_path, server.url, onramp="type: exec, config: {command: "
+                 f"[{PYTHON}, {HERE / PRINTER}, {tmp_path / 'printed'}]}}")
+    return Victims(tmp_path, server, BIN / "supervisor", PRINTED, part)
+
+
+@pytest.mark.parametrize("part", range(3))
+def test_of_a_command_only_what_is_not_acked_is_lost(tmp_path, server, part):
+    """A program that prints hears of no ack, and what it has printed is lost
+    with what reads it; nothing else is, and nothing that was in the log."""
+    with printed(tmp_path, server, part) as victims:
+        victims.story([*PRINTED, SERVER, SUPERVISOR],
+                      KILLS * 16 // 100 // 3)
+        before = max(received(server))
+        wait_until(lambda: max(received(server)) > before, "new events")
+        victims.stop()
+        came = received(server)
+        assert firsts(came) == sorted(set(came))
+        assert seen_in_log(victims) <= set(came)
+        lossy = sum(victims.harms.get(name, 0)
+                    for name in (PRINTER, "onramp", SUPERVISOR))
+        assert len(jumps_in(came)) <= lossy
+
+
+def seen_in_log(victims):
+    """The numbers that were in the log; one that was being written when it
+    was looked at is none."""
+    return {int(found[1]) for event in victims.stored.values()
+            if (found := re.fullmatch(rb'\{"n":(\d+)\}', event))}
+
+
+def test_of_a_command_nothing_is_lost_that_is_read(tmp_path, server):
+    """As long as the onramp lives, what the log and the sink lose it still
+    has."""
+    with printed(tmp_path, server, PARTS) as victims:
+        victims.start()
+        victims.check_open()
+        before = victims.pids()
+        victims.life([WAL, SINK, SERVER])
+        after = victims.pids()
+        assert after["onramp"] == before["onramp"]
+        assert after[PRINTER] == before[PRINTER]
+        victims.stop()
+        assert jumps_in(received(server)) == []
+
+
+# The negative controls: the same pipelines, with a promise that is broken.
+
+def test_acks_for_what_is_only_written_lose(tmp_path, server):
+    with numbered(tmp_path, server, ws=", ack: write") as victims:
+        victims.start()
+        victims.wait_flow()
+        server.process.signal(signal.SIGSTOP)
+        count = len(server.lines())
+        wait_until(lambda: acked_seq(victims.wal) > count + 100,
+                   "acks of what nobody reads")
+        server.restart()
+        assert any("missing" in fault for fault in finish(victims))
+
+
+def test_a_source_that_forgets_loses(tmp_path, server):
+    with numbered(tmp_path, server, "--forget") as victims:
+        victims.start()
+        for _ in range(MOST_IN_A_LIFE):
+            victims.wait_flow()
+            victims.harm_stage(WAL, signal.SIGKILL)
+        assert any("missing" in fault for fault in finish(victims))
