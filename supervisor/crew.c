@@ -117,14 +117,6 @@ crew_fini(struct crew *crew)
 	    &(struct journal_stage){.instance = (crew)->instance}, \
 	    __VA_ARGS__)
 
-/* Waits for a descriptor if it is open. poll(2) refuses a list longer than the
- * limit of descriptors, also where most of it are not open. */
-static size_t
-watch(struct loop *loop, int fd)
-{
-	return fd == -1 ? 0 : loop_watch(loop, fd, POLLIN);
-}
-
 void
 crew_watch(struct crew *crew, struct loop *loop)
 {
@@ -134,8 +126,9 @@ crew_watch(struct crew *crew, struct loop *loop)
 		/* A closed pipe would be ready for ever. */
 		int log_fd = stage->relay.has_ended ? -1 : stage->relay.fd;
 
-		stage->log_slot = watch(loop, log_fd);
-		stage->control_slot = watch(loop, stage->control_fd);
+		stage->log_slot = loop_watch(loop, log_fd, POLLIN);
+		stage->control_slot =
+		    loop_watch(loop, stage->control_fd, POLLIN);
 	}
 }
 
