@@ -26,12 +26,15 @@ void
 meter_add(struct meter *meter, uint64_t count, int64_t now_ns)
 {
 	advance(meter, now_ns);
+	if (meter->first == 0)
+		meter->first = meter->second;
 	meter->slots[meter->second % SLOTS] += count;
 }
 
 double
 meter_rate(struct meter *meter, int64_t now_ns)
 {
+	int64_t seconds;
 	uint64_t sum = 0;
 
 	advance(meter, now_ns);
@@ -39,5 +42,8 @@ meter_rate(struct meter *meter, int64_t now_ns)
 		sum += meter->slots[i];
 	/* The newest second is not over. */
 	sum -= meter->slots[meter->second % SLOTS];
-	return (double)sum / METER_SECONDS;
+	seconds = meter->second - meter->first;
+	if (seconds > METER_SECONDS)
+		seconds = METER_SECONDS;
+	return seconds < 1 ? 0 : (double)sum / (double)seconds;
 }

@@ -76,6 +76,8 @@ def is_connected(stages):
 
 
 def wait_connected(directory, count=MANY):
+    wait_until((directory / "state" / "SOCKET").exists, "the socket")
+
     def connected():
         stages = stages_of(directory)
         return len(stages) == count and all(
