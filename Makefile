@@ -49,7 +49,7 @@ endif
 LIB_CFLAGS = $(shell $(PKG_CONFIG) --cflags $(LIBS))
 LIB_LDLIBS = $(shell $(PKG_CONFIG) --libs $(LIBS))
 
-PROGRAMS = supervisor metronome walproc wssink
+PROGRAMS = supervisor metronome onramp walproc wssink
 BINS = $(PROGRAMS:%=$(BUILD)/bin/%)
 ARCHIVES = $(PROGRAMS:%=$(BUILD)/lib%.a) $(BUILD)/libstage.a
 
@@ -65,7 +65,7 @@ FUZZERS = $(patsubst t/%.c,$(BUILD)/t/%,$(wildcard t/fuzz_*.c))
 all: $(BINS)
 
 help:
-	@echo 'make            build the four programs into $(BUILD)/bin'
+	@echo 'make            build the programs into $(BUILD)/bin'
 	@echo 'make demo       install what is missing, build, show it running'
 	@echo 'make check      install what is missing, build, run every test'
 	@echo 'make soak       what make check tries by chance, for half an hour'

@@ -42,14 +42,17 @@ keep_add(struct keep *keep, const uint8_t *payload, size_t bytes)
 int
 keep_add_line(struct keep *keep, const uint8_t *line, size_t bytes)
 {
-	uint8_t *to = buf_reserve(&keep->bytes, bytes + 1);
+	size_t before = bytes > 0 && line[0] == 0 ? 1 : 0;
+	uint8_t *to = buf_reserve(&keep->bytes, before + bytes + 1);
 
 	assert(keep->framing == FRAMING_NDJSON);
 	if (to == NULL)
 		return -1;
+	if (before > 0)
+		*to++ = ' ';
 	memcpy(to, line, bytes);
 	to[bytes] = '\n';
-	buf_commit(&keep->bytes, bytes + 1);
+	buf_commit(&keep->bytes, before + bytes + 1);
 	keep->events++;
 	return 0;
 }

@@ -36,8 +36,12 @@ void keep_fini(struct keep *keep);
  * no room for it. */
 int keep_add(struct keep *keep, const uint8_t *payload, size_t bytes);
 
-/* Takes a line of any bytes but \n, as it is; the \n is added. The framing is
- * FRAMING_NDJSON. Returns as keep_add. */
+/*
+ * Takes a line of any bytes but \n, as it is; the \n is added. One that begins
+ * with a zero byte, which no JSON does, gets a space before it: the first byte
+ * of a stream says what framing it has. The framing is FRAMING_NDJSON. Returns
+ * as keep_add.
+ */
 int keep_add_line(struct keep *keep, const uint8_t *line, size_t bytes);
 
 /*

@@ -189,6 +189,21 @@ START_TEST(test_payload_becomes_one_line)
 }
 END_TEST
 
+/* As the first line of a stream it would say that this is another framing. */
+START_TEST(test_line_that_begins_with_a_zero_byte)
+{
+	static const uint8_t line[] = {0, 'a', 0};
+
+	ck_assert_int_eq(keep_add_line(&keep, line, 3), 0);
+	ck_assert_int_eq(keep_add_line(&keep, line + 1, 2), 0);
+	ck_assert_int_eq(keep_add_line(&keep, line, 0), 0);
+	keep_give(&keep, &out, MAX);
+	ck_assert_uint_eq(buf_bytes(&out), 9);
+	ck_assert_mem_eq(buf_front(&out), " \0a\0\na\0\n\n", 9);
+	assert_ack(3, 0, 0);
+}
+END_TEST
+
 START_TEST(test_cap)
 {
 	static const uint8_t line[MAX] = {'x'};
@@ -293,6 +308,7 @@ main(void)
 	tcase_add_test(tests, test_restart_at_any_byte);
 	tcase_add_test(tests, test_length_framing);
 	tcase_add_test(tests, test_payload_becomes_one_line);
+	tcase_add_test(tests, test_line_that_begins_with_a_zero_byte);
 	tcase_add_test(tests, test_cap);
 	tcase_add_test(tests, test_nothing_is_allocated_once_warm);
 	tcase_add_test(tests, test_event_that_is_not_kept);

@@ -25,7 +25,7 @@ PATIENCE = float(os.environ.get("WALPIPE_PATIENCE", "60"))
 
 
 def program(name):
-    """The path of one of the four programs."""
+    """The path of one of the programs."""
     return str(BIN / name)
 
 
