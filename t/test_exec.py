@@ -1,0 +1,329 @@
+"""Onramps of type exec and stdin: any program that prints one event a line, and
+the supervisor's own standard input.
+"""
+
+import base64
+import json
+import os
+import re
+import signal
+import subprocess
+
+import pytest
+
+from supervised import Supervisor, is_alive
+from support import (AGAIN, DONE, FINAL, PATIENCE, PYTHON, Server, events_of,
+                     program, wait_until)
+
+
+def write_config(directory, url, onramp, extra=""):
+    """A configuration with one onramp, named app; `onramp` are its type and
+    config as JSON, which is YAML."""
+    (directory / "c.yaml").write_text(
+        "state_dir: state\n"
+        f"onramp: [{{id: app, {onramp}}}]\n"
+        "pipeline: [{id: p, wal: {max_elements: 1000000}}]\n"
+        f'offramp: [{{id: w, type: ws, config: {{url: "{url}", '
+        'backoff_max: 0.2}}]\n' + extra)
+
+
+def exec_config(*words, restart="always"):
+    return ("type: exec, config: {command: "
+            f"{json.dumps(list(words))}, restart: {restart}}}")
+
+
+def shell(script, restart="always"):
+    return exec_config("/bin/sh", "-c", script, restart=restart)
+
+
+def numbers(server):
+    return [event["n"] for event in server.events()]
+
+
+def started(supervisor, name):
+    """The pids of a stage of the onramp, one for each start."""
+    return [int(pid) for pid in re.findall(
+        rf"info 01/app {name}\[(\d+)\]: started: ", supervisor.text())]
+
+
+def wait_started(supervisor, name, times=1):
+    return wait_until(lambda: len(started(supervisor, name)) >= times and
+                      started(supervisor, name), f"start {times} of {name}")
+
+
+def dead_letters(directory):
+    path = directory / "state/01/p/dead-letters.ndjson"
+    return [base64.b64decode(e["bytes"]) for e in events_of(path)]
+
+
+COUNT = r"""
+i=0; while [ $i -lt %d ]; do echo "{\"n\":$i}"; i=$((i+1)); done
+"""
+
+# Prints numbers until it is ended.
+ENDLESS = """\
+import os, time
+n = 0
+while True:
+    os.write(1, b'{"n":%d}\\n' % n)
+    n += 1
+    time.sleep(0.001)
+"""
+
+
+@pytest.mark.parametrize("restart, status", [
+    ("never", 0), ("never", 3), ("on-failure", 0)])
+def test_the_end_of_the_command_is_the_end(tmp_path, server, restart, status):
+    write_config(tmp_path, server.url,
+                 shell(COUNT % 500 + f"exit {status}", restart))
+    with Supervisor(tmp_path) as supervisor:
+        assert supervisor.wait() == DONE
+        assert len(started(supervisor, "sh")) == 1
+        assert f"ended: exit status {status}" in supervisor.text()
+    assert numbers(server) == list(range(500))
+
+
+def test_what_has_failed_is_run_again(tmp_path, server):
+    """Each run has its numbers whole and in order, one behind the other."""
+    write_config(tmp_path, server.url, shell(
+        COUNT % 50 + "[ -e third ] && exit 0; [ -e second ] && : >third; "
+        "[ -e first ] && : >second; : >first; exit 1", "on-failure"))
+    with Supervisor(tmp_path) as supervisor:
+        assert supervisor.wait() == DONE
+        assert len(started(supervisor, "sh")) == 4
+        assert re.findall(r"01/app sh: starts again in (.*) s",
+                          supervisor.text()) == ["0.1", "0.2", "0.4"]
+    assert numbers(server) == 4 * list(range(50))
+
+
+def test_always_is_always(tmp_path, server):
+    write_config(tmp_path, server.url, shell(COUNT % 3))
+    with Supervisor(tmp_path) as supervisor:
+        server.wait_count(9)
+        assert supervisor.stop() == DONE
+    assert numbers(server)[:9] == 3 * [0, 1, 2]
+
+
+def test_standard_error_is_in_the_log(tmp_path, server):
+    write_config(tmp_path, server.url, shell(
+        "echo 'a sensor is \033[31mhot' >&2; echo '{\"n\":1}'", "never"))
+    with Supervisor(tmp_path) as supervisor:
+        assert supervisor.wait() == DONE
+        assert re.search(r"^01/app a sensor is \\x1b\[31mhot$",
+                         supervisor.text(), re.M)
+
+
+def test_the_last_line_of_a_run_stands_alone(tmp_path, server):
+    """A line that was torn by the end of a run does not harm the next."""
+    write_config(tmp_path, server.url, shell(
+        "[ -e second ] && { echo '{\"n\":2}'; exec sleep 600; }; : >second; "
+        "echo '{\"n\":1}'; printf '{\"torn\":'; kill -9 $$"))
+    with Supervisor(tmp_path) as supervisor:
+        server.wait_count(2)
+        assert supervisor.stop() == DONE
+    assert numbers(server) == [1, 2]
+    assert dead_letters(tmp_path) == [b'{"torn":']
+
+
+@pytest.mark.parametrize("kills", [6])
+def test_the_log_is_killed_and_no_line_is_lost(tmp_path, server, kills):
+    """Not one that the command has printed, acknowledged or not."""
+    write_config(tmp_path, server.url,
+                 exec_config(PYTHON, "-c", ENDLESS))
+    with Supervisor(tmp_path) as supervisor:
+        for n in range(1, kills + 1):
+            server.wait_count(len(server.lines()) + 50 + 13 * n % 40)
+            os.kill(supervisor.started("walproc")[-1], signal.SIGKILL)
+            wait_until(lambda m=n: len(supervisor.started("walproc")) > m,
+                       "the next log")
+        server.wait_count(len(server.lines()) + 100)
+        assert supervisor.stop() == DONE
+        assert len(started(supervisor, "python3")) == 1
+        assert len(started(supervisor, "onramp")) == 1
+    firsts = list(dict.fromkeys(numbers(server)))
+    assert firsts == list(range(len(firsts)))
+
+
+def test_the_onramp_is_killed_and_the_command_lives_on(tmp_path, server):
+    """What it had read and the log had not stored is gone with it; all else
+    comes, in order."""
+    write_config(tmp_path, server.url, exec_config(PYTHON, "-c", ENDLESS))
+    with Supervisor(tmp_path) as supervisor:
+        for n in range(1, 4):
+            server.wait_count(len(server.lines()) + 50)
+            os.kill(started(supervisor, "onramp")[-1], signal.SIGKILL)
+            wait_started(supervisor, "onramp", n + 1)
+        server.wait_count(len(server.lines()) + 50)
+        assert supervisor.stop() == DONE
+        assert len(started(supervisor, "python3")) == 1
+        assert len(supervisor.started("walproc")) == 1
+    seen = numbers(server)
+    assert seen == sorted(set(seen))
+    # A line may have been cut in two by the kill; no more than that.
+    assert len(dead_letters(tmp_path)) <= 3
+
+
+def test_what_a_command_leaves_running_ends_with_it(tmp_path, server):
+    write_config(tmp_path, server.url, shell(
+        "sleep 600 & echo $! >>sleepers; echo '{\"n\":1}'"))
+    with Supervisor(tmp_path) as supervisor:
+        wait_started(supervisor, "sh", 3)
+        sleepers = [int(pid) for pid in
+                    (tmp_path / "sleepers").read_text().split()]
+        wait_until(lambda: not any(map(is_alive, sleepers[:2])),
+                   "end of what was left")
+        assert supervisor.stop() == DONE
+
+
+def test_stop_lets_it_finish(tmp_path, server):
+    """What it prints upon SIGTERM is delivered."""
+    write_config(tmp_path, server.url, shell(
+        "trap 'echo \"{\\\"n\\\":2}\"; exit 7' TERM; echo '{\"n\":1}'; "
+        "while :; do sleep 0.05; done"))
+    with Supervisor(tmp_path) as supervisor:
+        server.wait_count(1)
+        assert supervisor.stop() == DONE
+        assert " warn " not in supervisor.text()
+    assert numbers(server) == [1, 2]
+
+
+def test_a_deaf_command_does_not_hang_the_stop(tmp_path, server):
+    write_config(tmp_path, server.url, shell(
+        "trap '' TERM; echo '{\"n\":1}'; while :; do sleep 0.05; done"),
+        extra="shutdown_timeout: 0.3\n")
+    with Supervisor(tmp_path) as supervisor:
+        server.wait_count(1)
+        assert supervisor.stop(15) == DONE
+        assert "sh[%d]: ended: killed by signal 9" % started(
+            supervisor, "sh")[0] in supervisor.text()
+
+
+def test_a_second_signal_kills_all_of_it(tmp_path, server):
+    write_config(tmp_path, server.url, shell(
+        "trap '' TERM; sleep 600 & echo $! >sleeper; echo '{\"n\":1}'; "
+        "while :; do sleep 0.05; done"), extra="shutdown_timeout: 600\n")
+    with Supervisor(tmp_path) as supervisor:
+        server.wait_count(1)
+        supervisor.signal(signal.SIGTERM)
+        supervisor.wait_log("stopping: SIGTERM")
+        wait_until(lambda: supervisor.signal(signal.SIGTERM) or
+                   "killing: a second signal" in supervisor.text(), "kill")
+        assert supervisor.wait(15) == AGAIN
+        sleeper = int((tmp_path / "sleeper").read_text())
+        wait_until(lambda: not is_alive(sleeper), "end of its child")
+
+
+@pytest.mark.parametrize("words, why", [
+    (["no-such-program"], "cannot start no-such-program: No such file"),
+    (["/bin/sh", "-c", "echo last words >&2; exit 100"],
+     "exit status 100 is final; its last line: last words")])
+def test_final(tmp_path, server, words, why):
+    write_config(tmp_path, server.url, exec_config(*words))
+    with Supervisor(tmp_path) as supervisor:
+        assert supervisor.wait() == FINAL
+        assert why in supervisor.text()
+
+
+def test_it_inherits_nothing_but_what_it_needs(tmp_path, server):
+    """Three descriptors, no lock: what it leaves running cannot keep the next
+    supervisor away."""
+    write_config(tmp_path, server.url, shell(
+        "cd /proc/self/fd; for f in 0 1 2 3 4 5 6 7 8 9; do "
+        "[ -e $f ] && echo \"{\\\"n\\\":$f}\"; done", "never"))
+    with Supervisor(tmp_path) as supervisor:
+        assert supervisor.wait() == DONE
+    assert numbers(server) == [0, 1, 2]
+
+
+def test_killed_with_the_supervisor(tmp_path, server):
+    write_config(tmp_path, server.url, shell("exec sleep 600"))
+    with Supervisor(tmp_path) as supervisor:
+        pid = wait_started(supervisor, "sh")[0]
+        supervisor.kill()
+        wait_until(lambda: not is_alive(pid), "end of the command")
+    with Supervisor(tmp_path, name="next") as supervisor:
+        wait_started(supervisor, "sh")
+        assert supervisor.stop() == DONE
+
+
+def test_another_command_by_reload(tmp_path, server):
+    """What the first has printed comes first; the rest goes on untouched."""
+    write_config(tmp_path, server.url, shell(COUNT % 20 + "exec sleep 600"))
+    with Supervisor(tmp_path) as supervisor:
+        server.wait_count(20)
+        write_config(tmp_path, server.url, shell(
+            COUNT.replace("i=0", "i=20") % 40 + "exec sleep 600"))
+        supervisor.signal(signal.SIGHUP)
+        server.wait_count(40)
+        assert len(started(supervisor, "sh")) == 2
+        assert len(supervisor.started("walproc")) == 1
+        # And into one of another type, and back.
+        write_config(tmp_path, server.url,
+                     "type: metronome, config: {interval: 10}")
+        supervisor.signal(signal.SIGHUP)
+        server.wait_count(45)
+        write_config(tmp_path, server.url, shell("echo '{\"n\":77}'; "
+                                                 "exec sleep 600"))
+        supervisor.signal(signal.SIGHUP)
+        wait_until(lambda: b'{"n":77}' in server.lines(), "the last")
+        assert len(supervisor.started("walproc")) == 1
+        assert supervisor.stop() == DONE
+    seen = [e["n"] for e in server.events() if "n" in e]
+    assert seen == [*range(40), 77]
+
+
+# ---- standard input ---------------------------------------------------------
+
+def lines(count):
+    return b"".join(b'{"n":%d}\n' % n for n in range(count))
+
+
+def test_a_pipe_on_standard_input(tmp_path, server):
+    write_config(tmp_path, server.url, "type: stdin")
+    done = subprocess.run(
+        [program("supervisor"), "-c", "c.yaml"], cwd=tmp_path,
+        input=lines(3000) + b'{"n":3000}', capture_output=True,
+        timeout=PATIENCE)
+    assert done.returncode == DONE, done.stderr.decode()
+    assert numbers(server) == list(range(3001))
+
+
+def test_a_file_on_standard_input(tmp_path, server):
+    (tmp_path / "in").write_bytes(lines(1000))
+    write_config(tmp_path, server.url, "type: stdin")
+    with open(tmp_path / "in", "rb") as stdin:
+        with Supervisor(tmp_path, stdin=stdin) as supervisor:
+            assert supervisor.wait() == DONE
+    assert numbers(server) == list(range(1000))
+
+
+def test_no_standard_input_is_an_empty_one(tmp_path, server):
+    write_config(tmp_path, server.url, "type: stdin")
+    done = subprocess.run(
+        ["sh", "-c", f"exec {program('supervisor')} -c c.yaml <&-"],
+        cwd=tmp_path, timeout=PATIENCE, capture_output=True)
+    assert done.returncode == DONE, done.stderr.decode()
+    assert numbers(server) == []
+
+
+def test_deaths_while_standard_input_flows(tmp_path):
+    """The log and the sink, while the server is away and comes back."""
+    with Server(tmp_path) as server:
+        server.kill()
+        write_config(tmp_path, server.url, "type: stdin")
+        with Supervisor(tmp_path, stdin=subprocess.PIPE) as supervisor:
+            stdin = supervisor.child.stdin
+            for n in range(4):
+                stdin.write(b"".join(b'{"n":%d}\n' % i for i in range(
+                    n * 500, n * 500 + 500)))
+                stdin.flush()
+                name = ("walproc", "wssink")[n % 2]
+                count = len(supervisor.wait_started(
+                    stages=[name]) and supervisor.started(name))
+                os.kill(supervisor.started(name)[-1], signal.SIGKILL)
+                supervisor.wait_started(count + 1, stages=[name])
+            stdin.close()
+            server.start()
+            assert supervisor.wait() == DONE
+        firsts = list(dict.fromkeys(numbers(server)))
+    assert firsts == list(range(2000))
