@@ -2,6 +2,7 @@
 random, the supervisor and the server too; and what it leaves open or behind.
 """
 
+import contextlib
 import os
 import random
 import resource
@@ -53,13 +54,14 @@ def children_of(pid):
 
 def open_fds(pid, but):
     """How many descriptors a process has that lead not into the directory
-    `but`."""
+    `but`. One that is confined shows them to root only."""
     links = []
-    for fd in Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            links.append(os.readlink(fd))
-        except FileNotFoundError:
-            pass
+    try:
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(FileNotFoundError):
+                links.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
+    except PermissionError:
+        assert os.geteuid() != 0
     return sum(1 for link in links if not link.startswith(str(but)))
 
 
@@ -99,8 +101,11 @@ class Victims:
     def wait_complete(self):
         """Waits until all that should run does; their pids."""
         wait_until(lambda: set(self.pids()) == set(self.stages),
-                   f"all of {self.stages} in\n{self.process.text()[-3000:]}")
+                   f"all of {self.stages}; see {self.process.log}")
         return self.pids()
+
+    def has_ended(self):
+        return not self.process.is_running()
 
     def received_bytes(self):
         try:
@@ -112,8 +117,9 @@ class Victims:
         """Waits until so many events more have arrived, about."""
         self.bring_back()
         until = self.received_bytes() + 8 * count
-        wait_until(lambda: self.received_bytes() >= until,
-                   f"{count} events in\n{self.process.text()[-3000:]}")
+        wait_until(lambda: self.received_bytes() >= until or self.has_ended(),
+                   f"{count} events; see {self.process.log}")
+        assert not self.has_ended(), self.process.text()[-3000:]
 
     # What is done to them.
 
@@ -224,10 +230,9 @@ class Victims:
                    set(self.stages), "zombies to be reaped")
         for name, pid in {SUPERVISOR: self.process.pid,
                           **self.pids()}.items():
-            self.fds.setdefault(name, open_fds(pid, self.wal))
-            wait_until(lambda n=name, p=pid: open_fds(p, self.wal) <=
-                       self.fds[n], f"as many descriptors as {self.fds[name]} "
-                       f"in {name}: {os.listdir(f'/proc/{pid}/fd')}")
+            most = self.fds.setdefault(name, open_fds(pid, self.wal))
+            wait_until(lambda p=pid, m=most: open_fds(p, self.wal) <= m,
+                       f"{most} descriptors in {name}")
 
     def story(self, names, count):
         """Harms them so often, in as many lives as that takes."""
