@@ -76,8 +76,7 @@ def is_connected(stages):
 
 
 def wait_connected(directory, count=MANY):
-    wait_until((directory / "state" / "SOCKET").exists, "the socket")
-
+    """Waits until all sinks are; the stages."""
     def connected():
         stages = stages_of(directory)
         return len(stages) == count and all(
@@ -116,6 +115,7 @@ def test_fifty_instances(tmp_path, server):
     write_many(tmp_path, server.url)
     with Supervisor(tmp_path) as supervisor:
         with seconds():
+            supervisor.wait_log("info running: ")
             wait_connected(tmp_path)
             # The first event of each is there.
             server.wait_count(MANY)
@@ -147,6 +147,7 @@ def test_who_has_nothing_to_do_sleeps(tmp_path, server, interval, is_idle):
     """And the negative control: who has something to do does not."""
     write_many(tmp_path, server.url, count=1, interval=interval)
     with Supervisor(tmp_path) as supervisor:
+        supervisor.wait_log("info running: ")
         stages = wait_connected(tmp_path, 1)["i1"]
         server.wait_count(1)
         pids = {p: s["pid"] for p, s in stages.items()}
