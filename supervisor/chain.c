@@ -556,7 +556,6 @@ chain_renew(struct chain *chain, enum stage_kind kind,
 	chain->now_ns = now_ns;
 	if (kind > STAGE_SOURCE) {
 		renew(chain, kind, EVENT_STOP);
-		settle(chain);
 		return;
 	}
 	chain->rules = *rules;
@@ -577,5 +576,4 @@ chain_renew(struct chain *chain, enum stage_kind kind,
 	/* Nobody is there, nor will be, to read what a command has left. */
 	if (!rules->has_command && !chain_runs(chain, STAGE_SOURCE))
 		chain->pipe = CHAIN_PIPE_NONE;
-	settle(chain);
 }

@@ -186,14 +186,16 @@ fleet_reap(struct fleet *fleet)
 	}
 }
 
-/* Says whether the log of a crew is still in use by one from before it. */
+/* Says whether the log of a crew is still in use by one from before it, which
+ * had its turn before: nothing would wake us between its end and the next. */
 static bool
 is_held(const struct fleet *fleet, size_t index)
 {
 	const char *directory = fleet->crews[index]->directory;
 
 	for (size_t i = 0; i < index; i++)
-		if (strcmp(fleet->crews[i]->directory, directory) == 0)
+		if (fleet->crews[i]->chain.goal != CHAIN_OVER &&
+		    strcmp(fleet->crews[i]->directory, directory) == 0)
 			return true;
 	return false;
 }

@@ -578,7 +578,26 @@ START_TEST(test_renew)
 		ended(&w, table[i].kind, CHAIN_END_BAD);
 		ASKED(&w, "");
 		chain_renew(&w.chain, table[i].kind, &w.chain.rules, w.now_ns);
+		ASKED(&w, "");
+		pass(&w, 0);
 		ASKED(&w, table[i].spawn);
+	}
+}
+END_TEST
+
+/* One that was never turned starts nothing, whatever is asked of it. */
+START_TEST(test_renew_before_the_first_turn)
+{
+	struct chain_rules rules = {false, CONFIG_ALWAYS, TIMEOUT};
+
+	for (int kind = STAGE_SOURCE; kind < STAGE_KINDS; kind++) {
+		struct world w = {.now_ns = SECOND};
+
+		chain_init(&w.chain, &rules, w.now_ns);
+		chain_renew(&w.chain, (enum stage_kind)kind, &rules, w.now_ns);
+		ASKED(&w, "");
+		pass(&w, 0);
+		ASKED(&w, "spawn wal, spawn sink");
 	}
 }
 END_TEST
@@ -852,6 +871,7 @@ main(void)
 	tcase_add_test(tests, test_command_unborn);
 	tcase_add_test(tests, test_command_outlives_its_source);
 	tcase_add_test(tests, test_renew);
+	tcase_add_test(tests, test_renew_before_the_first_turn);
 	tcase_add_test(tests, test_renew_a_command);
 	tcase_add_test(tests, test_renew_into_another_kind_of_source);
 	tcase_add_test(tests, test_no_renewal_while_stopping);

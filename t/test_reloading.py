@@ -1,0 +1,35 @@
+"""Reloads that come while the stages of the one before are still at work."""
+
+import json
+
+from configs import supervisor
+from support import DONE, stored_events, wait_until
+from supervised import TWO_INSTANCES, Supervisor, write_config
+
+
+def reload(directory, text):
+    (directory / "c.yaml").write_text(text)
+    done = supervisor("-c", "c.yaml", "reload", "--json", cwd=directory)
+    assert done.returncode == DONE, done.stderr
+    return json.loads(done.stdout)["changes"]
+
+
+def test_an_instance_that_is_back_and_changed_waits_for_its_old_stages(
+        tmp_path):
+    """Its log has one walproc at a time, whatever is asked for meanwhile."""
+    text = write_config(tmp_path, timeout=4, extra=TWO_INSTANCES)
+    without = text[:text.rindex("  /binding/b/2")]
+    with Supervisor(tmp_path) as running:
+        old = running.wait_started(instance="two")
+        wait_until(lambda: stored_events(tmp_path / "state/two/p"), "events")
+        assert reload(tmp_path, without) == ["two/p is removed: it stops"]
+        assert reload(tmp_path, text) == ["two/p is new: it starts"]
+        changed = text.replace("100000", "100001")
+        assert len(reload(tmp_path, changed)) == 2
+        assert running.started("walproc", "two") == [old["walproc"]]
+        pids = running.wait_started(2, instance="two")
+        ended = f"walproc[{old['walproc']}]: ended"
+        started = f"walproc[{pids['walproc']}]: started"
+        assert running.text().index(ended) < running.text().index(started)
+        assert "100001" in running.text().split(started)[1].split("\n")[0]
+        assert running.stop() == DONE
