@@ -228,6 +228,7 @@ take_broken(struct source *s, const char *why)
 		source_give_up(s);
 		return;
 	}
+	control_fault(&s->control, false);
 	/* It is to see an end, too, whatever it thinks of this stream. */
 	(void)shutdown(s->reader.out_fd, SHUT_RDWR);
 	end_stream(s);

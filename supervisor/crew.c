@@ -160,17 +160,18 @@ signal_stage(struct crew *crew, enum stage_kind kind, int number)
 		child_signal(stage->name.pid, number);
 }
 
-/* Ends a stage with which the log can do nothing any more: only its successor
- * is given a new stream. */
+/* Ends the neighbour with which a stage can do nothing any more: only its
+ * successor is given a new stream. */
 static void
-end_faulty(struct crew *crew, enum stage_kind kind)
+end_faulty(struct crew *crew, enum stage_kind teller, bool is_in)
 {
+	enum stage_kind kind = is_in ? teller - 1 : teller + 1;
 	const struct crew_stage *stage = &crew->stage[kind];
 
 	if (stage->name.pid == 0 || stage->has_ended)
 		return;
 	journal_say_about(crew->shared->journal, LOG_ERROR, &stage->name,
-	    "has broken the protocol with the log: killed");
+	    "has broken the protocol with %s: killed", crew->stage[teller].id);
 	signal_stage(crew, kind, SIGKILL);
 }
 
@@ -187,10 +188,10 @@ take_message(struct crew *crew, enum stage_kind kind, struct control_msg *msg)
 		stage->report = msg->report;
 		stage->owes_report = false;
 		msg->report = NULL;
-	} else if (kind == STAGE_WAL && msg->kind == CTLMSG_FAULT_IN) {
-		end_faulty(crew, STAGE_SOURCE);
-	} else if (kind == STAGE_WAL && msg->kind == CTLMSG_FAULT_OUT) {
-		end_faulty(crew, STAGE_SINK);
+	} else if (kind > STAGE_SOURCE && msg->kind == CTLMSG_FAULT_IN) {
+		end_faulty(crew, kind, true);
+	} else if (kind < STAGE_SINK && msg->kind == CTLMSG_FAULT_OUT) {
+		end_faulty(crew, kind, false);
 	}
 	cJSON_Delete(msg->report);
 	link_close_fd(&msg->fd);

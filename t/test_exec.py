@@ -144,6 +144,21 @@ def test_the_log_is_killed_and_no_line_is_lost(tmp_path, server, kills):
     assert firsts == list(range(len(firsts)))
 
 
+@pytest.mark.parametrize("victim", ["walproc", "wssink"])
+def test_a_flood_outlives_a_stage(tmp_path, server, victim):
+    """A command that prints as fast as it can and ends, and a stage that dies
+    behind it."""
+    write_config(tmp_path, server.url, shell(
+        "seq -f '{\"n\":%.0f}' 0 19999", "never"))
+    with Supervisor(tmp_path) as supervisor:
+        server.wait_count(200)
+        os.kill(supervisor.started(victim)[0], signal.SIGKILL)
+        assert supervisor.wait() == DONE
+        assert len(supervisor.started(victim)) == 2
+        assert len(started(supervisor, "onramp")) == 1
+    assert list(dict.fromkeys(numbers(server))) == list(range(20000))
+
+
 def test_the_onramp_is_killed_and_the_command_lives_on(tmp_path, server):
     """What it had read and the log had not stored is gone with it; all else
     comes, in order."""

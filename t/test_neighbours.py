@@ -1,11 +1,11 @@
 """What a supervisor does about a stage that lives on and breaks the protocol
-with the log: only its successor gets a new stream.
+with its neighbour: only its successor gets a new stream.
 """
 
 import pytest
 
 from supervised import STAGES, Supervisor, fakes_in, ids, write_config
-from support import BIN, DONE, Server
+from support import BIN, DONE, PYTHON, Server
 
 # One that says what it must not the first time, and works the next.
 ONCE = r"""
@@ -16,21 +16,47 @@ printf '{data}' >&{fd}
 exec sleep 600
 """
 
+# The log has no source before it is given one.
+ACK_TO_A_NEW_SOURCE = """\
+import os, socket, sys
+if os.path.exists(sys.argv[1]):
+    os.execv(sys.argv[2], sys.argv[2:])
+open(sys.argv[1], "w").close()
+control = socket.socket(fileno=3)
+control.send(b'{"ready":true}')
+while True:
+    data, fds, _, _ = socket.recv_fds(control, 4096, 1)
+    if fds:
+        os.write(fds[0], b'\\0\\0\\0\\r{"ack":99999}')
+"""
+
+
+def faulty(directory, name, fd, data):
+    """The script of a stage that is so, once."""
+    if name != "walproc":
+        return ONCE.format(real=BIN / name, fd=fd, data=data)
+    path = directory / "faulty.py"
+    path.write_text(ACK_TO_A_NEW_SOURCE)
+    return f'exec {PYTHON} {path} $0.once {BIN / name} "$@"'
+
 
 @pytest.mark.parametrize("name, fd, data", [
     ("wssink", 0, r'\000\000\000\015{"ack":99999}'),
     ("wssink", 0, r"\377\377\377\377"),
     ("metronome", 1, r"\000\000\000\002{}\377"),
+    ("walproc", None, ""),
 ])
 def test_it_is_ended_and_started_anew(tmp_path, name, fd, data):
     scripts = {stage: f'exec {BIN / stage} "$@"' for stage in STAGES}
-    scripts[name] = ONCE.format(real=BIN / name, fd=fd, data=data)
+    scripts[name] = faulty(tmp_path, name, fd, data)
     with Server(tmp_path) as server:
         write_config(tmp_path, server.url)
         binary = fakes_in(tmp_path / "bin")(**scripts)
         with Supervisor(tmp_path, binary=binary) as supervisor:
             supervisor.wait_started(2, stages=[name])
-            supervisor.wait_log("has broken the protocol with the log: killed")
+            teller = "m" if name == "walproc" else "p"
+            supervisor.wait_log(
+                f"has broken the protocol with {teller}: killed")
             server.wait_count(5)
             for stage in STAGES:
                 count = len(supervisor.started(stage))

@@ -5,6 +5,7 @@ stage has to misbehave.
 
 import os
 import re
+import resource
 import shlex
 import signal
 import subprocess
@@ -134,6 +135,19 @@ def test_restarts_are_ever_slower(tmp_path, fakes):
         assert supervisor.delays()[:4] == ["0.1", "0.2", "0.4", "0.8"]
         # In the middle of a wait, too, a stop is a stop.
         assert supervisor.stop() == DONE
+
+
+def test_more_instances_than_there_are_descriptors_for(tmp_path):
+    """Those that could be started go on, and the others are tried again."""
+    more = "".join(f'  /binding/b/{n}: {{instance: "{n}"}}\n'
+                   for n in range(3, 6))
+    write_config(tmp_path, extra=TWO_INSTANCES + more)
+    with Supervisor(tmp_path, preexec_fn=lambda: resource.setrlimit(
+            resource.RLIMIT_NOFILE, (24, 24))) as running:
+        running.wait_log("Too many open files")
+        running.wait_log("starts again in 0.4 s")
+        assert running.started("walproc", "one")
+        assert running.stop() == DONE
 
 
 def test_restarts_leave_nothing_open(tmp_path, fakes):
