@@ -167,8 +167,8 @@ def found_in(secret, shown):
 
 @pytest.mark.parametrize("kind", SUPERVISED)
 def test_a_secret_of_a_pipeline_is_shown_nowhere(tmp_path, raw, kind):
-    """Neither by ps(1), nor in the log at its fullest, nor by check; but it
-    gets to the server, with the first connection and with the next."""
+    """Neither by ps(1), nor in the log at its fullest, nor by status or check;
+    but it gets to the server, with the first connection and with the next."""
     more, name, value = SUPERVISED[kind]
     (tmp_path / "headers").write_text(f"X-Key: {SECRET}\n")
     (tmp_path / "token").write_text(f"{SECRET}\n")
@@ -189,13 +189,18 @@ def test_a_secret_of_a_pipeline_is_shown_nowhere(tmp_path, raw, kind):
             assert peer.request.startswith(f"GET /?token={SECRET} HTTP")
         else:
             assert all_headers(peer, name) == [value]
-        shown = {"ps": shown_of(process.pid)}
+        shown = {"ps": shown_of(process.pid), "status": b"".join(
+            subprocess.run([*argv, "status", *form], env=env, check=True,
+                           capture_output=True, timeout=PATIENCE).stdout
+            for form in ([], ["--json"]))}
         process.signal(signal.SIGTERM)
         peer.close()
         process.wait()
         shown["log"] = process.text().encode()
     shown["check"] = checked.stdout + checked.stderr
     assert b"debug" in shown["log"] and b"wssink" in shown["check"]
+    # The last reason that it was not connected is told.
+    assert b"401 Unauthorized" in shown["status"]
     assert found_in(SECRET, shown) == (
         {"ps", "log", "check"} if kind == "plain" else set())
 
