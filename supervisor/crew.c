@@ -40,20 +40,32 @@ base_name(const char *path)
 	return slash == NULL ? path : slash + 1;
 }
 
-/* Gives a stage its command, and the names that go with it. */
+/* Gives a stage its command, and the name that goes with it. */
 static void
-set_command(struct crew *crew, enum stage_kind kind, struct command *command,
-    const char *id)
+set_command(struct crew *crew, enum stage_kind kind, struct command *command)
 {
 	struct crew_stage *stage = &crew->stage[kind];
 
 	command_fini(&stage->command);
 	stage->command = *command;
-	free(stage->id);
-	stage->id = mem_strdup(id);
-	stage->name.id = stage->id;
 	stage->name.program =
 	    command->count == 0 ? "" : base_name(command->argv[0]);
+}
+
+/* Calls all by their ids, which need not stand in a command. */
+static void
+set_ids(struct crew *crew, const struct config_instance *instance)
+{
+	free(crew->binding);
+	crew->binding = mem_strdup(instance->binding->id.text);
+	for (int kind = 0; kind < STAGE_KINDS; kind++) {
+		struct crew_stage *stage = &crew->stage[kind];
+
+		free(stage->id);
+		stage->id = mem_strdup(
+		    command_stage_id((enum stage_kind)kind, instance));
+		stage->name.id = stage->id;
+	}
 }
 
 void
@@ -68,7 +80,6 @@ crew_init(struct crew *crew, const struct config_instance *instance,
 	    .shared = shared,
 	    .instance = mem_strdup(instance->instance.text),
 	    .pipeline = mem_strdup(binding->pipeline->id.text),
-	    .binding = mem_strdup(binding->id.text),
 	    .directory = mem_printf("%s/%s/%s", shared->state_dir,
 		instance->instance.text, binding->pipeline->id.text),
 	    .has_stdin = config_source_of(binding->onramp) == CONFIG_STDIN,
@@ -82,13 +93,13 @@ crew_init(struct crew *crew, const struct config_instance *instance,
 		struct command command;
 
 		command_init(&command, kind, instance, context);
-		set_command(
-		    crew, kind, &command, command_stage_id(kind, instance));
+		set_command(crew, kind, &command);
 		stage->name.instance = crew->instance;
 		stage->name.flood = &stage->flood;
 		stage->control_fd = -1;
 		relay_init(&stage->relay, -1);
 	}
+	set_ids(crew, instance);
 }
 
 void
@@ -525,6 +536,7 @@ crew_update(struct crew *crew, const struct config_instance *instance,
 	size_t count = 0;
 
 	crew->has_stdin = config_source_of(onramp) == CONFIG_STDIN;
+	set_ids(crew, instance);
 	for (int i = 0; i < STAGE_KINDS; i++) {
 		enum stage_kind kind = (enum stage_kind)i;
 		struct command command;
@@ -534,8 +546,7 @@ crew_update(struct crew *crew, const struct config_instance *instance,
 			command_fini(&command);
 			continue;
 		}
-		set_command(
-		    crew, kind, &command, command_stage_id(kind, instance));
+		set_command(crew, kind, &command);
 		has_changed[kind] = true;
 		if (command.count > 0)
 			journal_say_about(crew->shared->journal, LOG_INFO,

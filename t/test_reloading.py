@@ -1,6 +1,8 @@
 """Reloads that come while the stages of the one before are still at work."""
 
 import json
+import os
+import signal
 
 from configs import supervisor
 from support import DONE, stored_events, wait_until
@@ -32,4 +34,23 @@ def test_an_instance_that_is_back_and_changed_waits_for_its_old_stages(
         started = f"walproc[{pids['walproc']}]: started"
         assert running.text().index(ended) < running.text().index(started)
         assert "100001" in running.text().split(started)[1].split("\n")[0]
+        assert running.stop() == DONE
+
+
+def test_what_is_renamed_is_called_so(tmp_path):
+    """Also where no command names it, and so nothing starts anew."""
+    text = write_config(tmp_path, extra=TWO_INSTANCES)
+    with Supervisor(tmp_path) as running:
+        pids = running.wait_started(instance="two")
+        text = text.replace("id: w,", "id: new,").replace(
+            "/offramp/w/", "/offramp/new/").replace(
+            "id: b", "id: other").replace("/binding/b/", "/binding/other/")
+        assert reload(tmp_path, text) == []
+        done = supervisor("-c", "c.yaml", "status", "--json", cwd=tmp_path)
+        for instance in json.loads(done.stdout)["instances"]:
+            assert instance["binding"] == "other"
+            assert [stage["stage"] for stage in instance["stages"]] == [
+                "m", "p", "new"]
+        os.kill(pids["wssink"], signal.SIGKILL)
+        running.wait_log("two/new wssink: starts again")
         assert running.stop() == DONE
