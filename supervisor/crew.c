@@ -223,8 +223,10 @@ take_messages(struct crew *crew, enum stage_kind kind)
 		case CONTROL_NOTHING:
 			return;
 		case CONTROL_ENDED:
-			/* Its end is told by its exit, which follows. */
+			/* Its exit follows, or must: nothing can be told to
+			 * it any more. One that exits keeps its status. */
 			link_close_fd(&stage->control_fd);
+			signal_stage(crew, kind, SIGKILL);
 			break;
 		}
 	}

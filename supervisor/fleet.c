@@ -200,6 +200,17 @@ is_held(const struct fleet *fleet, size_t index)
 	return false;
 }
 
+/* Says whether a crew that has ended has one behind it on the same log. */
+static bool
+has_successor(const struct fleet *fleet, size_t index)
+{
+	for (size_t i = index + 1; i < fleet->count; i++)
+		if (strcmp(fleet->crews[i]->directory,
+			fleet->crews[index]->directory) == 0)
+			return true;
+	return false;
+}
+
 /* Frees the crews of removed instances that have come to their end. */
 static void
 drop_removed(struct fleet *fleet)
@@ -213,7 +224,8 @@ drop_removed(struct fleet *fleet)
 			fleet->crews[kept++] = crew;
 			continue;
 		}
-		crew_tell_left(crew);
+		if (!has_successor(fleet, i))
+			crew_tell_left(crew);
 		crew_fini(crew);
 		free(crew);
 	}

@@ -64,3 +64,21 @@ def test_it_is_ended_and_started_anew(tmp_path, name, fd, data):
             assert supervisor.stop() == DONE
         if name == "wssink":
             assert ids(server) == list(range(len(ids(server))))
+
+
+def test_one_that_closes_its_control_channel_is_ended(tmp_path):
+    """It could not be given another stream."""
+    scripts = {stage: f'exec {BIN / stage} "$@"' for stage in STAGES}
+    scripts["wssink"] = (
+        f'if [ -e $0.once ]; then exec {BIN / "wssink"} "$@"; fi\n'
+        ": >$0.once\nprintf '{\"ready\":true}' >&3\nexec 3>&-\n"
+        "exec sleep 600")
+    with Server(tmp_path) as server:
+        write_config(tmp_path, server.url)
+        binary = fakes_in(tmp_path / "bin")(**scripts)
+        with Supervisor(tmp_path, binary=binary) as supervisor:
+            supervisor.wait_started(2, stages=["wssink"])
+            server.wait_count(5)
+            assert len(supervisor.started("metronome")) == 1
+            assert supervisor.stop() == DONE
+        assert ids(server) == list(range(len(ids(server))))
