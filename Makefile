@@ -192,7 +192,7 @@ install: all
 	install -m 755 $(BINS) $(DESTDIR)$(PREFIX)/bin
 	install -m 644 $(wildcard */*.1) $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 644 $(wildcard */*.5) $(DESTDIR)$(PREFIX)/share/man/man5
-	install -m 644 README.md conf/pipeline.yaml conf/walpipe.logrotate \
+	install -m 644 README.md $(wildcard conf/*.yaml) conf/walpipe.logrotate \
 	    $(DESTDIR)$(PREFIX)/share/doc/walpipe
 	sed 's|/usr/local/|$(PREFIX)/|' conf/walpipe.service \
 	    >$(BUILD)/walpipe.service

@@ -5,6 +5,7 @@ prints as the commands of the stages.
 import os
 import re
 import shlex
+import shutil
 import subprocess
 from decimal import Decimal
 
@@ -415,3 +416,15 @@ def test_byte_order_mark_and_line_ends(tmp_path):
     (tmp_path / "c.yaml").write_bytes(b"\xef\xbb\xbfx: 1\r\ny: 1\r\n")
     done = supervisor("-c", "c.yaml", "check", cwd=tmp_path)
     assert "c.yaml:1:1: " in done.stderr and "c.yaml:2:1: " in done.stderr
+
+
+def test_the_examples(tmp_path):
+    """What is installed as an example can be run as it is, but for the files
+    that it names."""
+    for path in sorted((ROOT / "conf").glob("*.yaml")):
+        shutil.copy(path, tmp_path)
+        (tmp_path / "token").write_text("t")
+        (commands,) = check(tmp_path, "-c", path.name)
+        assert commands["wssink"][:2] == ["-u", {
+            "pipeline.yaml": "ws://localhost:8080/",
+            "follow.yaml": "wss://example.org/events"}[path.name]]
