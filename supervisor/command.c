@@ -177,6 +177,27 @@ command_fini(struct command *command)
 	*command = (struct command){0};
 }
 
+char *
+command_unset_variable(const struct command *command)
+{
+	static const char start[] = "${env:";
+
+	for (size_t i = 0; i < command->count; i++) {
+		const char *at = command->argv[i];
+
+		while ((at = strstr(at, start)) != NULL) {
+			char *name;
+
+			at += strlen(start);
+			name = mem_strndup(at, strcspn(at, "}"));
+			if (getenv(name) == NULL)
+				return name;
+			free(name);
+		}
+	}
+	return NULL;
+}
+
 /* Writes one argument, quoted if need be, to `out`; returns its end. `out` has
  * room for 4 bytes for each of the argument, and 2 more. */
 static char *

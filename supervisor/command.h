@@ -47,6 +47,13 @@ void command_init(struct command *command, enum stage_kind kind,
 void command_fini(struct command *command);
 
 /*
+ * Returns the name of a variable that the arguments want from the environment,
+ * as ${env:NAME}, and that is not set here, so that the program would end at
+ * once. The caller frees it. NULL if there is none.
+ */
+char *command_unset_variable(const struct command *command);
+
+/*
  * Returns the command as one line for a POSIX shell, each argument quoted where
  * it needs to be. The caller frees it.
  */

@@ -1,8 +1,12 @@
 #include "supervisor/reload.h"
 
+#include "stage/mem.h"
+#include "supervisor/command.h"
+
 #include <cjson/cJSON.h>
 
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const char has_faults[] =
@@ -29,9 +33,48 @@ is_same(const char *one, const char *other)
 	return strcmp(one, other) == 0;
 }
 
+/* Returns the name of a variable that a stage of an instance wants and that is
+ * not there, or NULL; the caller frees it. */
+static char *
+find_unset(const struct config_instance *instance, const struct plan *plan)
+{
+	char *name = NULL;
+
+	/* The command of an onramp is the user's, word for word. */
+	for (int i = STAGE_SOURCE; name == NULL && i < STAGE_KINDS; i++) {
+		struct command command;
+
+		command_init(
+		    &command, (enum stage_kind)i, instance, &plan->context);
+		name = command_unset_variable(&command);
+		command_fini(&command);
+	}
+	return name;
+}
+
+/* Says which variable a new plan wants that is not there, the first of them.
+ * Returns whether there is one. */
+static bool
+tell_unset(const struct plan *plan, struct journal *journal, cJSON *lines)
+{
+	char *name = NULL, *text;
+
+	for (size_t i = 0; name == NULL && i < plan->config.instance_count; i++)
+		name = find_unset(plan->config.instances[i], plan);
+	if (name == NULL)
+		return false;
+	text = mem_printf("the environment variable %s is not set", name);
+	journal_say(journal, LOG_ERROR, "%s", text);
+	(void)cJSON_AddItemToArray(lines, cJSON_CreateString(text));
+	free(text);
+	free(name);
+	return true;
+}
+
 /* Returns what in a new plan cannot be had without a new start, or NULL. */
 static const char *
-find_obstacle(const struct reload *reload, const struct plan *plan)
+find_obstacle(const struct reload *reload, const struct plan *plan,
+    struct journal *journal, cJSON *lines)
 {
 	const struct config *old = &reload->first->config;
 	const struct config *new = &plan->config;
@@ -43,15 +86,19 @@ find_obstacle(const struct reload *reload, const struct plan *plan)
 	    !is_same(old->group.text, new->group.text))
 		return "user and group cannot change while it runs: nothing "
 		       "is changed";
+	/* The stages would end at once, for good, and all others with them. */
+	if (tell_unset(plan, journal, lines))
+		return "the environment cannot change while it runs: nothing "
+		       "is changed";
 	return NULL;
 }
 
 /* Turns what was read into what runs. Returns the answer. */
 static cJSON *
 adopt(const struct reload *reload, const struct plan *plan,
-    struct journal *journal)
+    struct journal *journal, cJSON *lines)
 {
-	const char *obstacle = find_obstacle(reload, plan);
+	const char *obstacle = find_obstacle(reload, plan, journal, lines);
 	cJSON *answer = cJSON_CreateObject(), *changes;
 	const cJSON *change;
 
@@ -81,7 +128,7 @@ reload_plan(const struct reload *reload, struct journal *journal)
 	faults_init(&notes);
 	if (plan_read(&plan, reload->source, &faults, &notes) == 0) {
 		tell_faults(journal, &notes, LOG_WARN, lines);
-		answer = adopt(reload, &plan, journal);
+		answer = adopt(reload, &plan, journal, lines);
 		plan_fini(&plan);
 	} else {
 		tell_faults(journal, &faults, LOG_ERROR, lines);

@@ -4,9 +4,11 @@ import json
 import os
 import signal
 
+import pytest
+
 from configs import supervisor
-from support import DONE, stored_events, wait_until
-from supervised import TWO_INSTANCES, Supervisor, write_config
+from support import DONE, FINAL, stored_events, wait_until
+from supervised import TWO_INSTANCES, Supervisor, is_alive, write_config
 
 
 def reload(directory, text):
@@ -39,7 +41,7 @@ def test_an_instance_that_is_back_and_changed_waits_for_its_old_stages(
 
 def test_what_is_renamed_is_called_so(tmp_path):
     """Also where no command names it, and so nothing starts anew."""
-    text = write_config(tmp_path, extra=TWO_INSTANCES)
+    text = write_config(tmp_path, timeout=0.3, extra=TWO_INSTANCES)
     with Supervisor(tmp_path) as running:
         pids = running.wait_started(instance="two")
         text = text.replace("id: w,", "id: new,").replace(
@@ -53,4 +55,25 @@ def test_what_is_renamed_is_called_so(tmp_path):
                 "m", "p", "new"]
         os.kill(pids["wssink"], signal.SIGKILL)
         running.wait_log("two/new wssink: starts again")
+        assert running.stop() == DONE
+
+
+@pytest.mark.parametrize("old,new", [
+    ("{id: p,", '{id: p, insert: {a: "x ${env:UNSET_HERE}"},'),
+    ("backoff_max", 'bearer_auth: "${env:UNSET_HERE}", backoff_max')])
+def test_a_variable_that_is_not_there(tmp_path, old, new):
+    """A stage that wants it would end for good, and all others with it."""
+    text = write_config(tmp_path, timeout=0.3)
+    with Supervisor(tmp_path) as running:
+        pids = running.wait_started()
+        (tmp_path / "c.yaml").write_text(text.replace(old, new))
+        done = supervisor("-c", "c.yaml", "reload", cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (FINAL, "")
+        assert "variable UNSET_HERE is not set" in done.stderr
+        assert all(is_alive(pid) for pid in pids.values())
+        assert running.stop() == DONE
+    with Supervisor(tmp_path, name="log2", env=dict(
+            os.environ, UNSET_HERE="y")) as running:
+        running.wait_started()
+        assert reload(tmp_path, text.replace(old, new)) == []
         assert running.stop() == DONE
