@@ -1,24 +1,19 @@
 #include "supervisor/child.h"
 
 #include "stage/exitcode.h"
-#include "stage/mem.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <limits.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 /* Behind all numbers of link.h. */
 #define FIRST_FREE_FD (LINK_LOCK_FD + 1)
-/* Where programs are where $PATH does not tell. */
-#define DEFAULT_PATH "/usr/local/bin:/usr/bin:/bin"
 
 /*
  * Puts the descriptors where link.h wants them. Everything else is closed by
@@ -181,46 +176,6 @@ void
 child_signal_group(pid_t pid, int number)
 {
 	(void)kill(-pid, number);
-}
-
-/* Says whether a file can be executed; sets errno if not. */
-static bool
-is_program(const char *path)
-{
-	struct stat st;
-
-	if (access(path, X_OK) == -1 || stat(path, &st) == -1)
-		return false;
-	errno = EACCES;
-	return S_ISREG(st.st_mode);
-}
-
-char *
-child_find(const char *name)
-{
-	const char *at = getenv("PATH");
-	int error = ENOENT;
-
-	if (strchr(name, '/') != NULL)
-		return mem_strdup(name);
-	if (at == NULL)
-		at = DEFAULT_PATH;
-	while (*at != '\0') {
-		size_t bytes = strcspn(at, ":");
-		char *path = bytes == 0
-				 ? mem_strdup(name)
-				 : mem_printf("%.*s/%s", (int)bytes, at, name);
-
-		if (is_program(path))
-			return path;
-		if (errno == EACCES)
-			error = EACCES;
-		free(path);
-		at += bytes;
-		at += *at == ':';
-	}
-	errno = error;
-	return NULL;
 }
 
 bool

@@ -59,13 +59,6 @@ void child_signal(pid_t pid, int number);
  * has left processes in it. */
 void child_signal_group(pid_t pid, int number);
 
-/*
- * Returns the path of the program `name`: itself if it has a slash, else the
- * first in $PATH that can be executed, as execvp(3) finds it. The caller frees
- * it. NULL with errno set (ENOENT, EACCES) if there is none.
- */
-char *child_find(const char *name);
-
 /* Says whether the child exited with this status. */
 bool child_exited_with(int status, int exitcode);
 

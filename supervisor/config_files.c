@@ -2,6 +2,7 @@
 
 #include "stage/io.h"
 #include "stage/mem.h"
+#include "supervisor/program.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -105,24 +106,25 @@ config_files_add(struct config *config, const char *path, struct faults *faults)
 		add_file(config, path, faults);
 }
 
-/* Refuses a command whose program stands at a path and cannot be run; one
- * that is a name is looked for when it is started. */
+/* Refuses a command whose program is not there, or cannot be run. */
 static void
 check_command(const struct config_onramp *onramp, struct faults *faults)
 {
 	const struct word_list *list = &onramp->command;
-	struct stat st;
+	char *path;
 
-	if (list->count == 0 || strchr(list->words[0], '/') == NULL)
+	if (list->count == 0)
 		return;
-	if (access(list->words[0], X_OK) == 0 &&
-	    stat(list->words[0], &st) == 0) {
-		if (S_ISREG(st.st_mode))
-			return;
-		errno = EACCES;
-	}
-	faults_add(faults, &list->place, "command: %s cannot be executed: %s",
-	    list->words[0], strerror(errno));
+	path = program_find(list->words[0]);
+	if (path == NULL)
+		faults_add(faults, &list->place,
+		    "command: %s cannot be found in PATH: %s", list->words[0],
+		    strerror(errno));
+	else if (!program_can_run(path))
+		faults_add(faults, &list->place,
+		    "command: %s cannot be executed: %s", path,
+		    strerror(errno));
+	free(path);
 }
 
 void

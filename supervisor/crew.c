@@ -323,7 +323,9 @@ bury(struct crew *crew, enum stage_kind kind)
 	take_messages(crew, kind);
 	finish_log(crew, stage);
 	(void)child_describe(stage->status, stage->last_exit);
-	if (child_exited_with(stage->status, EXITCODE_FINAL)) {
+	/* What a command means by its status is for `restart` to say. */
+	if (kind != STAGE_COMMAND &&
+	    child_exited_with(stage->status, EXITCODE_FINAL)) {
 		end = CHAIN_END_FINAL;
 		report_final(crew, stage, stage->last_exit);
 	} else {
@@ -397,7 +399,8 @@ start(struct crew *crew, enum stage_kind kind)
 	if (kind != STAGE_WAL || make_directory(crew) == 0) {
 		if (launch(crew, kind) == 0)
 			return;
-		if (is_final_error(errno))
+		/* A command was there when the configuration was read. */
+		if (kind != STAGE_COMMAND && is_final_error(errno))
 			end = CHAIN_END_BURIED;
 		journal_say_about(crew->shared->journal, LOG_ERROR,
 		    &stage->name, "cannot start %s: %m%s",

@@ -1,6 +1,7 @@
 #include "supervisor/launch.h"
 
 #include "stage/control.h"
+#include "supervisor/program.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -117,7 +118,7 @@ spawn_on(struct crew *crew, enum stage_kind kind, const struct link *link)
 	    .identity = &crew->shared->identity,
 	    .fd_limit = &crew->shared->fd_limit,
 	};
-	char *path = child_find(stage->command.argv[0]), *line;
+	char *path = program_find(stage->command.argv[0]), *line;
 	int result, saved;
 
 	if (path == NULL)

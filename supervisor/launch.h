@@ -9,7 +9,7 @@
 
 /*
  * Starts a stage of the crew, which does not run. Returns 0; or -1 with errno
- * set, and nothing of it open: what child_find and child_spawn say, or what
+ * set, and nothing of it open: what program_find and child_spawn say, or what
  * there is too little of.
  */
 int launch(struct crew *crew, enum stage_kind kind);

@@ -62,7 +62,8 @@ find_directories(
 	plan->state_dir = state_directory(&plan->config);
 	if (plan->state_dir == NULL)
 		add_fault(source, faults,
-		    "no state directory: give state_dir here, or set HOME");
+		    "no state directory: give state_dir here, or set HOME to "
+		    "an absolute path");
 	plan->context = (struct command_context){
 	    .bin_dir = plan->bin_dir,
 	    .state_dir = plan->state_dir,

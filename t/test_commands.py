@@ -152,8 +152,10 @@ def test_urls_with_secrets_in_the_environment(tmp_path, url):
     (f"[a, {'b' * 131068}]", ["a", "b" * 131068]),
 ], ids=["words", "scalars", "literally", "number", "absolute", "relative",
         "above", "256 words", "longest"])
-def test_a_command_to_run(tmp_path, words, wanted):
-    for path in (tmp_path / "run", tmp_path / "conf" / "run"):
+def test_a_command_to_run(tmp_path, monkeypatch, words, wanted):
+    names = [tmp_path / "bin" / name for name in ("a", "7", "${env:HOME}")]
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
+    for path in (tmp_path / "run", tmp_path / "conf" / "run", *names):
         path.parent.mkdir(exist_ok=True)
         path.write_text("#!/bin/sh\n")
         path.chmod(0o755)
@@ -189,10 +191,10 @@ def test_standard_input(tmp_path):
     (PARTS, "metronome: always"),
     (onramp("{count: 5}"), "metronome: on-failure"),
     (source("stdin"), "stdin: on-failure"),
-    (source("exec", "{command: [a]}"), "exec: always"),
-    (source("exec", "{command: [a], restart: on-failure}"),
+    (source("exec", "{command: [sh]}"), "exec: always"),
+    (source("exec", "{command: [sh], restart: on-failure}"),
      "exec: on-failure"),
-    (source("exec", "{command: [a], restart: never}"), "exec: never"),
+    (source("exec", "{command: [sh], restart: never}"), "exec: never"),
 ])
 def test_what_is_told_of_an_instance(tmp_path, text, wanted):
     (tmp_path / "c.yaml").write_text(text)
@@ -224,11 +226,11 @@ def test_who_the_stages_are(tmp_path, text, wanted):
 def test_the_stages_are_confined(tmp_path, text, count):
     """All of them, and not the user's command."""
     (tmp_path / "c.yaml").write_text(
-        text + source("exec", "{command: [a, b]}"))
+        text + source("exec", "{command: [sh, b]}"))
     done = supervisor("-c", "c.yaml", "check", cwd=tmp_path)
     lines = [shlex.split(line) for line in done.stdout.splitlines()
              if line[0] != "#"]
-    assert len(lines) == 4 and lines[0] == ["a", "b"]
+    assert len(lines) == 4 and lines[0] == ["sh", "b"]
     assert sum(line.count("--sandbox") for line in lines) == count
 
 

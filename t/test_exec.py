@@ -229,14 +229,49 @@ def test_a_second_signal_kills_all_of_it(tmp_path, server):
 
 
 @pytest.mark.parametrize("words, why", [
-    (["no-such-program"], "cannot start no-such-program: No such file"),
-    (["/bin/sh", "-c", "echo last words >&2; exit 100"],
-     "exit status 100 is final; its last line: last words")])
-def test_final(tmp_path, server, words, why):
+    (["no-such-program"], "command: no-such-program cannot be found in PATH"),
+    (["./no-such-file"], "cannot be executed: No such file"),
+    (["/etc"], "command: /etc cannot be executed: Permission denied")])
+def test_no_program(tmp_path, server, words, why):
+    """Found out when the configuration is read: a reload changes nothing."""
     write_config(tmp_path, server.url, exec_config(*words))
     with Supervisor(tmp_path) as supervisor:
         assert supervisor.wait() == FINAL
-        assert why in supervisor.text()
+        assert "c.yaml:2:" in supervisor.text() and why in supervisor.text()
+    write_config(tmp_path, server.url, shell("exec sleep 600"))
+    with Supervisor(tmp_path, name="log2") as supervisor:
+        pid = wait_started(supervisor, "sh")[0]
+        write_config(tmp_path, server.url, exec_config(*words))
+        supervisor.signal(signal.SIGHUP)
+        supervisor.wait_log("the configuration has faults")
+        assert why in supervisor.text() and is_alive(pid)
+        assert supervisor.stop() == DONE
+
+
+def test_a_program_that_goes_away(tmp_path, server):
+    """While it is replaced, say: it is tried again like one that dies."""
+    script = tmp_path / "run"
+    script.write_text("#!/bin/sh\necho '{\"n\":1}'\n")
+    script.chmod(0o755)
+    write_config(tmp_path, server.url, exec_config("./run"))
+    with Supervisor(tmp_path) as supervisor:
+        server.wait_count(1)
+        script.rename(tmp_path / "away")
+        supervisor.wait_log(f"cannot start {script}: No such file")
+        count = len(server.lines())
+        (tmp_path / "away").rename(script)
+        server.wait_count(count + 1)
+        assert supervisor.stop() == DONE
+
+
+@pytest.mark.parametrize("status", [100, 111])
+def test_no_status_of_a_command_is_final(tmp_path, server, status):
+    write_config(tmp_path, server.url,
+                 shell(f"echo '{{\"n\":1}}'; exit {status}"))
+    with Supervisor(tmp_path) as supervisor:
+        server.wait_count(3)
+        assert f"ended: exit status {status}" in supervisor.text()
+        assert supervisor.stop() == DONE
 
 
 def test_it_inherits_nothing_but_what_it_needs(tmp_path, server):

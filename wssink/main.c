@@ -418,9 +418,10 @@ read_files(struct command *command)
 }
 
 /*
- * Says whether what is wrong with the files may be right the next time. A
- * confined sink is started again because a file was replaced, and may come
- * between that of a certificate and that of its key.
+ * Says whether what is wrong with the files may be right the next time. Under a
+ * supervisor, who has looked at them, a sink is started again at any moment,
+ * and may come while one of them is written, or between that of a certificate
+ * and that of its key.
  */
 static bool
 may_pass(const struct command *command)
@@ -432,8 +433,7 @@ may_pass(const struct command *command)
 	    sources->header_file != NULL || sources->basic_file != NULL ||
 	    sources->bearer_file != NULL || sources->proxy_file != NULL;
 
-	return has_files && command->sandbox &&
-	       control_is_open(command->options.control);
+	return has_files && control_is_open(command->options.control);
 }
 
 /* Checks what the options say together, once all are known. */
