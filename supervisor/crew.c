@@ -403,7 +403,7 @@ start(struct crew *crew, enum stage_kind kind)
 		if (kind != STAGE_COMMAND && is_final_error(errno))
 			end = CHAIN_END_BURIED;
 		journal_say_about(crew->shared->journal, LOG_ERROR,
-		    &stage->name, "cannot start %s: %m%s",
+		    &stage->name, "cannot start %.200s: %m%s",
 		    stage->command.argv[0], hint_for(errno));
 	}
 	chain_ended(&crew->chain, kind, end, loop_now_ns());

@@ -222,6 +222,9 @@ journal_say_about(struct journal *journal, enum log_level level,
 		n = snprintf(message, sizeof(message),
 		    "%s/%s %s[%d]: ", stage->instance, stage->id,
 		    stage->program, (int)stage->pid);
+	/* The name of a program is the user's, and of any length. */
+	if (n > (int)sizeof(message) / 2)
+		n = (int)sizeof(message) / 2;
 	errno = saved;
 	va_start(args, format);
 	(void)vsnprintf(message + n, sizeof(message) - (size_t)n, format, args);

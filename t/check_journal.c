@@ -284,6 +284,22 @@ START_TEST(test_without_a_bucket_all_passes)
 }
 END_TEST
 
+/* The command of an onramp may be called anything, also what no file is. */
+START_TEST(test_a_name_that_is_too_long)
+{
+	static char name[4 * LOG_LINE_BYTES];
+	struct journal_stage about = {
+	    .instance = "01", .id = "ws", .program = name, .pid = 812};
+
+	memset(name, 'n', sizeof(name) - 1);
+	journal_say_about(&journal, LOG_ERROR, &about, "no such file");
+	about.pid = 0;
+	journal_say_about(&journal, LOG_ERROR, &about, "no such file");
+	ck_assert_int_eq(count("\n"), 2);
+	ck_assert_int_eq(count("no such file\n"), 2);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -302,5 +318,6 @@ main(void)
 	tcase_add_test(tests, test_errors_are_never_held_back);
 	tcase_add_test(tests, test_hidden_lines_are_no_flood);
 	tcase_add_test(tests, test_without_a_bucket_all_passes);
+	tcase_add_test(tests, test_a_name_that_is_too_long);
 	return suite_run(suite);
 }
