@@ -1,5 +1,7 @@
 #include "stage/control.h"
 
+#include "stage/log.h"
+
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -56,6 +58,16 @@ take_fd(struct msghdr *packet)
 	return fd;
 }
 
+/* Says whether a descriptor came along with the message, and there was no room
+ * for it in this process. */
+static bool
+has_lost_fd(const struct msghdr *packet, const struct control_msg *msg)
+{
+	return msg->fd == -1 && (packet->msg_flags & MSG_CTRUNC) != 0 &&
+	       (msg->kind == CTLMSG_ATTACH_IN ||
+		   msg->kind == CTLMSG_ATTACH_OUT);
+}
+
 /* Drops what a message has with it and cannot have. */
 static void
 check_fd(struct control_msg *msg)
@@ -104,6 +116,11 @@ control_recv(int fd, struct control_msg *msg)
 	if ((packet.msg_flags & MSG_TRUNC) != 0 ||
 	    ctlmsg_parse(text, (size_t)n, &msg->kind, &msg->report, &why) == -1)
 		msg->kind = CTLMSG_UNKNOWN;
+	/* The stream is lost, and comes only once. */
+	if (has_lost_fd(&packet, msg)) {
+		log_error("a new stream came, and no descriptor was free");
+		return CONTROL_ENDED;
+	}
 	check_fd(msg);
 	return CONTROL_GOT;
 }

@@ -38,7 +38,8 @@ struct control_msg {
 
 /*
  * Takes the next message from `fd`. CONTROL_GOT sets *msg; one that cannot be
- * read counts as CTLMSG_UNKNOWN. An attach always has its descriptor.
+ * read counts as CTLMSG_UNKNOWN. An attach always has its descriptor: where one
+ * came for which this process had no room, that is logged, and CONTROL_ENDED.
  */
 enum control_status control_recv(int fd, struct control_msg *msg);
 

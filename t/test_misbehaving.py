@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from supervised import STAGES, Supervisor, is_alive
+from supervised import STAGES, Supervisor, is_alive, write_config
 from support import DONE, FINAL, acked_seq, program, ticks_of, wait_until
 
 SOURCE, WAL, SINK = STAGES
@@ -234,6 +234,25 @@ def test_no_descriptor_is_left(tmp_path, server, stage):
         # To start a stage takes more than to have one.
         assert_it_recovers(supervisor, server, stage, "--nofile",
                            open_files(supervisor))
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_no_room_for_a_new_stream(tmp_path, server, stage):
+    """It comes only once: who cannot have it is of no use any more."""
+    write_config(tmp_path, server.url)
+    dead = "wssink" if stage == "walproc" else "walproc"
+    with Supervisor(tmp_path) as supervisor:
+        pids = supervisor.wait_started()
+        server.wait_count(1)
+        open_now = os.listdir(f"/proc/{pids[stage]}/fd")
+        subprocess.run(["prlimit", "--pid", str(pids[stage]),
+                        f"--nofile={max(map(int, open_now)) + 1}:"],
+                       check=True)
+        os.kill(pids[dead], signal.SIGKILL)
+        supervisor.wait_started(2, stages=[stage, dead])
+        assert "a new stream came, and no descriptor" in supervisor.text()
+        server.wait_count(len(server.lines()) + 5)
+        assert supervisor.stop() == DONE
 
 
 def test_never_enough_descriptors(tmp_path, server):
