@@ -5,9 +5,12 @@ server too. Nothing is lost, nothing is left over.
 KILLS is how often in all, KILLS_SEED another 500.
 """
 
+import json
 import os
 import re
 import signal
+import subprocess
+import time
 
 import pytest
 
@@ -15,7 +18,8 @@ from kills import MOST_IN_A_LIFE, SERVER, SUPERVISOR, Victims
 from numbered import acked_by_wal, faults_in, jumps_in, numbered_bin
 from sinks import firsts
 from supervised import write_config
-from support import BIN, HERE, PYTHON, acked_seq, events_of, wait_until
+from support import (BIN, DONE, HERE, PATIENCE, PYTHON, acked_seq, events_of,
+                     wait_until)
 
 KILLS = int(os.environ.get("KILLS", "500"))
 PARTS = 6
@@ -29,12 +33,12 @@ def received(server):
     return [e["n"] for e in events_of(server.out)]
 
 
-def numbered(tmp_path, server, *options, part=0, ws=""):
+def numbered(tmp_path, server, *options, part=0, ws="", kind=Victims):
     # What is confined shows its descriptors to root only.
     write_config(tmp_path, server.url, ws=ws,
                  extra=f"sandbox: {'true' if part % 2 else 'false'}\n")
     binary = numbered_bin(tmp_path, *options) / "supervisor"
-    return Victims(tmp_path, server, binary, NUMBERED, part)
+    return kind(tmp_path, server, binary, NUMBERED, part)
 
 
 def finish(victims):
@@ -114,6 +118,47 @@ def test_of_a_command_nothing_is_lost_that_is_read(tmp_path, server):
         assert after[PRINTER] == before[PRINTER]
         victims.stop()
         assert jumps_in(received(server)) == []
+
+
+class Asked(Victims):
+    """It is asked how it stands whenever something was harmed, and told that
+    its configuration has changed."""
+
+    def look(self):
+        super().look()
+        config = self.directory / "c.yaml"
+        text = config.read_text()
+        config.write_text(text.replace("ff_max: 0.3", "ff_max: 0.4")
+                          if "ff_max: 0.3" in text else
+                          re.sub("ff_max: 0.[24]", "ff_max: 0.3", text))
+        start = time.monotonic()
+        assert "starts anew" in self.ask("reload")
+        status = json.loads(self.ask("status", "--json"))
+        # A second for those who do not answer, and what the machine takes.
+        assert time.monotonic() - start < 10
+        stages = status["instances"][0]["stages"]
+        assert [s["program"] for s in stages] == ["metronome", WAL, SINK]
+        self.restarts = {s["program"]: s["restarts"] for s in stages}
+
+    def ask(self, *words):
+        done = subprocess.run(
+            [self.binary, "-c", "c.yaml", *words], cwd=self.directory,
+            capture_output=True, text=True, timeout=PATIENCE)
+        assert done.returncode == DONE, done.stderr
+        return done.stdout
+
+
+def test_it_answers_while_all_around_it_dies(tmp_path, server):
+    """And nothing is lost when stages are started anew in between."""
+    with numbered(tmp_path, server, kind=Asked) as victims:
+        victims.start()
+        victims.check_open()
+        victims.life([*NUMBERED, SERVER])
+        log = victims.process.text()
+        for name, restarts in victims.restarts.items():
+            starts = log.count(f"/bin/{name} ")
+            assert restarts <= starts - 1 <= restarts + 1
+        assert finish(victims) == []
 
 
 # The negative controls: the same pipelines, with a promise that is broken.
