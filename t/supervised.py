@@ -57,7 +57,8 @@ class Supervisor(Process):
 
 
 def write_config(directory, url="ws://127.0.0.1:9/", count=None, interval=20,
-                 timeout=None, extra="", onramp=None, ws=""):
+                 timeout=None, extra="", onramp=None, ws="",
+                 wal="max_elements: 100000"):
     """A configuration of one chain; returns its text. `onramp` is the text of
     one that is no metronome, `ws` more of the offramp's."""
     counting = "" if count is None else f", count: {count}"
@@ -67,7 +68,7 @@ def write_config(directory, url="ws://127.0.0.1:9/", count=None, interval=20,
         + "onramp: [{id: m, " + (
             onramp or f"type: metronome, config: {{interval: {interval}"
             f"{counting}}}") + "}]\n"
-        "pipeline: [{id: p, wal: {max_elements: 100000}}]\n"
+        "pipeline: [{id: p, wal: {" + wal + "}}]\n"
         'offramp: [{id: w, type: ws, config: {url: "' + url +
         f'", backoff_max: 0.2{ws}}}}}]\n' + extra)
     (Path(directory) / "c.yaml").write_text(text)

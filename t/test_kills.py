@@ -33,9 +33,9 @@ def received(server):
     return [e["n"] for e in events_of(server.out)]
 
 
-def numbered(tmp_path, server, *options, part=0, ws="", kind=Victims):
+def numbered(tmp_path, server, *options, part=0, kind=Victims, **config):
     # What is confined shows its descriptors to root only.
-    write_config(tmp_path, server.url, ws=ws,
+    write_config(tmp_path, server.url, **config,
                  extra=f"sandbox: {'true' if part % 2 else 'false'}\n")
     binary = numbered_bin(tmp_path, *options) / "supervisor"
     return kind(tmp_path, server, binary, NUMBERED, part)
@@ -56,6 +56,42 @@ def test_whatever_is_killed_nothing_acked_is_lost(tmp_path, server, part):
     with numbered(tmp_path, server, part=part) as victims:
         victims.story([*NUMBERED, SERVER, SUPERVISOR],
                       KILLS * 75 // 100 // PARTS)
+        assert finish(victims) == []
+
+
+@pytest.mark.parametrize("elements", [1, 30])
+def test_a_log_that_is_full_loses_nothing(tmp_path, server, elements):
+    """It tells its sources to wait, also those that come while it is."""
+    wal = f"max_elements: {elements}, read_count: {max(elements // 3, 1)}"
+    with numbered(tmp_path, server, part=elements, wal=wal) as victims:
+        victims.story([*NUMBERED, SERVER, SUPERVISOR], KILLS * 5 // 100)
+        assert finish(victims) == []
+
+
+def end_of(victims):
+    """Waits for the end of a supervisor, while what is frozen thaws."""
+    def has_ended():
+        victims.bring_back(time.monotonic())
+        return victims.has_ended()
+    wait_until(has_ended, f"the end; see {victims.process.log}")
+    return victims.process.wait()
+
+
+@pytest.mark.parametrize("part", range(2))
+def test_a_stop_in_which_something_dies(tmp_path, server, part):
+    """It comes to its end, and leaves nothing; what it could not deliver
+    comes later."""
+    with numbered(tmp_path, server, part=part, timeout=2) as victims:
+        for _ in range(KILLS * 3 // 100):
+            victims.start()
+            victims.wait_flow()
+            victims.process.signal(signal.SIGTERM)
+            # The moment is what varies.
+            time.sleep(victims.random.uniform(0, 0.02))
+            victims.harm(victims.random.choice([*NUMBERED, SERVER]))
+            assert end_of(victims) == DONE
+            wait_until(lambda: not victims.strays(), "no process left")
+        victims.start()
         assert finish(victims) == []
 
 
