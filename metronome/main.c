@@ -17,7 +17,6 @@
 
 #define DEFAULT_INTERVAL_MS 1000
 #define DEFAULT_ID "metronome"
-#define MAX_DRAIN_MS UINT64_C(86400000)
 
 /* Options without a letter. */
 enum option_code {
@@ -26,6 +25,26 @@ enum option_code {
 	OPTION_DRAIN_TIMEOUT,
 	OPTION_SANDBOX,
 	OPTION_VERSION,
+};
+
+static const struct option long_options[] = {
+    {"interval", required_argument, NULL, 'i'},
+    {"count", required_argument, NULL, 'n'},
+    {"id", required_argument, NULL, OPTION_ID},
+    {"framing", required_argument, NULL, OPTION_FRAMING},
+    {"drain-timeout", required_argument, NULL, OPTION_DRAIN_TIMEOUT},
+    {"sandbox", no_argument, NULL, OPTION_SANDBOX},
+    {"verbose", no_argument, NULL, 'v'},
+    {"quiet", no_argument, NULL, 'q'},
+    {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, OPTION_VERSION},
+    {NULL, 0, NULL, 0},
+};
+
+/* What the command line says. */
+struct command {
+	struct metronome_options options;
+	bool sandbox;
 };
 
 static const char usage[] =
@@ -50,42 +69,24 @@ static const char usage[] =
 static _Noreturn void
 refuse(const char *option, const char *value, const char *wanted)
 {
-	char text[256];
-
-	log_error("option %s: \"%s\" is not %s", option,
-	    log_escape(text, sizeof(text), value, strlen(value)), wanted);
+	options_log_value(option, value, wanted);
 	exit(EXITCODE_FINAL);
 }
 
-/* Prints `text` as the answer to an option and ends the process. */
+/* Logs which option is unknown, or lacks its value, and ends the process. */
 static _Noreturn void
-answer(const char *text)
+refuse_word(int found, char **argv)
 {
-	exit(options_answer(text));
-}
-
-/* Refuses an option that getopt_long(3) does not know or that lacks its
- * argument, which `code` tells apart. */
-static _Noreturn void
-refuse_option(int code, char **argv)
-{
-	char text[256];
-	const char *word = argv[optind - 1];
-
-	/* A letter may stand within a word with others: name it alone. */
-	if (code == '?' && optopt != 0 && optopt < OPTION_ID)
-		log_error("unknown option -%c; try metronome --help", optopt);
-	else
-		log_error(code == ':' ? "option %s wants a value"
-				      : "unknown option %s; try metronome "
-					"--help",
-		    log_escape(text, sizeof(text), word, strlen(word)));
+	options_log_wrong(found, argv, long_options, "metronome --help");
 	exit(EXITCODE_FINAL);
 }
 
 static void
-take_option(int code, struct metronome_options *options)
+take_option(int code, struct command *command)
 {
+	struct metronome_options *options = &command->options;
+	uint64_t ms;
+
 	switch (code) {
 	case 'i':
 		if (number_parse(optarg, 0, METRONOME_MAX_INTERVAL_MS,
@@ -112,48 +113,36 @@ take_option(int code, struct metronome_options *options)
 			refuse("--framing", optarg, "length or ndjson");
 		break;
 	case OPTION_DRAIN_TIMEOUT:
-		if (number_parse_seconds(
-			optarg, 0, MAX_DRAIN_MS, &options->drain_ms) == -1)
+		if (number_parse_seconds(optarg, 0, SOURCE_MAX_DRAIN_MS, &ms) ==
+		    -1)
 			refuse("--drain-timeout", optarg,
 			    "a number of seconds from 0 to 86400");
-		options->has_drain = true;
+		options->drain_ns = (int64_t)ms * LOOP_NS_PER_MS;
+		break;
+	case OPTION_SANDBOX:
+		command->sandbox = true;
 		break;
 	}
 }
 
 static void
-parse(int argc, char **argv, struct metronome_options *options, bool *sandbox)
+parse(int argc, char **argv, struct command *command)
 {
-	static const struct option longs[] = {
-	    {"interval", required_argument, NULL, 'i'},
-	    {"count", required_argument, NULL, 'n'},
-	    {"id", required_argument, NULL, OPTION_ID},
-	    {"framing", required_argument, NULL, OPTION_FRAMING},
-	    {"drain-timeout", required_argument, NULL, OPTION_DRAIN_TIMEOUT},
-	    {"sandbox", no_argument, NULL, OPTION_SANDBOX},
-	    {"verbose", no_argument, NULL, 'v'},
-	    {"quiet", no_argument, NULL, 'q'},
-	    {"help", no_argument, NULL, 'h'},
-	    {"version", no_argument, NULL, OPTION_VERSION},
-	    {NULL, 0, NULL, 0},
-	};
 	enum log_level level = LOG_INFO;
 	int code;
 
-	while (
-	    (code = getopt_long(argc, argv, ":i:n:vqh", longs, NULL)) != -1) {
+	while ((code = getopt_long(
+		    argc, argv, ":i:n:vqh", long_options, NULL)) != -1) {
 		if (code == 'v' || code == 'q')
 			level = code == 'v' ? LOG_DEBUG : LOG_WARN;
 		else if (code == 'h')
-			answer(usage);
+			exit(options_answer(usage));
 		else if (code == OPTION_VERSION)
-			answer("metronome " WALPIPE_VERSION "\n");
-		else if (code == OPTION_SANDBOX)
-			*sandbox = true;
+			exit(options_answer("metronome " WALPIPE_VERSION "\n"));
 		else if (code == '?' || code == ':')
-			refuse_option(code, argv);
+			refuse_word(code, argv);
 		else
-			take_option(code, options);
+			take_option(code, command);
 	}
 	if (optind < argc)
 		refuse("argument", argv[optind], "an option");
@@ -163,32 +152,35 @@ parse(int argc, char **argv, struct metronome_options *options, bool *sandbox)
 int
 main(int argc, char **argv)
 {
-	struct metronome_options options = {
-	    .interval_ms = DEFAULT_INTERVAL_MS,
-	    .count = METRONOME_ENDLESS,
-	    .id = DEFAULT_ID,
-	    .framing = FRAMING_AUTO,
+	struct command command = {
+	    .options =
+		{
+		    .interval_ms = DEFAULT_INTERVAL_MS,
+		    .count = METRONOME_ENDLESS,
+		    .id = DEFAULT_ID,
+		    .framing = FRAMING_AUTO,
+		    .drain_ns = LOOP_NEVER,
+		},
 	};
 	struct metronome metronome;
 	struct control control;
 	enum exitcode exitcode = EXITCODE_AGAIN;
-	bool sandbox = false;
 
 	log_init("metronome", LOG_INFO);
 	mem_init();
 	control_open(&control);
-	parse(argc, argv, &options, &sandbox);
+	parse(argc, argv, &command);
 	if (!io_is_open(STDOUT_FILENO)) {
 		log_error("standard output is not open");
 		return EXITCODE_FINAL;
 	}
-	if (io_claim_stdio() == -1 || metronome_open(&metronome, &options,
-					  &control, STDOUT_FILENO) == -1) {
+	if (io_claim_stdio() == -1 ||
+	    metronome_open(
+		&metronome, &command.options, &control, STDOUT_FILENO) == -1) {
 		log_error("start: %m");
 		return EXITCODE_AGAIN;
 	}
-	/* All that is needed is open. */
-	if (!sandbox || confine_enter(CONFINE_PURE, NULL, 0) == 0)
+	if (!command.sandbox || confine_enter(CONFINE_PURE, NULL, 0) == 0)
 		exitcode = metronome_run(&metronome);
 	metronome_close(&metronome);
 	return (int)exitcode;

@@ -55,9 +55,7 @@ metronome_open(struct metronome *m, const struct metronome_options *options,
 	struct source_options source = {
 	    .framing = options->framing,
 	    .keep_bytes = METRONOME_KEEP_BYTES,
-	    .drain_ns = options->has_drain
-			    ? (int64_t)options->drain_ms * LOOP_NS_PER_MS
-			    : LOOP_NEVER,
+	    .drain_ns = options->drain_ns,
 	    .control = *control,
 	};
 

@@ -41,8 +41,7 @@ struct metronome_options {
 	uint64_t count;	      /* events to send, or METRONOME_ENDLESS */
 	const char *id;	      /* borrowed; UTF-8, METRONOME_MAX_ID_BYTES */
 	enum framing framing; /* FRAMING_AUTO: by what the output is */
-	uint64_t drain_ms;    /* wait for the last acks; if has_drain */
-	bool has_drain;	      /* false: wait for ever */
+	int64_t drain_ns;     /* wait for the last acks; LOOP_NEVER */
 };
 
 struct metronome {

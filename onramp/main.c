@@ -12,13 +12,21 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MAX_DRAIN_MS UINT64_C(86400000)
-
 /* Options without a letter. */
 enum option_code {
 	OPTION_DRAIN_TIMEOUT = 256,
 	OPTION_SANDBOX,
 	OPTION_VERSION,
+};
+
+static const struct option long_options[] = {
+    {"drain-timeout", required_argument, NULL, OPTION_DRAIN_TIMEOUT},
+    {"sandbox", no_argument, NULL, OPTION_SANDBOX},
+    {"verbose", no_argument, NULL, 'v'},
+    {"quiet", no_argument, NULL, 'q'},
+    {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, OPTION_VERSION},
+    {NULL, 0, NULL, 0},
 };
 
 /* What the command line says. */
@@ -45,50 +53,30 @@ static const char usage[] =
 static _Noreturn void
 refuse(const char *option, const char *value, const char *wanted)
 {
-	char text[256];
-
-	log_error("option %s: \"%s\" is not %s", option,
-	    log_escape(text, sizeof(text), value, strlen(value)), wanted);
+	options_log_value(option, value, wanted);
 	exit(EXITCODE_FINAL);
 }
 
-/* Prints `text` as the answer to an option and ends the process. */
+/* Logs which option is unknown, or lacks its value, and ends the process. */
 static _Noreturn void
-answer(const char *text)
+refuse_word(int found, char **argv)
 {
-	exit(options_answer(text));
-}
-
-/* Refuses an option that getopt_long(3) does not know or that lacks its
- * argument, which `code` tells apart. */
-static _Noreturn void
-refuse_option(int code, char **argv)
-{
-	char text[256];
-	const char *word = argv[optind - 1];
-
-	/* A letter may stand within a word with others: name it alone. */
-	if (code == '?' && optopt != 0 && optopt < OPTION_DRAIN_TIMEOUT)
-		log_error("unknown option -%c; try onramp --help", optopt);
-	else
-		log_error(code == ':' ? "option %s wants a value"
-				      : "unknown option %s; try onramp --help",
-		    log_escape(text, sizeof(text), word, strlen(word)));
+	options_log_wrong(found, argv, long_options, "onramp --help");
 	exit(EXITCODE_FINAL);
 }
 
 static void
 take_option(int code, struct command *command)
 {
-	struct onramp_options *options = &command->options;
+	uint64_t ms;
 
 	switch (code) {
 	case OPTION_DRAIN_TIMEOUT:
-		if (number_parse_seconds(
-			optarg, 0, MAX_DRAIN_MS, &options->drain_ms) == -1)
+		if (number_parse_seconds(optarg, 0, SOURCE_MAX_DRAIN_MS, &ms) ==
+		    -1)
 			refuse("--drain-timeout", optarg,
 			    "a number of seconds from 0 to 86400");
-		options->has_drain = true;
+		command->options.drain_ns = (int64_t)ms * LOOP_NS_PER_MS;
 		break;
 	case OPTION_SANDBOX:
 		command->sandbox = true;
@@ -99,27 +87,19 @@ take_option(int code, struct command *command)
 static void
 parse(int argc, char **argv, struct command *command)
 {
-	static const struct option longs[] = {
-	    {"drain-timeout", required_argument, NULL, OPTION_DRAIN_TIMEOUT},
-	    {"sandbox", no_argument, NULL, OPTION_SANDBOX},
-	    {"verbose", no_argument, NULL, 'v'},
-	    {"quiet", no_argument, NULL, 'q'},
-	    {"help", no_argument, NULL, 'h'},
-	    {"version", no_argument, NULL, OPTION_VERSION},
-	    {NULL, 0, NULL, 0},
-	};
 	enum log_level level = LOG_INFO;
 	int code;
 
-	while ((code = getopt_long(argc, argv, ":vqh", longs, NULL)) != -1) {
+	while ((code = getopt_long(argc, argv, ":vqh", long_options, NULL)) !=
+	       -1) {
 		if (code == 'v' || code == 'q')
 			level = code == 'v' ? LOG_DEBUG : LOG_WARN;
 		else if (code == 'h')
-			answer(usage);
+			exit(options_answer(usage));
 		else if (code == OPTION_VERSION)
-			answer("onramp " WALPIPE_VERSION "\n");
+			exit(options_answer("onramp " WALPIPE_VERSION "\n"));
 		else if (code == '?' || code == ':')
-			refuse_option(code, argv);
+			refuse_word(code, argv);
 		else
 			take_option(code, command);
 	}
@@ -141,10 +121,10 @@ want_open(int fd, const char *name)
 int
 main(int argc, char **argv)
 {
-	struct command command = {.sandbox = false};
+	struct command command = {.options = {.drain_ns = LOOP_NEVER}};
 	struct control control;
 	struct onramp onramp;
-	enum exitcode exitcode;
+	enum exitcode exitcode = EXITCODE_AGAIN;
 
 	log_init("onramp", LOG_INFO);
 	mem_init();
@@ -158,9 +138,8 @@ main(int argc, char **argv)
 		log_error("start: %m");
 		return EXITCODE_AGAIN;
 	}
-	if (command.sandbox && confine_enter(CONFINE_PURE, NULL, 0) == -1)
-		return EXITCODE_AGAIN;
-	exitcode = onramp_run(&onramp);
+	if (!command.sandbox || confine_enter(CONFINE_PURE, NULL, 0) == 0)
+		exitcode = onramp_run(&onramp);
 	onramp_close(&onramp);
 	return (int)exitcode;
 }

@@ -17,9 +17,7 @@ onramp_open(struct onramp *o, const struct onramp_options *options,
 	     * not be passed on otherwise. */
 	    .framing = FRAMING_NDJSON,
 	    .keep_bytes = LINE_BYTES,
-	    .drain_ns = options->has_drain
-			    ? (int64_t)options->drain_ms * LOOP_NS_PER_MS
-			    : LOOP_NEVER,
+	    .drain_ns = options->drain_ns,
 	    .control = *control,
 	};
 

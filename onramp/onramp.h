@@ -23,8 +23,7 @@
 #define ONRAMP_KEEP_BYTES ((size_t)1 << 20)
 
 struct onramp_options {
-	uint64_t drain_ms; /* wait for the last acks; if has_drain */
-	bool has_drain;	   /* false: wait for ever */
+	int64_t drain_ns; /* wait for the last acks; LOOP_NEVER */
 };
 
 /* Whether the input stands within a line that is too long to be kept. */
@@ -54,7 +53,7 @@ struct onramp {
 
 /*
  * Makes an onramp that reads `in_fd` and writes to `out_fd`, both borrowed;
- * `control` is as control_open left it, copied. As source_open else.
+ * `control` is as control_open left it, copied. Else as source_open.
  */
 int onramp_open(struct onramp *onramp, const struct onramp_options *options,
     const struct control *control, int in_fd, int out_fd);

@@ -28,6 +28,8 @@
 
 /* Bytes waiting to be written from which on the output counts as full. */
 #define SOURCE_FULL_BYTES ((size_t)64 << 10)
+/* Longest wait for the last acks that users can ask for: a day. */
+#define SOURCE_MAX_DRAIN_MS UINT64_C(86400000)
 /* Told to stop: for the acks of what was sent. */
 #define SOURCE_STOP_NS LOOP_NS_PER_S
 

@@ -73,13 +73,36 @@ static const struct option long_options[] = {
 };
 
 static const char usage[] =
-    "usage: walproc -d DIR [--read-count N] [--max-elements N]\n"
-    "               [--max-bytes N] [--insert KEY=VALUE]...\n"
-    "               [--upsert KEY=VALUE]... [--acks PATH|none] [-v | -q]\n"
+    "usage: walproc -d DIR [options]\n"
+    "       walproc inspect|verify|repair|export [options] DIR\n"
     "\n"
-    "Keeps the events that come on standard input in a write-ahead log in\n"
-    "DIR until who reads standard output has acknowledged them.\n"
-    "See walproc(1) for all options.\n";
+    "Keeps the events that come on standard input in a write-ahead log in DIR\n"
+    "until who reads standard output has acknowledged them.\n"
+    "\n"
+    "  -d, --directory DIR     the log; made if it is not there\n"
+    "  --read-count N          events given and not acknowledged [20]\n"
+    "  --max-elements N        events stored; without a limit [1000]\n"
+    "  --max-bytes N           what they take on disk [10485760]\n"
+    "  --insert KEY=VALUE      add to each event; may be repeated\n"
+    "  --upsert KEY=VALUE      add, or replace; may be repeated\n"
+    "  --acks PATH             read acks from a FIFO that is made there\n"
+    "  --acks none             what is written counts as delivered\n"
+    "  --max-event-bytes N     a longer event is bad input [16777215]\n"
+    "  --segment-bytes N       size of the log's files\n"
+    "  --instance NAME         what ${instance} stands for [01]\n"
+    "  --framing F             of the output: length (on a socket) or ndjson\n"
+    "  --drain-timeout S       wait for the sink at the end [for ever]\n"
+    "  --on-full WHAT          pause, drop_oldest or drop_newest [pause]\n"
+    "  --sync WHEN             always, interval:MS or never [always]\n"
+    "  --max-age S             drop what is older [never]\n"
+    "  --sandbox               give up all rights that are not needed\n"
+    "  -v, --verbose           log more\n"
+    "  -q, --quiet             log warnings and errors only\n"
+    "  -h, --help  --version\n"
+    "\n"
+    "Exit status: 0 done; 1 damage was found; 100 wrong usage, or a log in "
+    "use;\n"
+    "111 try again. See walproc(1).\n";
 
 /* An operation on the event, kept until all options are known. */
 struct change {
@@ -332,13 +355,11 @@ parse_command(int argc, char **argv, struct command *command)
 		    .acks_fd = -1,
 		},
 	};
-	opterr = 0;
 	while ((code = getopt_long(argc, argv, ":d:vqh", long_options, NULL)) !=
 	       -1) {
 		if (code == '?' || code == ':') {
-			log_error("%s: %s; see walproc -h", argv[optind - 1],
-			    code == ':' ? "its value is missing"
-					: "unknown option");
+			options_log_wrong(
+			    code, argv, long_options, "walproc --help");
 			return -1;
 		}
 		if (parse_option(code, command) == -1)
@@ -347,7 +368,7 @@ parse_command(int argc, char **argv, struct command *command)
 			return 0;
 	}
 	if (optind < argc) {
-		log_error("%s: not expected; see walproc -h", argv[optind]);
+		log_error("%s: not expected; see walproc --help", argv[optind]);
 		return -1;
 	}
 	return check_command(command);

@@ -11,6 +11,7 @@
 #include <getopt.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -154,19 +155,18 @@ static int
 parse_command(
     const struct tool *tool, int argc, char **argv, struct command *command)
 {
+	char help[32];
 	int code;
 
 	*command = (struct command){
 	    .export = {.from_seq = 1, .to_seq = UINT64_MAX},
 	};
-	opterr = 0;
 	while ((code = getopt_long(argc, argv, tool->short_options,
 		    tool->options, NULL)) != -1) {
 		if (code == '?' || code == ':') {
-			log_error("%s: %s; see walproc %s -h", argv[optind - 1],
-			    code == ':' ? "its value is missing"
-					: "unknown option",
+			(void)snprintf(help, sizeof(help), "walproc %s --help",
 			    tool->word);
+			options_log_wrong(code, argv, tool->options, help);
 			return -1;
 		}
 		if (parse_option(code, command) == -1)
@@ -176,12 +176,12 @@ parse_command(
 	}
 	if (optind == argc) {
 		log_error("%s: the directory of a log is expected; see walproc "
-			  "%s -h",
+			  "%s --help",
 		    tool->word, tool->word);
 		return -1;
 	}
 	if (optind + 1 < argc) {
-		log_error("%s: not expected; see walproc %s -h",
+		log_error("%s: not expected; see walproc %s --help",
 		    argv[optind + 1], tool->word);
 		return -1;
 	}

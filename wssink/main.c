@@ -468,17 +468,6 @@ complete(struct command *command)
 	return 0;
 }
 
-/* Names the option that getopt_long has found wrong. */
-static int
-wrong_option(char *const *argv, int found)
-{
-	if (optopt > 0 && optopt < OPTION_ACK)
-		return wrong("-%c: %s", optopt,
-		    found == ':' ? "its value is missing" : "no such option");
-	return wrong("%s: %s", argv[optind - 1],
-	    found == ':' ? "its value is missing" : "no such option");
-}
-
 enum outcome {
 	OUTCOME_RUN,
 	OUTCOME_TOLD,
@@ -500,7 +489,8 @@ parse(struct command *command, int argc, char **argv)
 			return OUTCOME_TOLD;
 		}
 		if (option == ':' || option == '?') {
-			(void)wrong_option(argv, option);
+			options_log_wrong(
+			    option, argv, long_options, "wssink --help");
 			return OUTCOME_WRONG;
 		}
 		if (take_option(command, option, optarg) == -1)
