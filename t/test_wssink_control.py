@@ -79,7 +79,8 @@ def test_a_report_has_these_fields(tmp_path, server):
         report = stage.wait_report(lambda r: r["rate"] > 0)
         assert report.keys() == COUNTS | WORDS | {"rate"}
         assert all(isinstance(report[name], int) for name in COUNTS)
-        assert 0 < report.pop("rate") <= 0.5
+        # Over one second, or over a few if this machine is slow.
+        assert 0.5 <= report.pop("rate") <= 5
         assert report.pop("connection_ms") < 60000
         assert report == {
             "connection": "open", "url": f"ws://127.0.0.1:{server.port}/in",
