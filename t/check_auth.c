@@ -65,7 +65,7 @@ START_TEST(test_all_sources_are_put_together)
 	struct auth_sources sources = {
 	    .headers = headers,
 	    .header_count = 1,
-	    .header_file = path,
+	    .files[AUTH_HEADER_FILE] = path,
 	    .user = "Aladdin",
 	    .password = "open sesame",
 	};
@@ -88,7 +88,7 @@ END_TEST
 START_TEST(test_first_lines)
 {
 	char why[AUTH_WHY_BYTES];
-	struct auth_sources sources = {.bearer_file = path};
+	struct auth_sources sources = {.files[AUTH_BEARER_FILE] = path};
 	struct auth auth;
 
 	write_text("abc|d:e==\nmore\n");
@@ -97,7 +97,7 @@ START_TEST(test_first_lines)
 	ck_assert_str_eq(auth.headers[0], "Authorization: Bearer abc|d:e==");
 	auth_fini(&auth);
 
-	sources = (struct auth_sources){.proxy_file = path};
+	sources = (struct auth_sources){.files[AUTH_PROXY_FILE] = path};
 	write_text("me:with:colon\r\n");
 	auth_init(&auth, &sources);
 	ck_assert_int_eq(auth_read(&auth, why), 0);
@@ -110,14 +110,14 @@ END_TEST
 
 START_TEST(test_what_is_at_fault_is_named_without_its_secrets)
 {
-	const struct auth_sources header = {.header_file = path};
-	const struct auth_sources basic = {.basic_file = path};
-	const struct auth_sources bearer = {.bearer_file = path};
-	const struct auth_sources proxy = {.proxy_file = path};
+	const struct auth_sources header = {.files[AUTH_HEADER_FILE] = path};
+	const struct auth_sources basic = {.files[AUTH_BASIC_FILE] = path};
+	const struct auth_sources bearer = {.files[AUTH_BEARER_FILE] = path};
+	const struct auth_sources proxy = {.files[AUTH_PROXY_FILE] = path};
 	const struct auth_sources two = {
-	    .bearer_file = path, .user = "u", .password = ""};
+	    .files[AUTH_BEARER_FILE] = path, .user = "u", .password = ""};
 	const struct auth_sources three = {
-	    .header_file = path, .user = "u", .password = ""};
+	    .files[AUTH_HEADER_FILE] = path, .user = "u", .password = ""};
 	const struct {
 		const struct auth_sources *sources;
 		const char *text;
@@ -160,7 +160,7 @@ END_TEST
 
 START_TEST(test_headers_are_held_to_the_cap)
 {
-	struct auth_sources sources = {.header_file = path};
+	struct auth_sources sources = {.files[AUTH_HEADER_FILE] = path};
 	char text[8 * AUTH_HEADERS + 32] = "";
 
 	for (size_t i = 0; i < AUTH_HEADERS; i++)
@@ -178,7 +178,7 @@ END_TEST
 START_TEST(test_files_are_read_anew)
 {
 	char why[AUTH_WHY_BYTES];
-	struct auth_sources sources = {.bearer_file = path};
+	struct auth_sources sources = {.files[AUTH_BEARER_FILE] = path};
 	struct auth auth;
 
 	auth_init(&auth, &sources);
@@ -201,7 +201,7 @@ END_TEST
 START_TEST(test_a_pipe_is_read_once)
 {
 	char name[32], why[AUTH_WHY_BYTES];
-	struct auth_sources sources = {.bearer_file = name};
+	struct auth_sources sources = {.files[AUTH_BEARER_FILE] = name};
 	struct auth auth;
 	int ends[2];
 
@@ -218,7 +218,7 @@ START_TEST(test_a_pipe_is_read_once)
 	ck_assert_int_eq(close(ends[0]), 0);
 
 	/* A file that has become a pipe would be waited for, for ever. */
-	sources.bearer_file = path;
+	sources.files[AUTH_BEARER_FILE] = path;
 	write_text("file\n");
 	ck_assert_int_eq(auth_read(&auth, why), 0);
 	ck_assert_int_eq(unlink(path), 0);

@@ -19,22 +19,18 @@
 
 #define FILE_BYTES ((size_t)64 << 10)
 
-static const char *const option_names[] = {
-    [AUTH_HEADER_FILE] = "--header-file",
-    [AUTH_BASIC_FILE] = "--basic-auth-file",
-    [AUTH_BEARER_FILE] = "--bearer-auth-file",
-    [AUTH_PROXY_FILE] = "--proxy-auth-file",
+/* The options that give a file, and the same as text. */
+static const struct {
+	const char *file;
+	const char *text;
+} options[] = {
+    [AUTH_HEADER_FILE] = {"--header-file", "-H"},
+    [AUTH_BASIC_FILE] = {"--basic-auth-file", "--basic-auth"},
+    [AUTH_BEARER_FILE] = {"--bearer-auth-file", "--bearer-auth"},
+    [AUTH_PROXY_FILE] = {"--proxy-auth-file", "--proxy-auth"},
 };
-static const char *const text_names[] = {
-    [AUTH_HEADER_FILE] = "-H",
-    [AUTH_BASIC_FILE] = "--basic-auth",
-    [AUTH_BEARER_FILE] = "--bearer-auth",
-    [AUTH_PROXY_FILE] = "--proxy-auth",
-};
-_Static_assert(sizeof(text_names) / sizeof(text_names[0]) == AUTH_FILES,
-    "each text has an option");
-_Static_assert(sizeof(option_names) / sizeof(option_names[0]) == AUTH_FILES,
-    "each file has an option");
+_Static_assert(sizeof(options) / sizeof(options[0]) == AUTH_FILES,
+    "each file has its options");
 
 /* A reading under way. */
 struct reading {
@@ -47,26 +43,6 @@ void
 auth_init(struct auth *auth, const struct auth_sources *sources)
 {
 	*auth = (struct auth){.sources = sources};
-}
-
-static const char *
-path_of(const struct auth *auth, enum auth_file file)
-{
-	const struct auth_sources *sources = auth->sources;
-
-	switch (file) {
-	case AUTH_HEADER_FILE:
-		return sources->header_file;
-	case AUTH_BASIC_FILE:
-		return sources->basic_file;
-	case AUTH_BEARER_FILE:
-		return sources->bearer_file;
-	case AUTH_PROXY_FILE:
-		return sources->proxy_file;
-	case AUTH_FILES:
-		break;
-	}
-	return NULL;
 }
 
 void
@@ -136,12 +112,12 @@ is_spent(const char *path)
 }
 
 /* Reads a file of text, or takes it from `before`. Returns 0 with *text set,
- * for free_secret: NULL if no such file is given. */
+ * for secret_free: NULL if no such file is given. */
 static int
 read_file(struct reading *reading, const struct auth *before,
     enum auth_file file, char **text)
 {
-	const char *path = path_of(before, file);
+	const char *path = before->sources->files[file];
 	char *read;
 	size_t bytes;
 
@@ -154,14 +130,14 @@ read_file(struct reading *reading, const struct auth *before,
 	}
 	read = io_read_file(path, FILE_BYTES, &bytes);
 	if (read == NULL)
-		return wrong(reading, "%s %s: %s", option_names[file], path,
+		return wrong(reading, "%s %s: %s", options[file].file, path,
 		    strerror(errno));
 	/* One that is being written anew, maybe; without what it had we would
 	 * be somebody else. */
 	if (bytes == 0 && before->texts[file] != NULL &&
 	    before->texts[file][0] != '\0') {
 		free(read);
-		return wrong(reading, "%s %s: empty", option_names[file], path);
+		return wrong(reading, "%s %s: empty", options[file].file, path);
 	}
 	if (memchr(read, '\0', bytes) == NULL) {
 		*text = read;
@@ -170,7 +146,7 @@ read_file(struct reading *reading, const struct auth *before,
 	OPENSSL_cleanse(read, bytes);
 	free(read);
 	return wrong(
-	    reading, "%s %s: a NUL in the text", option_names[file], path);
+	    reading, "%s %s: a NUL in the text", options[file].file, path);
 }
 
 /* Takes the headers in a text: one a line, empty lines left out. */
@@ -189,7 +165,7 @@ add_lines(struct reading *reading, const char *path, char *text)
 		if (n > 0 && line[n - 1] == '\r')
 			line[--n] = '\0';
 		(void)snprintf(where, sizeof(where), "%s %s:%u",
-		    option_names[AUTH_HEADER_FILE], path, number);
+		    options[AUTH_HEADER_FILE].file, path, number);
 		if (n > 0)
 			result = add_header(reading, where, line);
 	}
@@ -201,12 +177,12 @@ add_lines(struct reading *reading, const char *path, char *text)
 static int
 refuse_line(struct reading *reading, enum auth_file file, const char *wanted)
 {
-	const char *path = path_of(&reading->auth, file);
+	const char *path = reading->auth.sources->files[file];
 
 	if (path == NULL)
-		return wrong(reading, "%s: not %s", text_names[file], wanted);
+		return wrong(reading, "%s: not %s", options[file].text, wanted);
 	return wrong(reading, "%s %s: the first line is not %s",
-	    option_names[file], path, wanted);
+	    options[file].file, path, wanted);
 }
 
 /* Takes user and password from a text that is user:password. */
@@ -259,7 +235,7 @@ take_text(struct reading *reading, enum auth_file file, char *text)
 	const char *password = NULL;
 
 	if (file == AUTH_HEADER_FILE)
-		return add_lines(reading, path_of(auth, file), text);
+		return add_lines(reading, auth->sources->files[file], text);
 	text[strcspn(text, "\r\n")] = '\0';
 	if (file == AUTH_BEARER_FILE)
 		return add_bearer(reading, text);
@@ -282,9 +258,9 @@ take_file(
 	char *text, *copy;
 	int result;
 
-	if (given != NULL && path_of(before, file) != NULL)
+	if (given != NULL && before->sources->files[file] != NULL)
 		return wrong(reading, "more than one of %s, %s",
-		    text_names[file], option_names[file]);
+		    options[file].text, options[file].file);
 	if (read_file(reading, before, file, &text) == -1)
 		return -1;
 	if (text == NULL && given != NULL)

@@ -14,25 +14,22 @@
 /* Longest text that says what is wrong, NUL included. */
 #define AUTH_WHY_BYTES 512
 
-/* The files among the sources. */
+/* The files among the sources, and what is in each. */
 enum auth_file {
-	AUTH_HEADER_FILE,
-	AUTH_BASIC_FILE,
-	AUTH_BEARER_FILE,
-	AUTH_PROXY_FILE,
-	AUTH_FILES
+	AUTH_HEADER_FILE, /* headers, one a line */
+	AUTH_BASIC_FILE,  /* "user:password" in the first line */
+	AUTH_BEARER_FILE, /* a token in the first line */
+	AUTH_PROXY_FILE,  /* as the second, for the proxy */
+	AUTH_FILES,
 };
 
 /* Where it comes from. All is borrowed; NULL: nothing. */
 struct auth_sources {
-	const char *const *headers; /* "Name: value" */
-	size_t header_count;	    /* 0..AUTH_HEADERS */
-	const char *header_file;    /* headers, one a line */
-	const char *user;	    /* of the URL */
-	const char *password;	    /* NULL together with user */
-	const char *basic_file;	    /* "user:password" in the first line */
-	const char *bearer_file;    /* a token in the first line */
-	const char *proxy_file;	    /* as basic_file, for the proxy */
+	const char *const *headers;    /* "Name: value" */
+	size_t header_count;	       /* 0..AUTH_HEADERS */
+	const char *user;	       /* of the URL */
+	const char *password;	       /* NULL together with user */
+	const char *files[AUTH_FILES]; /* paths */
 	/* What could stand in a file, given as text; not headers. */
 	const char *texts[AUTH_FILES];
 };
@@ -58,9 +55,9 @@ void auth_fini(struct auth *auth);
  * a terminal can be read only once: the first time. Returns 0, or -1 with `why`
  * telling which source is at fault and why, without its secrets; then *auth is
  * as it was. At fault are a file that cannot be read, is longer than 64 KiB or
- * has a NUL in it, what header_fault refuses, a file that is empty
- * and was not, a first line that is not as it should be, more than one way in
- * which the server or the proxy is told a user, more than AUTH_HEADERS headers.
+ * has a NUL in it, what header_fault refuses, a file that is empty and was not,
+ * a first line that is not as it should be, more than one way in which the
+ * server or the proxy is told a user, more than AUTH_HEADERS headers.
  */
 int auth_read(struct auth *auth, char why[AUTH_WHY_BYTES]);
 

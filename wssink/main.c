@@ -317,10 +317,10 @@ take_file(struct command *command, int option, const char *path)
 		int option;
 		const char **path;
 	} table[] = {
-	    {OPTION_HEADER_FILE, &sources->header_file},
-	    {OPTION_BASIC_AUTH_FILE, &sources->basic_file},
-	    {OPTION_BEARER_AUTH_FILE, &sources->bearer_file},
-	    {OPTION_PROXY_AUTH_FILE, &sources->proxy_file},
+	    {OPTION_HEADER_FILE, &sources->files[AUTH_HEADER_FILE]},
+	    {OPTION_BASIC_AUTH_FILE, &sources->files[AUTH_BASIC_FILE]},
+	    {OPTION_BEARER_AUTH_FILE, &sources->files[AUTH_BEARER_FILE]},
+	    {OPTION_PROXY_AUTH_FILE, &sources->files[AUTH_PROXY_FILE]},
 	    {OPTION_CACERT, &conn->ca_file},
 	    {OPTION_CERT, &conn->cert_file},
 	    {OPTION_KEY, &conn->key_file},
@@ -428,11 +428,10 @@ may_pass(const struct command *command)
 {
 	const struct conn_options *conn = &command->options.delivery.link.conn;
 	const struct auth_sources *sources = &command->sources;
-	bool has_files =
-	    conn->ca_file != NULL || conn->cert_file != NULL ||
-	    sources->header_file != NULL || sources->basic_file != NULL ||
-	    sources->bearer_file != NULL || sources->proxy_file != NULL;
+	bool has_files = conn->ca_file != NULL || conn->cert_file != NULL;
 
+	for (size_t i = 0; i < AUTH_FILES; i++)
+		has_files = has_files || sources->files[i] != NULL;
 	return has_files && control_is_open(command->options.control);
 }
 

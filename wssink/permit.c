@@ -91,14 +91,14 @@ void
 permit_init(struct permit *permit, const struct auth_sources *sources,
     const struct conn_options *options)
 {
-	const char *const named[] = {sources->header_file, sources->basic_file,
-	    sources->bearer_file, sources->proxy_file, options->ca_file,
-	    options->cert_file, options->key_file};
 	const char *trusted_file, *trusted_directory;
 
 	*permit = (struct permit){0};
-	for (size_t i = 0; i < sizeof(named) / sizeof(named[0]); i++)
-		add_file(permit, named[i]);
+	for (size_t i = 0; i < AUTH_FILES; i++)
+		add_file(permit, sources->files[i]);
+	add_file(permit, options->ca_file);
+	add_file(permit, options->cert_file);
+	add_file(permit, options->key_file);
 	for (size_t i = 0;
 	     i < sizeof(resolver_files) / sizeof(resolver_files[0]); i++)
 		add_file(permit, resolver_files[i]);
