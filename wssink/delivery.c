@@ -164,7 +164,6 @@ take_loss(struct delivery *delivery)
 	bool is_quiet = delivery->is_leaving;
 
 	delivery->was_lost = true;
-
 	if (!is_quiet)
 		suspect_first(delivery);
 	if (is_abnormal(delivery->link)) {

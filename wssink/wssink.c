@@ -7,27 +7,19 @@
 #include "stage/loop.h"
 #include "stage/mem.h"
 #include "wssink/delivery.h"
+#include "wssink/fifo.h"
 #include "wssink/report.h"
 #include "wssink/stream.h"
 #include "wssink/wsframe.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 /* For the closing handshake: when all is done, and after a signal. */
 #define CLOSE_DONE_MS 2000
 #define CLOSE_SIGNAL_MS 1000
-/* For the reader of the acks to open its FIFO: between looks, and until that
- * is worth a line. */
-#define FIFO_RETRY_NS (50 * LOOP_NS_PER_MS)
-#define FIFO_ODD_NS (2 * LOOP_NS_PER_S)
 
 enum life {
 	LIFE_RUNNING,  /* events come in and go out */
@@ -50,12 +42,9 @@ struct wssink {
 	struct control *control;	      /* borrowed */
 	struct loop loop;
 	struct stream stream;
-	int64_t held_ns;      /* until when the stream is held, at most */
-	bool end_is_told;     /* that another input is waited for */
-	struct chan fifo;     /* the acks out, if it is open */
-	int fifo_fd;	      /* -1: not open */
-	int64_t fifo_next_ns; /* the next look for the FIFO */
-	int64_t fifo_odd_ns;  /* when to say that it is missing */
+	int64_t held_ns;  /* until when the stream is held, at most */
+	bool end_is_told; /* that another input is waited for */
+	struct fifo fifo; /* for the acks, if one is named */
 	struct delivery delivery;
 
 	enum life life;
@@ -70,7 +59,6 @@ wssink_open(const struct wssink_options *options)
 {
 	static const int signals[] = {SIGTERM, SIGINT};
 	struct wssink *sink = mem_calloc(1, sizeof(*sink));
-	int64_t now = loop_now_ns();
 
 	sink->options = options;
 	sink->control = options->control;
@@ -88,21 +76,16 @@ wssink_open(const struct wssink_options *options)
 	stream_init(&sink->stream, STDIN_FILENO, options->acks_path != NULL);
 	sink->stream.is_repeated = control_is_open(sink->control);
 	sink->stream.is_last = !control_is_open(sink->control);
-	sink->fifo_fd = -1;
-	sink->fifo_next_ns = now;
-	sink->fifo_odd_ns = now + FIFO_ODD_NS;
+	fifo_init(&sink->fifo, options->acks_path);
 	sink->drain_ns = LOOP_NEVER;
-	sink->taken_ns = now;
+	sink->taken_ns = loop_now_ns();
 	return sink;
 }
 
 void
 wssink_close(struct wssink *sink)
 {
-	if (sink->fifo_fd != -1) {
-		chan_fini(&sink->fifo);
-		(void)close(sink->fifo_fd);
-	}
+	fifo_fini(&sink->fifo);
 	stream_fini(&sink->stream);
 	delivery_close(&sink->delivery);
 	loop_close(&sink->loop);
@@ -169,7 +152,6 @@ follow(struct wssink *sink)
 
 	check_permit(sink);
 	n = delivery_follow(&sink->delivery, &why);
-
 	/* Of an event of the stream before nobody is left to be told. */
 	if (n > 0 && !sink->stream.is_held)
 		stream_reject(&sink->stream, n, why);
@@ -229,53 +211,23 @@ tell(struct wssink *sink)
 
 /* Looks whether the reader of the acks has made and opened its FIFO. */
 static void
-open_fifo(struct wssink *sink)
+look_for_fifo(struct wssink *sink)
 {
-	const char *path = sink->options->acks_path;
-	int64_t now = loop_now_ns();
-	struct stat st;
-	int fd;
-
-	if (path == NULL || sink->fifo_fd != -1 || sink->life >= LIFE_LEAVING ||
-	    now < sink->fifo_next_ns)
+	if (sink->life >= LIFE_LEAVING)
 		return;
-	sink->fifo_next_ns = now + FIFO_RETRY_NS;
-	fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
-	if (fd == -1 && (errno == ENXIO || errno == EISDIR) &&
-	    stat(path, &st) == 0 && !S_ISFIFO(st.st_mode)) {
-		log_error("acks %s: not a FIFO", path);
+	switch (fifo_look(&sink->fifo)) {
+	case FIFO_SAME:
+		break;
+	case FIFO_OPENED:
+		sink->stream.reverse = &sink->fifo.chan;
+		break;
+	case FIFO_WRONG:
 		give_up(sink, EXITCODE_FINAL);
-		return;
-	}
-	if (fd == -1 && errno != ENOENT && errno != ENXIO && errno != EINTR) {
-		log_error("acks %s: %m", path);
+		break;
+	case FIFO_FAILED:
 		give_up(sink, EXITCODE_AGAIN);
-		return;
+		break;
 	}
-	if (fd == -1) {
-		if (now >= sink->fifo_odd_ns) {
-			log_warn("acks %s: nobody reads it yet", path);
-			sink->fifo_odd_ns = LOOP_NEVER;
-		}
-		return;
-	}
-	if (fstat(fd, &st) == -1 || !S_ISFIFO(st.st_mode)) {
-		log_error("acks %s: not a FIFO", path);
-		(void)close(fd);
-		give_up(sink, EXITCODE_FINAL);
-		return;
-	}
-	/* Acks count the events of one stream: two writers would ack what the
-	 * other has not delivered. */
-	if (flock(fd, LOCK_EX | LOCK_NB) == -1) {
-		log_error("acks %s: another wssink writes it", path);
-		(void)close(fd);
-		give_up(sink, EXITCODE_FINAL);
-		return;
-	}
-	sink->fifo_fd = fd;
-	chan_init(&sink->fifo, -1, FRAMING_LENGTH, fd, FRAMING_LENGTH);
-	sink->stream.reverse = &sink->fifo;
 }
 
 /* Says whether all that was taken in has ended, and its writer knows. */
@@ -461,14 +413,13 @@ watch(struct wssink *sink)
 	loop_begin(loop);
 	control_watch(sink->control, loop);
 	chan_watch(&stream->chan, loop, is_reading);
-	if (sink->fifo_fd != -1)
-		chan_watch(&sink->fifo, loop, false);
+	fifo_watch(&sink->fifo, loop);
 	delivery_watch(&sink->delivery, loop);
 	/* These have passed, and mean nothing any more, when it leaves. */
 	if (sink->life >= LIFE_LEAVING)
 		return;
-	if (sink->fifo_fd == -1 && sink->options->acks_path != NULL)
-		loop_until(loop, sink->fifo_next_ns);
+	if (fifo_is_awaited(&sink->fifo))
+		loop_until(loop, sink->fifo.next_ns);
 	if (stream->is_held)
 		loop_until(loop, sink->held_ns);
 	loop_until(loop, stall_ns(sink));
@@ -486,9 +437,9 @@ turn(struct wssink *sink)
 	take_control(sink);
 	if (chan_turn(&sink->stream.chan, &sink->loop) == -1)
 		return -1;
-	if (sink->fifo_fd != -1 && chan_turn(&sink->fifo, &sink->loop) == -1)
+	if (fifo_turn(&sink->fifo, &sink->loop) == -1)
 		return -1;
-	open_fifo(sink);
+	look_for_fifo(sink);
 	delivery_turn(&sink->delivery, &sink->loop);
 	do {
 		follow(sink);
