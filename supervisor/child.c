@@ -83,6 +83,7 @@ become(const char *path, char *const argv[], const struct child_setup *setup,
 		_exit(EXITCODE_AGAIN);
 	if (setpgid(0, 0) == -1 || place_fds(setup) == -1 ||
 	    sigaction(SIGPIPE, &fallback, NULL) == -1 ||
+	    sigaction(SIGXFSZ, &fallback, NULL) == -1 ||
 	    setrlimit(RLIMIT_NOFILE, setup->fd_limit) == -1 ||
 	    sigprocmask(SIG_SETMASK, setup->mask, NULL) == -1)
 		goto fail;

@@ -430,8 +430,7 @@ may_pass(const struct cmdline *cmdline)
 
 	for (size_t i = 0; i < AUTH_FILES; i++)
 		has_files = has_files || sources->files[i] != NULL;
-	return has_files && cmdline->sandbox &&
-	       control_is_open(cmdline->options.control);
+	return has_files && control_is_open(cmdline->options.control);
 }
 
 /* Checks what the options say together, once all are known. */
