@@ -66,6 +66,12 @@ def status_of(pid, name):
         return int(re.search(rf"{name}:\s+(\d+) kB", lines.read())[1]) << 10
 
 
+def has_stayed_below(pid, size):
+    """Whether a process never had so much memory. A sanitizer takes its own:
+    with one this is not known."""
+    return is_sanitized() or status_of(pid, "VmHWM") < size
+
+
 def ticks_of(pid):
     """How long a process has run on a processor, in 1/100 s."""
     with open(f"/proc/{pid}/stat") as stat:

@@ -14,7 +14,8 @@ import pytest
 from control import CONTROL_FD, reserve_control_fd
 from readers import (FrameReader, fds_of, is_silent, start, switches,
                      wait_asleep)
-from support import AGAIN, DONE, PATIENCE, frame, program, status_of
+from support import (AGAIN, DONE, PATIENCE, frame, has_stayed_below,
+                     program)
 
 
 @pytest.fixture(name="begin")
@@ -192,7 +193,7 @@ def test_what_is_kept_is_bounded(begin):
         reader = attach(stage)
         ids(reader, 50)
     assert stage.report()["events"] == report["events"]
-    assert status_of(stage.pid, "VmHWM") < 16 << 20
+    assert has_stayed_below(stage.pid, 16 << 20)
 
 
 def test_breaker_of_a_reader_ends_with_it(begin):

@@ -13,7 +13,7 @@ import pytest
 from neighbours import dead_letters
 from readers import LineReader, is_silent, switches, wait_asleep
 from support import (AGAIN, DONE, FINAL, PATIENCE, Frames, Process, frame,
-                     program, status_of, stored_events)
+                     has_stayed_below, program, stored_events)
 
 ONRAMP = program("onramp")
 LONGEST = 16777215
@@ -224,7 +224,7 @@ def test_reader_that_never_acks(tmp_path):
         taken = piped.fill(line * 4)
         assert 0.9 * (1 << 20) < len(piped.reader.data) <= 1 << 20
         assert taken < 2 << 20
-        assert status_of(piped.process.pid, "VmHWM") < 12 << 20
+        assert has_stayed_below(piped.process.pid, 12 << 20)
 
 
 def test_open_breaker_stops_the_reading(tmp_path):

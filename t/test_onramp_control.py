@@ -14,7 +14,8 @@ import time
 import pytest
 
 from readers import LineReader, fds_of, is_silent, start, wait_asleep
-from support import (AGAIN, DONE, Frames, Process, frame, program, status_of)
+from support import (AGAIN, DONE, Frames, Process, frame, has_stayed_below,
+                     program)
 
 LONGEST = 16777215
 KILLS = 25
@@ -205,7 +206,7 @@ def test_input_is_read_on_without_a_reader(ramp):
     report = ramp.stage.report()
     assert 0.9 * (1 << 20) < report["unacked_bytes"] <= 1 << 20
     assert written < 2 << 20
-    assert status_of(ramp.pid, "VmHWM") < 12 << 20
+    assert has_stayed_below(ramp.pid, 12 << 20)
     ramp.attach()
     for count in range(written // 1000):
         assert len(ramp.reader.next()) == 999
@@ -329,7 +330,7 @@ def test_long_line_waits_for_what_is_before_it(ramp):
     assert len(ramp.reader.next()) == 40_000_000
     assert ramp.reader.next() == b"3"
     writer.join()
-    assert status_of(ramp.pid, "VmHWM") < 60 << 20
+    assert has_stayed_below(ramp.pid, 60 << 20)
     ramp.reader.ack(3)
     ramp.end()
     assert ramp.stage.wait() == DONE
