@@ -40,13 +40,29 @@ base_name(const char *path)
 	return slash == NULL ? path : slash + 1;
 }
 
+/* Keeps the command of a stage that is given another, to go back to; unless
+ * that is another program, or there is one already. */
+static void
+keep_command(struct crew_stage *stage, const struct command *other)
+{
+	bool is_same_program =
+	    stage->command.count > 0 && other->count > 0 &&
+	    strcmp(stage->command.argv[0], other->argv[0]) == 0;
+
+	if (is_same_program && stage->before.count == 0)
+		stage->before = stage->command;
+	else
+		command_fini(&stage->command);
+	if (!is_same_program)
+		command_fini(&stage->before);
+}
+
 /* Gives a stage its command, and the name that goes with it. */
 static void
 set_command(struct crew *crew, enum stage_kind kind, struct command *command)
 {
 	struct crew_stage *stage = &crew->stage[kind];
 
-	command_fini(&stage->command);
 	stage->command = *command;
 	stage->name.program =
 	    command->count == 0 ? "" : base_name(command->argv[0]);
@@ -109,6 +125,7 @@ crew_fini(struct crew *crew)
 		struct crew_stage *stage = &crew->stage[kind];
 
 		command_fini(&stage->command);
+		command_fini(&stage->before);
 		relay_close(&stage->relay);
 		link_close_fd(&stage->control_fd);
 		cJSON_Delete(stage->report);
@@ -186,6 +203,17 @@ end_faulty(struct crew *crew, enum stage_kind teller, bool is_in)
 	signal_stage(crew, kind, SIGKILL);
 }
 
+/* Says whether all stages have begun their work. */
+static bool
+is_at_work(const struct crew *crew)
+{
+	const struct chain_stage *stages = crew->chain.stage;
+
+	return stages[STAGE_SOURCE].state == CHAIN_READY &&
+	       stages[STAGE_WAL].state == CHAIN_READY &&
+	       stages[STAGE_SINK].state == CHAIN_READY;
+}
+
 /* Takes one message of a stage. */
 static void
 take_message(struct crew *crew, enum stage_kind kind, struct control_msg *msg)
@@ -193,7 +221,9 @@ take_message(struct crew *crew, enum stage_kind kind, struct control_msg *msg)
 	struct crew_stage *stage = &crew->stage[kind];
 
 	if (msg->kind == CTLMSG_READY && !stage->has_ended) {
+		command_fini(&stage->before);
 		chain_ready(&crew->chain, kind, loop_now_ns());
+		crew->is_trial = crew->is_trial && !is_at_work(crew);
 	} else if (msg->kind == CTLMSG_REPORT) {
 		cJSON_Delete(stage->report);
 		stage->report = msg->report;
@@ -279,22 +309,35 @@ crew_reap(struct crew *crew, pid_t pid)
 	return false;
 }
 
-/* Says that a stage has ended for good, with its last words. */
-static void
-report_final(struct crew *crew, const struct crew_stage *stage, const char *how)
+/* Says that a stage has ended for good, with its last words; or that it would
+ * have, if there were no other arguments to try. */
+static enum chain_end
+end_finally(struct crew *crew, enum stage_kind kind)
 {
+	struct crew_stage *stage = &crew->stage[kind];
+	bool is_final = stage->before.count == 0;
+	const char *means = is_final ? "is final"
+				     : "with its new arguments: those of "
+				       "before are used";
 	const char *said = stage->last_line;
 	struct logline line;
 
-	if (said[0] == '\0') {
-		journal_say_about(crew->shared->journal, LOG_ERROR,
-		    &stage->name, "%s is final; it said nothing", how);
-		return;
-	}
-	if (logline_parse(said, strlen(said), &line))
+	if (said[0] != '\0' && logline_parse(said, strlen(said), &line))
 		said = line.message;
-	journal_say_about(crew->shared->journal, LOG_ERROR, &stage->name,
-	    "%s is final; its last line: %s", how, said);
+	if (said[0] == '\0')
+		journal_say_about(crew->shared->journal, LOG_ERROR,
+		    &stage->name, "%s %s; it said nothing", stage->last_exit,
+		    means);
+	else
+		journal_say_about(crew->shared->journal, LOG_ERROR,
+		    &stage->name, "%s %s; its last line: %s", stage->last_exit,
+		    means, said);
+	if (is_final)
+		return CHAIN_END_FINAL;
+	command_fini(&stage->command);
+	stage->command = stage->before;
+	stage->before = (struct command){0};
+	return CHAIN_END_BAD;
 }
 
 /* Says when a stage that has ended is started again, if it is. */
@@ -326,8 +369,7 @@ bury(struct crew *crew, enum stage_kind kind)
 	/* What a command means by its status is for `restart` to say. */
 	if (kind != STAGE_COMMAND &&
 	    child_exited_with(stage->status, EXITCODE_FINAL)) {
-		end = CHAIN_END_FINAL;
-		report_final(crew, stage, stage->last_exit);
+		end = end_finally(crew, kind);
 	} else {
 		/* A command may well end by the signal that it was sent. */
 		if (kind == STAGE_COMMAND && was_told)
@@ -479,6 +521,18 @@ crew_kill(struct crew *crew)
 	obey(crew);
 }
 
+void
+crew_stop_trial(struct crew *crew)
+{
+	if (!crew->is_trial || !crew->chain.has_failed ||
+	    crew->chain.goal >= CHAIN_STOP)
+		return;
+	SAY(crew, LOG_ERROR,
+	    "cannot work as it is since the reload: it stops, "
+	    "alone");
+	crew_stop(crew);
+}
+
 bool
 crew_can_tell(const struct crew *crew, enum stage_kind kind)
 {
@@ -551,6 +605,7 @@ crew_update(struct crew *crew, const struct config_instance *instance,
 			command_fini(&command);
 			continue;
 		}
+		keep_command(&crew->stage[kind], &command);
 		set_command(crew, kind, &command);
 		has_changed[kind] = true;
 		if (command.count > 0)
@@ -569,6 +624,7 @@ crew_update(struct crew *crew, const struct config_instance *instance,
 		    &crew->chain, (enum stage_kind)i, &rules, loop_now_ns());
 		obey(crew);
 	}
+	crew->is_trial = crew->is_trial || count > 0;
 	return count;
 }
 

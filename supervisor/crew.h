@@ -37,6 +37,8 @@ struct crew_shared {
 /* One stage; what stays over its restarts, and its process if it runs. */
 struct crew_stage {
 	struct command command;
+	struct command before;	   /* a reload: until it has begun its work with
+				    * the new one; else empty */
 	char *id;		   /* owned */
 	struct journal_stage name; /* .pid 0: it does not run */
 	struct relay relay;	   /* its log */
@@ -64,6 +66,8 @@ struct crew {
 	int read_fd;	 /* of the pipe that the command writes; -1: none */
 	int write_fd;	 /* the same; -1 once a command was run on it */
 	bool is_removed; /* it is not in the configuration any more */
+	bool is_trial;	 /* a reload has made or changed it, and it has not
+			  * been at work since */
 };
 
 /*
@@ -96,6 +100,10 @@ void crew_kill(struct crew *crew);
 
 /* Says whether a stage runs and can be sent control messages. */
 bool crew_can_tell(const struct crew *crew, enum stage_kind kind);
+
+/* Stops one that a reload has brought about and that has failed for good: the
+ * others are not to suffer for that. */
+void crew_stop_trial(struct crew *crew);
 
 /* Asks each stage that runs for a report, and says whether one still owes it.
  */

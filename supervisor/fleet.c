@@ -123,16 +123,20 @@ fleet_update(struct fleet *fleet, const struct plan *plan)
 	int64_t timeout_ns =
 	    (int64_t)config->shutdown_timeout.number * LOOP_NS_PER_MS;
 	cJSON *changes = cJSON_CreateArray();
+	bool is_first = fleet->count == 0;
 
 	for (size_t i = 0; i < fleet->count; i++)
 		update_crew(fleet->crews[i], plan, timeout_ns, changes);
 	for (size_t i = 0; i < config->instance_count; i++) {
 		const struct config_instance *instance = config->instances[i];
 
-		if (find_crew(fleet, instance) == NULL)
-			note(changes,
-			    add_crew(fleet, instance, plan, timeout_ns),
-			    "is new: it starts");
+		struct crew *crew;
+
+		if (find_crew(fleet, instance) != NULL)
+			continue;
+		crew = add_crew(fleet, instance, plan, timeout_ns);
+		crew->is_trial = !is_first;
+		note(changes, crew, "is new: it starts");
 	}
 	return changes;
 }
@@ -236,8 +240,10 @@ void
 fleet_turn(struct fleet *fleet)
 {
 	for (size_t i = 0; i < fleet->count; i++)
-		if (!is_held(fleet, i))
+		if (!is_held(fleet, i)) {
 			crew_turn(fleet->crews[i]);
+			crew_stop_trial(fleet->crews[i]);
+		}
 	drop_removed(fleet);
 }
 
@@ -285,6 +291,16 @@ fleet_has_failed(const struct fleet *fleet)
 {
 	for (size_t i = 0; i < fleet->count; i++)
 		if (fleet->crews[i]->chain.has_failed)
+			return true;
+	return false;
+}
+
+bool
+fleet_must_stop(const struct fleet *fleet)
+{
+	for (size_t i = 0; i < fleet->count; i++)
+		if (fleet->crews[i]->chain.has_failed &&
+		    !fleet->crews[i]->is_trial)
 			return true;
 	return false;
 }

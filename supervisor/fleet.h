@@ -53,8 +53,10 @@ bool fleet_owes_report(const struct fleet *fleet);
 /* Says whether all crews do their job. */
 bool fleet_is_up(const struct fleet *fleet);
 
-/* Says whether a stage has ended for good. */
+/* Says whether a stage has ended for good; and whether one of an instance that
+ * no reload has brought about, so that all have to stop. */
 bool fleet_has_failed(const struct fleet *fleet);
+bool fleet_must_stop(const struct fleet *fleet);
 
 /* Says whether no stage runs, and none will. */
 bool fleet_is_over(const struct fleet *fleet);

@@ -224,13 +224,13 @@ tell_up(struct supervisor *s)
 static void
 judge(struct supervisor *s)
 {
-	if (fleet_has_failed(&s->fleet)) {
+	if (fleet_must_stop(&s->fleet) && s->life == SUPERVISOR_RUNNING)
+		stop(s, "a stage has failed for good");
+	if (!fleet_is_over(&s->fleet))
+		return;
+	if (fleet_has_failed(&s->fleet))
 		s->exitcode = EXITCODE_FINAL;
-		if (s->life == SUPERVISOR_RUNNING)
-			stop(s, "a stage has failed for good");
-	}
-	if (fleet_is_over(&s->fleet))
-		enter(s, SUPERVISOR_DONE, "no stage runs any more");
+	enter(s, SUPERVISOR_DONE, "no stage runs any more");
 }
 
 static int

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -77,3 +78,73 @@ def test_a_variable_that_is_not_there(tmp_path, old, new):
         running.wait_started()
         assert reload(tmp_path, text.replace(old, new)) == []
         assert running.stop() == DONE
+
+
+# What no reading of a file can find out: wssink refuses it at its start.
+BAD_PROXY = ', proxy: "ftp://127.0.0.1:1"'
+
+
+def test_arguments_that_a_stage_refuses_are_taken_back(tmp_path, server):
+    """It goes on with those of before, and nobody else is disturbed."""
+    text = write_config(tmp_path, server.url, extra=TWO_INSTANCES)
+    bad = text.replace(", backoff_max", BAD_PROXY + ", backoff_max")
+    with Supervisor(tmp_path) as running:
+        before = running.wait_started(instance="one")
+        server.wait_count(2)
+        assert len(reload(tmp_path, bad)) == 2
+        running.wait_log("with its new arguments: those of before are used")
+        pids = running.wait_started(3, instance="one", stages=["wssink"])
+        running.wait_started(3, instance="two", stages=["wssink"])
+        server.wait_count(len(server.lines()) + 10)
+        argv = Path(f"/proc/{pids['wssink']}/cmdline").read_bytes()
+        assert b"--proxy" not in argv
+        for stage in ("metronome", "walproc"):
+            assert running.started(stage, "one") == [before[stage]]
+        # Asked for again, it is tried again; and what is good is taken.
+        assert len(reload(tmp_path, bad)) == 2
+        running.wait_started(5, instance="one", stages=["wssink"])
+        good = text.replace(", backoff_max", ", rate: 7777, backoff_max")
+        assert len(reload(tmp_path, good)) == 2
+        pids = running.wait_started(6, instance="one", stages=["wssink"])
+        assert b"7777" in Path(
+            f"/proc/{pids['wssink']}/cmdline").read_bytes()
+        assert running.stop() == DONE
+
+
+def test_a_new_instance_that_cannot_work_stops_alone(tmp_path, server):
+    text = write_config(tmp_path, server.url, extra=TWO_INSTANCES)
+    both = text.replace("backoff_max: 0.2}}]", "backoff_max: 0.2}}, {id: bad, "
+                        'type: ws, config: {url: "ws://h/"%s}}]' % BAD_PROXY)
+    both = both.replace("mapping:", """\
+  - id: c
+    links:
+      "/onramp/m/{instance}/out": ["/pipeline/p/{instance}/in"]
+      "/pipeline/p/{instance}/out": ["/offramp/bad/{instance}/in"]
+mapping:
+  /binding/c/3: {instance: three}""")
+    with Supervisor(tmp_path) as running:
+        pids = [running.wait_started(instance=i) for i in ("one", "two")]
+        server.wait_count(2)
+        assert reload(tmp_path, both) == ["three/p is new: it starts"]
+        running.wait_log("three: cannot work as it is since the reload")
+        wait_until(lambda: not any(
+            is_alive(pid) for stage in ("metronome", "walproc", "wssink")
+            for pid in running.started(stage, "three")), "end of three")
+        server.wait_count(len(server.lines()) + 10)
+        assert all(is_alive(pid) for of in pids for pid in of.values())
+        # Mended, it works.
+        mended = both.replace(BAD_PROXY, "").replace("ws://h/", server.url)
+        assert len(reload(tmp_path, mended)) > 0
+        running.wait_log("info three/p walproc")
+        wait_until(lambda: len(running.started("wssink", "three")) >= 2,
+                   "start of three")
+        assert running.stop() == DONE
+
+
+def test_a_start_that_cannot_work_still_ends_all(tmp_path, server):
+    text = write_config(tmp_path, server.url)
+    (tmp_path / "c.yaml").write_text(
+        text.replace(", backoff_max", BAD_PROXY + ", backoff_max"))
+    with Supervisor(tmp_path) as running:
+        assert running.wait() == FINAL
+        assert "is final; its last line" in running.text()
