@@ -96,6 +96,8 @@ def assert_in_order(server, sources):
 def test_only_what_was_killed_is_restarted(server, supervisor, notes,
                                            victims):
     pids = supervisor.wait_started()
+    # Of each source there is a run, and its first event does not come again.
+    server.wait_count(30)
     kill_at_once(supervisor, pids, victims)
     supervisor.wait_started(2, stages=victims)
     wait_more(server)
