@@ -356,6 +356,22 @@ server_is_answering(const struct server *server)
 }
 
 void
+server_hide(const struct server *server)
+{
+	if (server->fd != -1)
+		remove_socket(server->dir_fd);
+}
+
+bool
+server_has_clients(const struct server *server, const struct loop *loop)
+{
+	for (size_t i = 0; i < SERVER_CLIENTS; i++)
+		if (server->clients[i].life != SERVER_FREE)
+			return true;
+	return loop_ready(loop, server->slot) != 0;
+}
+
+void
 server_close(struct server *server)
 {
 	for (size_t i = 0; i < SERVER_CLIENTS; i++)

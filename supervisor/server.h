@@ -106,6 +106,12 @@ bool server_is_awaited(const struct server *server, uint64_t id);
 /* Says whether an answer was given that its client has not taken whole. */
 bool server_is_answering(const struct server *server);
 
+/* Removes the socket's name: nobody comes any more but who is on the way. */
+void server_hide(const struct server *server);
+
+/* Says whether there is a client, or this turn of the loop has told of one. */
+bool server_has_clients(const struct server *server, const struct loop *loop);
+
 /* Drops all clients and removes the socket. A closed one may be closed again.
  */
 void server_close(struct server *server);

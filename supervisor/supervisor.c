@@ -259,11 +259,10 @@ turn(struct supervisor *s)
 	return 0;
 }
 
-/* Answers what is still to be answered, now that nothing runs. */
+/* Answers all that is asked, now that nothing runs. */
 static void
-answer_last(struct supervisor *s)
+answer_rest(struct supervisor *s)
 {
-	int64_t end_ns = loop_now_ns() + LAST_ANSWERS_NS;
 	char *answer = answer_stopped(&s->fleet);
 
 	s->report_ns = s->report_ns == LOOP_NEVER ? LOOP_NEVER : 0;
@@ -271,13 +270,32 @@ answer_last(struct supervisor *s)
 	while (s->owed_count > 0)
 		settle(s, s->owed_count - 1, answer);
 	free(answer);
-	while (server_is_answering(&s->server) && loop_now_ns() < end_ns) {
+}
+
+/* Serves those who have asked, and those who are about to: a stop that comes
+ * late is one all the same. */
+static void
+answer_last(struct supervisor *s)
+{
+	int64_t end_ns = loop_now_ns() + LAST_ANSWERS_NS;
+	bool is_asked = true;
+
+	answer_rest(s);
+	server_hide(&s->server);
+	while (is_asked && loop_now_ns() < end_ns) {
 		loop_begin(&s->loop);
 		server_watch(&s->server, &s->loop);
-		loop_until(&s->loop, end_ns);
+		loop_until(&s->loop,
+		    server_has_clients(&s->server, &s->loop) ? end_ns : 0);
 		if (loop_wait(&s->loop) == -1)
 			return;
+		/* They come too late, but would wake us for ever. */
+		while (loop_signal(&s->loop) != 0)
+			continue;
+		is_asked = server_has_clients(&s->server, &s->loop);
 		server_turn(&s->server, &s->loop);
+		take_requests(s);
+		answer_rest(s);
 	}
 }
 
@@ -461,9 +479,8 @@ supervisor_run(
 	while (s.life != SUPERVISOR_DONE) {
 		if (turn(&s) == 0)
 			continue;
-		/* The stages die with this process. */
 		journal_say(journal, LOG_ERROR, "poll: %m");
-		s.exitcode = EXITCODE_AGAIN;
+		kill_all(&s, "nothing can be waited for");
 		break;
 	}
 	answer_last(&s);

@@ -3,6 +3,7 @@ commands: status, stop, reload.
 """
 
 import concurrent.futures
+import contextlib
 import json
 import os
 import signal
@@ -195,6 +196,23 @@ def test_a_client_that_leaves_does_not_keep_from_stopping(tmp_path, server):
         client = Raw(tmp_path)
         client.say(b'{"command":"stop"}\n')
         client.socket.close()
+        assert running.wait() == DONE
+
+
+def test_who_could_not_be_served_in_time_is_answered_at_the_end(tmp_path):
+    """More wait for the end than are served at a time."""
+    def come():
+        with contextlib.suppress(BlockingIOError):
+            return Raw(tmp_path)
+    write_config(tmp_path, timeout=0.5)
+    with Supervisor(tmp_path) as running:
+        running.wait_started()
+        wait_flow(tmp_path, lambda flow: flow["stored"] > 0)
+        clients = [wait_until(come, "room to wait") for _ in range(30)]
+        for client in clients:
+            client.say(b'{"command":"stop"}\n')
+        for client in clients:
+            assert json.loads(client.hear())["stopped"] is True
         assert running.wait() == DONE
 
 
