@@ -171,6 +171,9 @@ soak: deps
 	    RESTARTS_KILLS=300 $(PYTHON) -m pytest -q -rs -p no:cacheprovider \
 	    -n $(JOBS) $(PYTEST_ARGS) t/test_network.py t/test_bounce.py \
 	    t/test_loss.py t/test_servers.py t/test_poison.py t/test_restarts.py
+	WALPIPE_BIN=$(abspath $(BUILD))/bin KILLS=2000 KILLS_SEED=$(SOAK_SEED) \
+	    RACES=500 $(PYTHON) -m pytest -q -rs -p no:cacheprovider \
+	    -n $(JOBS) $(PYTEST_ARGS) t/test_kills.py t/test_race.py
 
 # As many at a time as pay: these tests wait more than they work.
 JOBS ?= 4
