@@ -551,7 +551,8 @@ chain_renew(struct chain *chain, enum stage_kind kind,
 	bool had_command = chain->rules.has_command;
 	struct chain_stage *command = &chain->stage[STAGE_COMMAND];
 
-	if (chain->goal != CHAIN_RUN)
+	if (chain->goal != CHAIN_RUN &&
+	    (chain->goal != CHAIN_FINISH || kind <= STAGE_SOURCE))
 		return;
 	chain->now_ns = now_ns;
 	if (kind > STAGE_SOURCE) {

@@ -587,7 +587,8 @@ is_same_command(const struct command *one, const struct command *other)
 
 size_t
 crew_update(struct crew *crew, const struct config_instance *instance,
-    const struct command_context *context, int64_t shutdown_timeout_ns)
+    const struct command_context *context, int64_t shutdown_timeout_ns,
+    bool *is_source_new)
 {
 	const struct config_onramp *onramp = instance->binding->onramp;
 	struct chain_rules rules = rules_of(instance, shutdown_timeout_ns);
@@ -613,6 +614,8 @@ crew_update(struct crew *crew, const struct config_instance *instance,
 			    &crew->stage[kind].name, "has changed");
 		count++;
 	}
+	*is_source_new =
+	    has_changed[STAGE_COMMAND] || has_changed[STAGE_SOURCE];
 	if (has_changed[STAGE_COMMAND])
 		has_changed[STAGE_SOURCE] = false;
 	crew->chain.rules.shutdown_timeout_ns = shutdown_timeout_ns;

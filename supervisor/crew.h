@@ -116,11 +116,13 @@ bool crew_is_up(const struct crew *crew);
 /*
  * Takes over what has changed in the configuration of the instance, which is
  * the same instance of the same pipeline: stages whose commands have changed
- * are started anew, and no others. Each is named in the journal. Returns how
- * many.
+ * are started anew, and no others; a source that has come to its end is not.
+ * Each is named in the journal. Returns how many, with *is_source_new saying
+ * whether the source is one of them.
  */
 size_t crew_update(struct crew *crew, const struct config_instance *instance,
-    const struct command_context *context, int64_t shutdown_timeout_ns);
+    const struct command_context *context, int64_t shutdown_timeout_ns,
+    bool *is_source_new);
 
 /* Says in the journal what an instance that is removed leaves behind. */
 void crew_tell_left(const struct crew *crew);

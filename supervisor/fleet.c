@@ -90,6 +90,7 @@ update_crew(struct crew *crew, const struct plan *plan, int64_t timeout_ns,
 	const struct config_instance *instance =
 	    find_instance(&plan->config, crew);
 	enum chain_goal goal;
+	bool is_source_new;
 	char *text;
 	size_t count;
 
@@ -101,13 +102,18 @@ update_crew(struct crew *crew, const struct plan *plan, int64_t timeout_ns,
 		return;
 	}
 	goal = crew->chain.goal;
-	count = crew_update(crew, instance, &plan->context, timeout_ns);
+	count = crew_update(
+	    crew, instance, &plan->context, timeout_ns, &is_source_new);
 	if (count == 0)
 		return;
-	if (goal != CHAIN_RUN) {
-		/* It has come to its end, or is about to; what is new has
-		 * not. */
+	/* The source has come to its end; what is new has not. The same is
+	 * not run a second time for what stands behind it. */
+	if (goal != CHAIN_RUN && is_source_new) {
 		remove_crew(crew);
+		return;
+	}
+	if (goal == CHAIN_OVER) {
+		note(changes, crew, "has changed, and has come to its end");
 		return;
 	}
 	text = mem_printf("has changed: %zu stage%s anew", count,

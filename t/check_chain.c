@@ -642,6 +642,33 @@ START_TEST(test_renew_into_another_kind_of_source)
 }
 END_TEST
 
+/* What stands behind a source that has ended starts anew; the source does not.
+ */
+START_TEST(test_renew_while_finishing)
+{
+	struct world w;
+
+	run(&w, false, CONFIG_NEVER);
+	ended(&w, STAGE_SOURCE, CHAIN_END_GOOD);
+	ASKED(&w, "drain wal");
+	chain_renew(&w.chain, STAGE_SOURCE, &w.chain.rules, w.now_ns);
+	ASKED(&w, "");
+	chain_renew(&w.chain, STAGE_WAL, &w.chain.rules, w.now_ns);
+	chain_renew(&w.chain, STAGE_SINK, &w.chain.rules, w.now_ns);
+	ASKED(&w, "term wal, term sink");
+	ended(&w, STAGE_WAL, CHAIN_END_GOOD);
+	ended(&w, STAGE_SINK, CHAIN_END_GOOD);
+	ASKED(&w, "spawn wal, spawn sink");
+	ready(&w, STAGE_SINK);
+	ready(&w, STAGE_WAL);
+	ASKED(&w, "drain wal");
+	ended(&w, STAGE_WAL, CHAIN_END_GOOD);
+	ASKED(&w, "drain sink");
+	ended(&w, STAGE_SINK, CHAIN_END_GOOD);
+	ck_assert_int_eq(w.chain.goal, CHAIN_OVER);
+}
+END_TEST
+
 /* What is asked for while it stops is forgotten. */
 START_TEST(test_no_renewal_while_stopping)
 {
@@ -874,6 +901,7 @@ main(void)
 	tcase_add_test(tests, test_renew_before_the_first_turn);
 	tcase_add_test(tests, test_renew_a_command);
 	tcase_add_test(tests, test_renew_into_another_kind_of_source);
+	tcase_add_test(tests, test_renew_while_finishing);
 	tcase_add_test(tests, test_no_renewal_while_stopping);
 	tcase_add_test(tests, test_whatever_happens);
 	tcase_add_test(tests, test_it_recovers);

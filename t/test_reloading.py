@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from configs import supervisor
-from support import DONE, FINAL, stored_events, wait_until
-from supervised import TWO_INSTANCES, Supervisor, is_alive, write_config
+from support import DONE, FINAL, Server, stored_events, wait_until
+from supervised import (TWO_INSTANCES, Supervisor, ids, is_alive,
+                        write_config)
 
 
 def reload(directory, text):
@@ -148,3 +149,16 @@ def test_a_start_that_cannot_work_still_ends_all(tmp_path, server):
     with Supervisor(tmp_path) as running:
         assert running.wait() == FINAL
         assert "is final; its last line" in running.text()
+def test_a_source_that_has_ended_is_not_run_for_a_new_sink(tmp_path):
+    """What it has left behind goes there, once."""
+    text = write_config(tmp_path, timeout=1, count=50, interval=0)
+    with Server(tmp_path) as server, Supervisor(tmp_path) as running:
+        running.wait_log("done: events=50")
+        assert reload(tmp_path, text.replace("100000", "100001")) == [
+            "01/p has changed: 1 stage starts anew"]
+        running.wait_started(2, stages=["walproc"])
+        text = text.replace("ws://127.0.0.1:9/", server.url)
+        assert len(reload(tmp_path, text)) == 1
+        assert running.wait() == DONE
+        assert ids(server) == list(range(50))
+        assert len(running.started("metronome")) == 1
