@@ -35,10 +35,10 @@ void child_raise_fd_limit(struct rlimit *before);
 /*
  * Starts the program at `path` with `argv` and the descriptors of link.h, and
  * no others, in a process group of its own (a terminal's ^C is for the
- * supervisor, which stops its stages in order), with signals as `setup` says,
- * SIGPIPE and SIGXFSZ at their defaults, as who `setup` says. It is killed when
- * the calling thread ends. Returns 0 with *pid set, or -1 with errno set, also
- * when the program cannot be executed.
+ * supervisor, which stops its stages in order), with the mask that `setup`
+ * gives, SIGPIPE and SIGXFSZ at their defaults, as who `setup` says. It is
+ * killed when the calling thread ends. Returns 0 with *pid set, or -1 with
+ * errno set, also when the program cannot be executed.
  */
 int child_spawn(const char *path, char *const argv[],
     const struct child_setup *setup, pid_t *pid);
