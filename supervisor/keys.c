@@ -182,32 +182,16 @@ read_file(const struct reader *r, struct value *value)
 }
 
 static int
-read_url(const struct reader *r, struct value *value)
+read_url(const struct reader *r,
+    bool (*check)(const char *url, const char **why), struct value *value)
 {
 	const char *why;
 
 	if (check_string(r, "a url") == -1)
 		return -1;
-	if (!url_check(r->node->text, &why)) {
+	if (!check(r->node->text, &why)) {
 		faults_add(
 		    r->faults, &r->node->place, "%s: %s", r->key->name, why);
-		return -1;
-	}
-	value->text = mem_strdup(r->node->text);
-	return 0;
-}
-
-static int
-read_proxy(const struct reader *r, struct value *value)
-{
-	if (check_string(r, "a url") == -1)
-		return -1;
-	if (strchr(r->node->text, '@') != NULL) {
-		faults_add(r->faults, &r->node->place,
-		    "%s: user and password do not belong here, where every "
-		    "user of the machine can read them; put them into a file "
-		    "and name it with proxy_auth_file",
-		    r->key->name);
 		return -1;
 	}
 	value->text = mem_strdup(r->node->text);
@@ -363,9 +347,9 @@ read_value(const struct reader *r, struct value *value)
 	case KEY_FILE:
 		return read_file(r, value);
 	case KEY_URL:
-		return read_url(r, value);
+		return read_url(r, url_check, value);
 	case KEY_PROXY:
-		return read_proxy(r, value);
+		return read_url(r, url_proxy_check, value);
 	case KEY_SECRET:
 		return read_secret(r, value);
 	case KEY_WORD:

@@ -3,12 +3,37 @@
 #include "stage/envtext.h"
 #include "stage/number.h"
 
+#include <arpa/inet.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 #include <strings.h>
 
-/* Says whether the host, and the port if there is one, can be. */
+#define LETTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+#define HOST_CHARS LETTERS "0123456789-._~"
+
+/* Says whether `at` is an IPv6 address, with a zone behind a %, or without. */
+static bool
+is_ipv6(const char *at, size_t bytes)
+{
+	const char *zone = memchr(at, '%', bytes);
+	char text[INET6_ADDRSTRLEN];
+	struct in6_addr ignored;
+	size_t text_bytes = zone == NULL ? bytes : (size_t)(zone - at);
+
+	if (text_bytes >= sizeof(text))
+		return false;
+	memcpy(text, at, text_bytes);
+	text[text_bytes] = '\0';
+	if (inet_pton(AF_INET6, text, &ignored) != 1)
+		return false;
+	return zone == NULL ||
+	       (bytes > text_bytes + 1 &&
+		   strspn(zone + 1, HOST_CHARS) == bytes - text_bytes - 1);
+}
+
+/* Says whether the host, and the port if there is one, can be. The sink would
+ * refuse another for good, and with it end all that runs. */
 static bool
 is_authority(const char *at, size_t bytes)
 {
@@ -19,13 +44,17 @@ is_authority(const char *at, size_t bytes)
 
 	if (bytes > 0 && at[0] == '[') {
 		host_end = memchr(at, ']', bytes);
-		if (host_end == NULL || host_end == at + 1)
+		if (host_end == NULL ||
+		    !is_ipv6(at + 1, (size_t)(host_end - at - 1)))
 			return false;
 		host_end++;
-		if (host_end == at + bytes)
-			return true;
+	} else {
+		if (host_end == NULL)
+			host_end = at + bytes;
+		if (strspn(at, HOST_CHARS) != (size_t)(host_end - at))
+			return false;
 	}
-	if (host_end == NULL)
+	if (host_end == at + bytes)
 		return bytes > 0;
 	port_bytes = (size_t)(at + bytes - host_end);
 	if (host_end == at || *host_end != ':' || port_bytes > sizeof(port))
@@ -58,6 +87,16 @@ has_plain_secret(const char *url)
 	return false;
 }
 
+/* Says whether all of a url is of bytes that can be in one. */
+static bool
+is_printable(const char *url)
+{
+	for (; *url != '\0'; url++)
+		if (*url <= 0x20 || *url >= 0x7f || *url == '#')
+			return false;
+	return true;
+}
+
 bool
 url_check(const char *url, const char **why)
 {
@@ -72,9 +111,7 @@ url_check(const char *url, const char **why)
 		*why = "the url must begin with ws:// or wss://";
 		return false;
 	}
-	for (const char *p = url; *p != '\0'; p++) {
-		if (*p > 0x20 && *p < 0x7f && *p != '#')
-			continue;
+	if (!is_printable(url)) {
 		*why = "the url must be printable ASCII without space or #";
 		return false;
 	}
@@ -98,6 +135,38 @@ url_check(const char *url, const char **why)
 		*why = "a secret does not belong in the query of a url, where "
 		       "every user of the machine can read it; write "
 		       "${env:NAME} in its place";
+		return false;
+	}
+	return true;
+}
+
+bool
+url_proxy_check(const char *url, const char **why)
+{
+	static const char *const schemes[] = {
+	    "http", "https", "socks4", "socks4a", "socks5", "socks5h", "socks"};
+	const char *host = strstr(url, "://");
+	size_t count = sizeof(schemes) / sizeof(schemes[0]), i = 0;
+
+	if (strchr(url, '@') != NULL) {
+		*why = "user and password do not belong here, where every "
+		       "user of the machine can read them; put them into a "
+		       "file and name it with proxy_auth_file";
+		return false;
+	}
+	while (host != NULL && i < count &&
+	       (strlen(schemes[i]) != (size_t)(host - url) ||
+		   strncasecmp(url, schemes[i], strlen(schemes[i])) != 0))
+		i++;
+	if (i == count) {
+		*why = "a proxy is one of http, https, socks4, socks4a, socks5 "
+		       "and socks5h";
+		return false;
+	}
+	host = host == NULL ? url : host + 3;
+	if (!is_printable(url) || !is_authority(host, strcspn(host, "/?"))) {
+		*why = "a proxy needs a host, and a port from 1 to 65535 if "
+		       "any";
 		return false;
 	}
 	return true;

@@ -13,4 +13,10 @@
  */
 bool url_check(const char *url, const char **why);
 
+/*
+ * The same for a proxy: no scheme or one of those that wssink(1) knows, a host,
+ * no user or password.
+ */
+bool url_proxy_check(const char *url, const char **why);
+
 #endif

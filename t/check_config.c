@@ -282,12 +282,14 @@ START_TEST(test_urls)
 {
 	static const char *const good[] = {"ws://h", "ws://h/", "wss://h:443/p",
 	    "ws://[::1]", "ws://[::1]:80/x", "ws://1.2.3.4?q", "ws://h/at@path",
-	    "ws://h/?u=a@b"};
+	    "ws://[fe80::1%25eth0]:80/", "ws://a-b_c.d~e.:1/", "ws://h/?u=a@b"};
 	static const char *const bad[] = {"", "h", "http://h/", "ws:/h",
 	    "wsx://h/", "ws://", "ws:///", "ws://:80/", "ws://h:/", "ws://h:0/",
 	    "ws://h:65536/", "ws://h:8x/", "ws://h:0000000080/", "ws://[]/",
-	    "ws://[::1", "ws://[::1]x/", "ws://u@h/", "ws://u:p@h/",
-	    "ws://h/#f", "ws://h/ x", "ws://h/\x01", "ws://h/\xc3\xa4"};
+	    "ws://[::1", "ws://[::1]x/", "ws://[::g]/", "ws://[fe80::1%]/",
+	    "ws://[0000:0000:0000:0000:0000:0000:0000:0000:0000:0000::1]/",
+	    "ws://h%20h/", "ws://h!/", "ws://u@h/", "ws://u:p@h/", "ws://h/#f",
+	    "ws://h/ x", "ws://h/\x01", "ws://h/\xc3\xa4"};
 	const char *why;
 
 	for (size_t i = 0; i < COUNT(good); i++)
@@ -295,6 +297,25 @@ START_TEST(test_urls)
 	for (size_t i = 0; i < COUNT(bad); i++) {
 		why = NULL;
 		ck_assert_msg(!url_check(bad[i], &why), "%s", bad[i]);
+		ck_assert_ptr_nonnull(why);
+	}
+}
+END_TEST
+
+START_TEST(test_proxies)
+{
+	static const char *const good[] = {"h", "h:3128", "http://h:3128/",
+	    "HTTPS://h", "socks5h://[::1]:1080", "socks://1.2.3.4"};
+	static const char *const bad[] = {"", "ftp://h:1", "socks6://h", "://h",
+	    "http://", "http://h:99999", "http://h:0", "h:x", "h%20h",
+	    "http://h h", "http://u@h", "u:p@h", "[::1"};
+	const char *why;
+
+	for (size_t i = 0; i < COUNT(good); i++)
+		ck_assert_msg(url_proxy_check(good[i], &why), "%s", good[i]);
+	for (size_t i = 0; i < COUNT(bad); i++) {
+		why = NULL;
+		ck_assert_msg(!url_proxy_check(bad[i], &why), "%s", bad[i]);
 		ck_assert_ptr_nonnull(why);
 	}
 }
@@ -449,6 +470,7 @@ main(void)
 	tcase_add_test(tests, test_numbers);
 	tcase_add_test(tests, test_names);
 	tcase_add_test(tests, test_urls);
+	tcase_add_test(tests, test_proxies);
 	tcase_add_test(tests, test_placeholders);
 	tcase_add_test(tests, test_quoting);
 	tcase_add_test(tests, test_many_faults);
