@@ -82,13 +82,14 @@ def test_a_variable_that_is_not_there(tmp_path, old, new):
 
 
 # What no reading of a file can find out: wssink refuses it at its start.
-BAD_PROXY = ', proxy: "ftp://127.0.0.1:1"'
+TWO_USERS = (', headers: {Authorization: "Basic ${env:PATH}"}, '
+             'basic_auth: "me:${env:PATH}"')
 
 
 def test_arguments_that_a_stage_refuses_are_taken_back(tmp_path, server):
     """It goes on with those of before, and nobody else is disturbed."""
     text = write_config(tmp_path, server.url, extra=TWO_INSTANCES)
-    bad = text.replace(", backoff_max", BAD_PROXY + ", backoff_max")
+    bad = text.replace(", backoff_max", TWO_USERS + ", backoff_max")
     with Supervisor(tmp_path) as running:
         before = running.wait_started(instance="one")
         server.wait_count(2)
@@ -98,7 +99,7 @@ def test_arguments_that_a_stage_refuses_are_taken_back(tmp_path, server):
         running.wait_started(3, instance="two", stages=["wssink"])
         server.wait_count(len(server.lines()) + 10)
         argv = Path(f"/proc/{pids['wssink']}/cmdline").read_bytes()
-        assert b"--proxy" not in argv
+        assert b"--basic-auth" not in argv
         for stage in ("metronome", "walproc"):
             assert running.started(stage, "one") == [before[stage]]
         # Asked for again, it is tried again; and what is good is taken.
@@ -115,7 +116,7 @@ def test_arguments_that_a_stage_refuses_are_taken_back(tmp_path, server):
 def test_a_new_instance_that_cannot_work_stops_alone(tmp_path, server):
     text = write_config(tmp_path, server.url, extra=TWO_INSTANCES)
     both = text.replace("backoff_max: 0.2}}]", "backoff_max: 0.2}}, {id: bad, "
-                        'type: ws, config: {url: "ws://h/"%s}}]' % BAD_PROXY)
+                        'type: ws, config: {url: "ws://h/"%s}}]' % TWO_USERS)
     both = both.replace("mapping:", """\
   - id: c
     links:
@@ -134,7 +135,7 @@ mapping:
         server.wait_count(len(server.lines()) + 10)
         assert all(is_alive(pid) for of in pids for pid in of.values())
         # Mended, it works.
-        mended = both.replace(BAD_PROXY, "").replace("ws://h/", server.url)
+        mended = both.replace(TWO_USERS, "").replace("ws://h/", server.url)
         assert len(reload(tmp_path, mended)) > 0
         running.wait_log("info three/p walproc")
         wait_until(lambda: len(running.started("wssink", "three")) >= 2,
@@ -145,10 +146,12 @@ mapping:
 def test_a_start_that_cannot_work_still_ends_all(tmp_path, server):
     text = write_config(tmp_path, server.url)
     (tmp_path / "c.yaml").write_text(
-        text.replace(", backoff_max", BAD_PROXY + ", backoff_max"))
+        text.replace(", backoff_max", TWO_USERS + ", backoff_max"))
     with Supervisor(tmp_path) as running:
         assert running.wait() == FINAL
         assert "is final; its last line" in running.text()
+
+
 def test_a_source_that_has_ended_is_not_run_for_a_new_sink(tmp_path):
     """What it has left behind goes there, once."""
     text = write_config(tmp_path, timeout=1, count=50, interval=0)
