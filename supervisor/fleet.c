@@ -102,6 +102,11 @@ update_crew(struct crew *crew, const struct plan *plan, int64_t timeout_ns,
 		return;
 	}
 	goal = crew->chain.goal;
+	/* One that could not work is tried again, by whatever was mended. */
+	if (crew->chain.has_failed) {
+		remove_crew(crew);
+		return;
+	}
 	count = crew_update(
 	    crew, instance, &plan->context, timeout_ns, &is_source_new);
 	if (count == 0)
