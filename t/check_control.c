@@ -334,6 +334,7 @@ START_TEST(test_open_on_other_descriptors)
 	control_open(&control);
 	ck_assert(!control_is_open(&control));
 	control_ready(&control);
+	control_fault(&control, true);
 	control_report(&control, cJSON_CreateObject());
 }
 END_TEST
@@ -370,6 +371,10 @@ START_TEST(test_stage_and_supervisor)
 	ck_assert_int_eq(control_next(&control, &loop, &msg), CONTROL_NOTHING);
 	control_report(&control, cJSON_CreateObject());
 	ck_assert_int_eq(take(pair[0], CTLMSG_REPORT), -1);
+	control_fault(&control, true);
+	ck_assert_int_eq(take(pair[0], CTLMSG_FAULT_IN), -1);
+	control_fault(&control, false);
+	ck_assert_int_eq(take(pair[0], CTLMSG_FAULT_OUT), -1);
 	(void)close(pair[0]);
 	ck_assert_int_eq(turn(&control, &loop, &msg), CONTROL_ENDED);
 	ck_assert(control.is_lost && control_is_open(&control));

@@ -165,6 +165,7 @@ END_TEST
 
 START_TEST(test_length_framing)
 {
+	keep_fini(&keep);
 	keep_init(&keep, FRAMING_LENGTH, MAX);
 	for (int i = 0; i < 3; i++)
 		ck_assert_int_eq(

@@ -2,10 +2,8 @@
 answers them.
 """
 
-import os
 import select
 import subprocess
-import time
 
 from control import Stage, stream
 from support import PATIENCE, Frames, frame
@@ -87,28 +85,6 @@ def start(directory, name, *options, reader, stdin=subprocess.DEVNULL):
                   stdout=theirs)
     theirs.close()
     return stage, reader and reader(ours)
-
-
-def fds_of(pid):
-    return len(os.listdir(f"/proc/{pid}/fd"))
-
-
-def switches(pid):
-    """How often the process has gone to sleep."""
-    with open(f"/proc/{pid}/status", encoding="ascii") as status:
-        for line in status:
-            if line.startswith("voluntary_ctxt_switches"):
-                return int(line.split()[1])
-    raise AssertionError("no such line")
-
-
-def wait_asleep(pid, seconds=0.2):
-    """Waits until the process sleeps, and nothing wakes it for a while."""
-    deadline = time.monotonic() + PATIENCE
-    before = None
-    while before != (before := switches(pid)):
-        assert time.monotonic() < deadline, "it does not sleep"
-        time.sleep(seconds)
 
 
 def is_silent(sock, seconds=0.2):

@@ -72,6 +72,37 @@ def has_stayed_below(pid, size):
     return is_sanitized() or status_of(pid, "VmHWM") < size
 
 
+def fds_of(pid):
+    """How many descriptors a process has open."""
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def sleeps_of(pid):
+    """How often a process has gone to sleep."""
+    with open(f"/proc/{pid}/status", encoding="ascii") as lines:
+        return int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)",
+                             lines.read(), re.M)[1])
+
+
+def wait_asleep(pid, seconds=0.2):
+    """Waits until a process sleeps, and nothing wakes it for a while."""
+    deadline = time.monotonic() + PATIENCE
+    before = None
+    while before != (before := sleeps_of(pid)):
+        assert time.monotonic() < deadline, "it does not sleep"
+        time.sleep(seconds)
+
+
+def assert_sleeps(pid, seconds=1):
+    """A process with nothing to do does nothing in this time, in which it
+    would: it neither wakes up, nor runs without ever going to sleep."""
+    wait_asleep(pid)
+    sleeps, ticks = sleeps_of(pid), ticks_of(pid)
+    time.sleep(seconds)
+    assert sleeps_of(pid) == sleeps
+    assert ticks_of(pid) <= ticks + 1
+
+
 def ticks_of(pid):
     """How long a process has run on a processor, in 1/100 s."""
     with open(f"/proc/{pid}/stat") as stat:

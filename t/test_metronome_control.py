@@ -12,10 +12,9 @@ import time
 import pytest
 
 from control import CONTROL_FD, reserve_control_fd
-from readers import (FrameReader, fds_of, is_silent, start, switches,
-                     wait_asleep)
-from support import (AGAIN, DONE, PATIENCE, frame, has_stayed_below,
-                     program)
+from readers import FrameReader, is_silent, start
+from support import (AGAIN, DONE, PATIENCE, assert_sleeps, fds_of, frame,
+                     program, has_stayed_below, wait_asleep)
 
 
 @pytest.fixture(name="begin")
@@ -344,10 +343,7 @@ def test_idle_is_asleep(begin, state):
     elif state == "breaker":
         reader.breaker("open")
         stage.wait_report(lambda r: r["breaker"] == "open")
-    wait_asleep(stage.pid)
-    before = switches(stage.pid)
-    time.sleep(1)
-    assert switches(stage.pid) == before
+    assert_sleeps(stage.pid)
 
 
 # Without a supervisor.

@@ -6,14 +6,14 @@ import select
 import signal
 import socket
 import subprocess
-import time
 
 import pytest
 
 from neighbours import dead_letters
-from readers import LineReader, is_silent, switches, wait_asleep
-from support import (AGAIN, DONE, FINAL, PATIENCE, Frames, Process, frame,
-                     has_stayed_below, program, stored_events)
+from readers import LineReader, is_silent
+from support import (AGAIN, DONE, FINAL, PATIENCE, Frames, Process,
+                     assert_sleeps, frame, program, has_stayed_below, stored_events,
+                     wait_asleep)
 
 ONRAMP = program("onramp")
 LONGEST = 16777215
@@ -259,10 +259,7 @@ def test_idle_is_asleep(tmp_path, state):
             piped.end()
         elif state == "half a line":
             piped.write(b"2")
-        wait_asleep(piped.process.pid)
-        before = switches(piped.process.pid)
-        time.sleep(1)
-        assert switches(piped.process.pid) == before
+        assert_sleeps(piped.process.pid)
 
 
 # Told to stop.

@@ -1,5 +1,6 @@
-"""The onramp under a supervisor, which the test plays: readers leave and others
-take their place, a real walproc among them that is killed again and again.
+"""The onramp under a supervisor, which the test plays: readers leave and
+others take their place, a real walproc among them that is killed again and
+again.
 """
 
 import json
@@ -13,9 +14,9 @@ import time
 
 import pytest
 
-from readers import LineReader, fds_of, is_silent, start, wait_asleep
-from support import (AGAIN, DONE, Frames, Process, frame, has_stayed_below,
-                     program)
+from readers import LineReader, is_silent, start
+from support import (AGAIN, DONE, Frames, Process, fds_of, frame, program,
+                     has_stayed_below, wait_asleep)
 
 LONGEST = 16777215
 KILLS = 25

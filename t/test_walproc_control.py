@@ -8,7 +8,7 @@ import select
 
 import pytest
 from neighbours import GivenWal, counts_of, drain, numbered
-from support import AGAIN, DONE, Frames, frame, shimmed, wait_until
+from support import AGAIN, DONE, Frames, assert_sleeps, frame, shimmed
 
 
 def test_it_is_ready_and_ends_when_drained(tmp_path):
@@ -238,18 +238,7 @@ def test_while_idle_it_sleeps(tmp_path, away):
             wal.process.wait_log("source left")
             wal.process.wait_log("sink left")
         wal.process.report()
-
-        def switches():
-            with open(f"/proc/{wal.process.pid}/status",
-                      encoding="ascii") as lines:
-                return [x for x in lines if "ctxt_switches" in x]
-
-        # What it does last is done, and then nothing for a second.
-        wait_until(lambda: switches() == (
-            select.select([], [], [], 0.1), switches())[1])
-        before = switches()
-        select.select([], [], [], 1)
-        assert switches() == before
+        assert_sleeps(wal.process.pid)
 
 
 class Feed:

@@ -3,19 +3,14 @@ other: where each begins, and what becomes of what was on its way.
 """
 
 import json
-import os
 import select
 import socket
 
 import pytest
 from neighbours import (GivenWal, assert_silent, counts_of, dead_letters,
                         numbered)
-from support import (Frames, cursor_of, frame, shimmed, stored_events,
+from support import (Frames, cursor_of, fds_of, frame, shimmed, stored_events,
                      wait_until)
-
-
-def fds_of(pid):
-    return len(os.listdir(f"/proc/{pid}/fd"))
 
 
 def test_what_the_old_sink_has_acked_is_not_given_to_the_new_one(tmp_path):

@@ -14,24 +14,11 @@ from control import Stage, stream
 from sinks import (CLOSE, ENVIRONMENT, PONG, QUICK, Reverse, event,
                    ids_of)
 from streams import controlled, frames_of, holds, take_events
-from support import (AGAIN, DONE, FINAL, Server, frame, free_port,
-                     wait_until)
+from support import (AGAIN, DONE, FINAL, Server, assert_sleeps, frame,
+                     free_port)
 
 COUNTS = {"connection_ms", "confirmed", "rejected", "unconfirmed", "connects"}
 WORDS = {"connection", "url"}
-
-
-def is_asleep(stage):
-    with open(f"/proc/{stage.pid}/stat") as stat:
-        return stat.read().rpartition(")")[2].split()[0] == "S"
-
-
-def wakeups_of(stage):
-    with open(f"/proc/{stage.pid}/status") as lines:
-        for line in lines:
-            if line.startswith("voluntary_ctxt_switches"):
-                return int(line.split()[1])
-    raise AssertionError("no such line")
 
 
 # Ready, and reports.
@@ -103,13 +90,9 @@ def test_while_nothing_happens_nothing_wakes_it(tmp_path, server):
     with controlled(tmp_path, server.url) as (stage, ours):
         ours.sendall(frames_of(0, 1))
         Reverse(ours).until_ack(1)
-        for end in "old", "new":
+        for _ in "old", "new":
             stage.report()
-            wait_until(lambda: is_asleep(stage), "sleep")
-            before = wakeups_of(stage)
-            # A time in which something would.
-            time.sleep(0.7)
-            assert wakeups_of(stage) == before, end
+            assert_sleeps(stage.pid)
             ours.close()
             stage.wait_log("waiting for another")
 

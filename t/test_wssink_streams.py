@@ -3,7 +3,6 @@ events: one stream follows the other, and the connection stays.
 """
 
 import fcntl
-import os
 import select
 import subprocess
 import termios
@@ -16,16 +15,12 @@ from peers import Application, hang_up
 from sinks import (ENVIRONMENT, PING, PONG, QUICK, TEXT, Reverse, event,
                    ids_of, options_of)
 from streams import controlled, frames_of, holds, take_events
-from support import DONE, Server, frame, is_sanitized, status_of
+from support import DONE, Server, fds_of, frame, is_sanitized, status_of
 
 
 def is_read(sock):
     """Whether all that was written to a socket was read at its other end."""
     return fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)) == bytes(4)
-
-
-def fds_of(stage):
-    return len(os.listdir(f"/proc/{stage.pid}/fd"))
 
 
 # One stream after the other.
@@ -407,7 +402,7 @@ def test_100_streams_leave_nothing_behind(tmp_path, server):
     """With events in all states; each second one has no writer any more."""
     with controlled(tmp_path, server.url) as (stage, ours):
         stage.wait_report(lambda r: r["connects"] == 1)
-        before = fds_of(stage)
+        before = fds_of(stage.pid)
         for n in range(100):
             ours.close()
             ours = stage.attach("in")
@@ -418,7 +413,7 @@ def test_100_streams_leave_nothing_behind(tmp_path, server):
         with stage.attach("in") as last:
             last.sendall(frames_of(100, 1))
             Reverse(last).until_ack(1)
-            assert fds_of(stage) == before
+            assert fds_of(stage.pid) == before
         ids = ids_of(server.events())
         assert set(range(0, 101, 2)) <= set(ids) and ids == sorted(ids)
         assert stage.report()["connects"] == 1
