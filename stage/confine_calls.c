@@ -41,6 +41,8 @@ static const unsigned parts_of[] = {
     [CONFINE_FILES] = PART_BASE | PART_THREADS | PART_READ | PART_WRITE,
     [CONFINE_NET] = PART_BASE | PART_THREADS | PART_READ | PART_NET,
 };
+_Static_assert(sizeof(parts_of) / sizeof(parts_of[0]) == CONFINE_NET + 1,
+    "each work has its parts");
 
 /*
  * Calls that may have any arguments, by name, since not every architecture has
@@ -180,24 +182,33 @@ allow_threads(struct filter *filter)
 	allow_one(filter, "prctl", is(0, PR_SET_NAME));
 }
 
+/* To have sockets of a family and a type, flags aside. MPTCP and SCTP, which
+ * have larger numbers than TCP and UDP, get around what Landlock says of TCP.
+ */
+static void
+allow_sockets(struct filter *filter, int family, int type)
+{
+	const struct scmp_arg_cmp conditions[] = {
+	    is(0, (scmp_datum_t)family),
+	    has(1, SOCKET_TYPES, (scmp_datum_t)type),
+	    {.arg = 2, .op = SCMP_CMP_LE, .datum_a = IPPROTO_UDP},
+	};
+
+	allow_if(filter, "socket", conditions,
+	    sizeof(conditions) / sizeof(conditions[0]));
+}
+
 /* To connect, and to ask for names and for what addresses there are. */
 static void
-allow_sockets(struct filter *filter)
+allow_net(struct filter *filter)
 {
 	static const int families[] = {AF_INET, AF_INET6, AF_UNIX};
-	static const int types[] = {SOCK_STREAM, SOCK_DGRAM};
 	const struct scmp_arg_cmp netlink[] = {
 	    is(0, AF_NETLINK), is(2, NETLINK_ROUTE)};
 
-	for (size_t i = 0; i < 6; i++) {
-		/* MPTCP and SCTP, which have larger numbers than TCP and UDP,
-		 * get around what Landlock says of TCP. */
-		const struct scmp_arg_cmp conditions[] = {
-		    is(0, (scmp_datum_t)families[i / 2]),
-		    has(1, SOCKET_TYPES, (scmp_datum_t)types[i % 2]),
-		    {.arg = 2, .op = SCMP_CMP_LE, .datum_a = IPPROTO_UDP}};
-
-		allow_if(filter, "socket", conditions, 3);
+	for (size_t i = 0; i < sizeof(families) / sizeof(families[0]); i++) {
+		allow_sockets(filter, families[i], SOCK_STREAM);
+		allow_sockets(filter, families[i], SOCK_DGRAM);
 	}
 	allow_if(filter, "socket", netlink, 2);
 	allow_one(filter, "ioctl", is(1, FIONBIO));
@@ -216,7 +227,7 @@ allow_all(struct filter *filter, enum confine_work work)
 	if ((parts & PART_THREADS) != 0)
 		allow_threads(filter);
 	if ((parts & PART_NET) != 0)
-		allow_sockets(filter);
+		allow_net(filter);
 }
 
 /* Says how the filter is to work. */
