@@ -65,7 +65,8 @@ void control_watch(struct control *control, struct loop *loop);
 
 /*
  * Takes the next message, if poll has told of any. CONTROL_GOT: *msg is one of
- * those to a stage, or CTLMSG_UNKNOWN. At CONTROL_ENDED is_lost is set.
+ * those to a stage, which have no report, or CTLMSG_UNKNOWN; only an attach has
+ * a descriptor. At CONTROL_ENDED is_lost is set.
  */
 enum control_status control_next(
     struct control *control, const struct loop *loop, struct control_msg *msg);

@@ -16,8 +16,7 @@
 /* How a value is written into the text. */
 enum envtext_form {
 	ENVTEXT_PLAIN,
-	ENVTEXT_URL, /* percent-encoded: all but what RFC 3986 does not reserve
-		      */
+	ENVTEXT_URL, /* percent-encoded, but for RFC 3986's unreserved bytes */
 };
 
 /*

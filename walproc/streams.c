@@ -145,7 +145,6 @@ streams_take_orders(struct walproc *walproc)
 			report_send(walproc);
 			break;
 		default:
-			cJSON_Delete(msg.report);
 			break;
 		}
 	}

@@ -391,7 +391,6 @@ take_control(struct wssink *sink)
 			sink->stream.is_last = true;
 		if (msg.kind == CTLMSG_ASK)
 			report(sink);
-		cJSON_Delete(msg.report);
 	}
 	if (!sink->control->is_lost || sink->life >= LIFE_LEAVING)
 		return;
