@@ -9,8 +9,6 @@
 #include "stage/options.h"
 
 #include <getopt.h>
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>

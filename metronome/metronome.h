@@ -18,7 +18,6 @@
 #include "stage/frame.h"
 #include "stage/source.h"
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 

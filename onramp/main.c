@@ -9,7 +9,6 @@
 
 #include <getopt.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 /* Options without a letter. */

@@ -2,7 +2,6 @@
 
 #include "stage/io.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <limits.h>
 #include <string.h>

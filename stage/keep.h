@@ -10,7 +10,6 @@
 #include "stage/buf.h"
 #include "stage/frame.h"
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 

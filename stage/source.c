@@ -5,7 +5,6 @@
 #include "stage/msg.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <string.h>

@@ -2,7 +2,6 @@
 #include "t/suite.h"
 
 #include <check.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define MAX_BYTES 10000

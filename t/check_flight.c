@@ -2,7 +2,6 @@
 #include "walproc/flight.h"
 
 #include <check.h>
-#include <stdlib.h>
 
 /* Adds `count` sent events, numbered on from `seq`. */
 static void

@@ -2,7 +2,6 @@
 #include "t/suite.h"
 
 #include <check.h>
-#include <string.h>
 
 START_TEST(test_headers_that_may_not_be_sent)
 {

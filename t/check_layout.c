@@ -2,7 +2,6 @@
 #include "walproc/layout.h"
 
 #include <check.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define SALT UINT64_C(0x0123456789abcdef)

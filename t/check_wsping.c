@@ -3,7 +3,6 @@
 #include "wssink/wsping.h"
 
 #include <check.h>
-#include <stdlib.h>
 
 #define INTERVAL INT64_C(1000)
 #define TIMEOUT INT64_C(500)

@@ -6,7 +6,6 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <string.h>
 
 /* Writes an event as a line. Returns 0, or -1: standard output failed. */
 static int

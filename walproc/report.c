@@ -3,8 +3,6 @@
 #include "walproc/counts.h"
 #include "walproc/intake.h"
 
-#include <inttypes.h>
-
 void
 report_init(struct walproc *walproc)
 {

@@ -16,7 +16,6 @@
 #include <openssl/rand.h>
 
 #include <assert.h>
-#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
