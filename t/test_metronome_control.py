@@ -14,7 +14,7 @@ import pytest
 from control import CONTROL_FD, reserve_control_fd
 from readers import FrameReader, is_silent, start
 from support import (AGAIN, DONE, PATIENCE, assert_sleeps, fds_of, frame,
-                     program, has_stayed_below, wait_asleep)
+                     has_stayed_below, program, wait_asleep)
 
 
 @pytest.fixture(name="begin")

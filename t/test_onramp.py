@@ -12,8 +12,8 @@ import pytest
 from neighbours import dead_letters
 from readers import LineReader, is_silent
 from support import (AGAIN, DONE, FINAL, PATIENCE, Frames, Process,
-                     assert_sleeps, frame, program, has_stayed_below, stored_events,
-                     wait_asleep)
+                     assert_sleeps, frame, has_stayed_below, program,
+                     stored_events, wait_asleep)
 
 ONRAMP = program("onramp")
 LONGEST = 16777215

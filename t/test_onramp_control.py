@@ -15,8 +15,8 @@ import time
 import pytest
 
 from readers import LineReader, is_silent, start
-from support import (AGAIN, DONE, Frames, Process, fds_of, frame, program,
-                     has_stayed_below, wait_asleep)
+from support import (AGAIN, DONE, Frames, Process, fds_of, frame,
+                     has_stayed_below, program, wait_asleep)
 
 LONGEST = 16777215
 KILLS = 25
