@@ -160,7 +160,7 @@ find_offramp(const struct config *config, const char *id)
 
 /*
  * Puts what an end names into its place in the binding. A place that is taken
- * by another is a chain of a shape that is not built yet.
+ * by another makes a binding of a shape that is not built yet.
  */
 static int
 join_end(
@@ -425,11 +425,11 @@ check_stdin(struct resolver *r)
 static void
 note_unused(struct faults *notes, const char *what, const struct value *id)
 {
-	faults_add(notes, &id->place, "%s \"%s\" is in no chain that runs",
-	    what, id->text);
+	faults_add(notes, &id->place, "%s \"%s\" is used by no instance", what,
+	    id->text);
 }
 
-/* Says whether a chain that runs has this onramp, pipeline or offramp. */
+/* Says whether an instance has this binding, onramp, pipeline or offramp. */
 static bool
 is_running(const struct config *config, const void *part)
 {

@@ -1,10 +1,10 @@
 /*
  * What `binding` and `mapping` mean: which onramp feeds which pipeline, which
- * pipeline feeds which offramp, and which of these chains run under which
- * instance. It reads no file and no value; keys.h and tree.h did.
+ * pipeline feeds which offramp, and which binding runs as which instance. It
+ * reads no file and no value; keys.h and tree.h did.
  *
- * A binding is one chain onramp -> pipeline -> offramp for now: fan-in,
- * fan-out and pipelines behind each other are refused as not built yet.
+ * A binding is onramp -> pipeline -> offramp for now: fan-in, fan-out and
+ * pipelines behind each other are refused as not built yet.
  */
 #ifndef SUPERVISOR_BINDING_H
 #define SUPERVISOR_BINDING_H

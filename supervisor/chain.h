@@ -5,10 +5,10 @@
  *
  * Each stage goes through its states by a table (chain.c):
  *
- *	IDLE -> STARTING -> READY ------------> DRAINING -> OVER
+ *	IDLE -> STARTING -> READY ------------> DRAINING -> ENDED
  *	 ^         |          |                    |
  *	 |         v          v                    v
- *	 +--------- WAITING <-+          ENDING -> KILLED -> OVER
+ *	 +--------- WAITING <-+          ENDING -> KILLED -> ENDED
  *
  * and the chain has a goal, which says which stage may start, and which is to
  * go on to its end:

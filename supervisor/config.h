@@ -67,7 +67,7 @@ struct config_binding {
 	struct config_offramp *offramp;
 };
 
-/* One running chain: what an entry of the mapping comes to. */
+/* What runs: what an entry of the mapping comes to. */
 struct config_instance {
 	struct value instance;
 	const struct tree_node *entry; /* borrowed; NULL: no mapping given */

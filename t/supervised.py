@@ -59,8 +59,9 @@ class Supervisor(Process):
 def write_config(directory, url="ws://127.0.0.1:9/", count=None, interval=20,
                  timeout=None, extra="", onramp=None, ws="",
                  wal="max_elements: 100000"):
-    """A configuration of one chain; returns its text. `onramp` is the text of
-    one that is no metronome, `ws` more of the offramp's."""
+    """A configuration of one instance; returns its text. `onramp` is the text
+    of one that is no metronome, `ws` more of the offramp's, `wal` all of the
+    log's."""
     counting = "" if count is None else f", count: {count}"
     text = (
         "state_dir: state\n"

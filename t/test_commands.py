@@ -408,7 +408,8 @@ def test_what_never_runs_is_told(tmp_path):
         + "mapping: {/binding/b/1: {instance: x}}\n")
     done = supervisor("-c", "c.yaml", "check", cwd=tmp_path)
     assert done.returncode == DONE
-    assert 'warn c.yaml:6:15: onramp "idle" is in no chain' in done.stderr
+    assert ('warn c.yaml:6:15: onramp "idle" is used by no instance'
+            in done.stderr)
 
 
 def test_byte_order_mark_and_line_ends(tmp_path):

@@ -1,5 +1,5 @@
-"""Onramps of type exec and stdin: any program that prints one event a line, and
-the supervisor's own standard input.
+"""Onramps of type exec and stdin: any program that prints one event a line,
+and the supervisor's own standard input.
 """
 
 import base64

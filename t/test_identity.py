@@ -1,5 +1,5 @@
-"""The stages as another user: what `user` and `group` in the configuration come
-to. Only root can try that.
+"""The stages as another user: what `user` and `group` in the configuration
+come to. Only root can try that.
 """
 
 import os
