@@ -222,31 +222,22 @@ read_secret(const struct reader *r, struct value *value)
 static int
 read_word(const struct reader *r, struct value *value)
 {
-	const struct key_word *word = r->key->words;
+	const char *const *word = r->key->words;
 	char known[WORDS_BYTES] = "";
 
 	if (r->node->kind != TREE_SCALAR) {
 		refuse_type(r, "a word");
 		return -1;
 	}
-	for (; word->word != NULL; word++) {
-		if (strcmp(word->word, r->node->text) == 0)
-			break;
-		if (word->is_built)
-			add_word(known, word->word);
-	}
-	if (word->word == NULL) {
+	for (; *word != NULL && strcmp(*word, r->node->text) != 0; word++)
+		add_word(known, *word);
+	if (*word == NULL) {
 		faults_add(r->faults, &r->node->place,
 		    "%s: \"%.64s\" is unknown; known: %s", r->key->name,
 		    r->node->text, known);
 		return -1;
 	}
-	if (!word->is_built) {
-		faults_add(r->faults, &r->node->place,
-		    "%s: \"%s\" is not built yet", r->key->name, word->word);
-		return -1;
-	}
-	value->text = mem_strdup(word->word);
+	value->text = mem_strdup(*word);
 	return 0;
 }
 

@@ -43,26 +43,20 @@ enum key_type {
 	KEY_MAP,  /* a map that the caller reads */
 };
 
-/* One word a KEY_WORD may be; the last of a table has no word. */
-struct key_word {
-	const char *word;
-	bool is_built; /* else it is refused as not built yet */
-};
-
 struct key {
 	const char *name;
 	enum key_type type;
 	bool is_required;
-	bool is_private;	      /* faults do not repeat what is given */
-	const char *unit;	      /* COUNT: what is counted, or NULL */
-	uint64_t min, max;	      /* COUNT, SECONDS (ms) */
-	uint64_t fallback;	      /* COUNT, SECONDS (ms), BOOL */
-	const struct key_word *words; /* WORD */
-	const char *fallback_text;    /* WORD; NULL: none */
-	const char *instead;	      /* SECRET: the key that names a file */
-	const char *option;	      /* NULL: none carries it */
-	bool is_always_shown;	      /* the option stands even by default */
-	size_t offset;		      /* of its struct value; LIST, MAP: none */
+	bool is_private;	   /* faults do not repeat what is given */
+	const char *unit;	   /* COUNT: what is counted, or NULL */
+	uint64_t min, max;	   /* COUNT, SECONDS (ms) */
+	uint64_t fallback;	   /* COUNT, SECONDS (ms), BOOL */
+	const char *const *words;  /* WORD: each it may be, then NULL */
+	const char *fallback_text; /* WORD; NULL: none */
+	const char *instead;	   /* SECRET: the key that names a file */
+	const char *option;	   /* NULL: none carries it */
+	bool is_always_shown;	   /* the option stands even by default */
+	size_t offset;		   /* of its struct value; LIST, MAP: none */
 };
 
 /* The kinds of map. */
@@ -88,8 +82,8 @@ const struct key *keys_of(enum key_set set);
  * Reads `map` by the table of `set` into the struct at `out`, whose values are
  * zeroed or were read from another file. `base` is the directory that relative
  * paths start from. Each key that is unknown, missing, of the wrong type, out
- * of range, not built yet or given before is a fault; values left out get
- * their default. Returns true if no fault was added.
+ * of range or given before is a fault; values left out get their default.
+ * Returns true if no fault was added.
  */
 bool keys_read(enum key_set set, const struct tree_node *map, const char *base,
     void *out, struct faults *faults);

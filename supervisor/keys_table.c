@@ -21,37 +21,37 @@
 
 #define IN(type, field) offsetof(struct type, field)
 
-static const struct key_word onramp_types[] = {
-    {"metronome", true},
-    {"exec", true},
-    {"stdin", true},
-    {NULL, false},
+static const char *const onramp_types[] = {
+    "metronome",
+    "exec",
+    "stdin",
+    NULL,
 };
 
-static const struct key_word restart_words[] = {
-    {"always", true},
-    {"on-failure", true},
-    {"never", true},
-    {NULL, false},
+static const char *const restart_words[] = {
+    "always",
+    "on-failure",
+    "never",
+    NULL,
 };
 
-static const struct key_word offramp_types[] = {
-    {"ws", true},
-    {NULL, false},
+static const char *const offramp_types[] = {
+    "ws",
+    NULL,
 };
 
-static const struct key_word full_words[] = {
-    {"pause", true},
-    {"drop_oldest", true},
-    {"drop_newest", true},
-    {NULL, false},
+static const char *const full_words[] = {
+    "pause",
+    "drop_oldest",
+    "drop_newest",
+    NULL,
 };
 
-static const struct key_word ack_words[] = {
-    {"pong", true},
-    {"write", true},
-    {"app", true},
-    {NULL, false},
+static const char *const ack_words[] = {
+    "pong",
+    "write",
+    "app",
+    NULL,
 };
 
 static const struct key root_keys[] = {
