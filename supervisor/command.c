@@ -6,8 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *
-command_program(enum stage_kind kind, const struct config_instance *instance)
+/* Returns the name of the program of ours that runs a stage. */
+static const char *
+program_of(enum stage_kind kind, const struct config_instance *instance)
 {
 	switch (kind) {
 	case STAGE_SOURCE:
@@ -154,8 +155,8 @@ command_init(struct command *command, enum stage_kind kind,
 		add_words(command, &binding->onramp->command);
 		return;
 	}
-	add_owned(command, mem_printf("%s/%s", context->bin_dir,
-			       command_program(kind, instance)));
+	add_owned(command,
+	    mem_printf("%s/%s", context->bin_dir, program_of(kind, instance)));
 	if (kind == STAGE_SOURCE)
 		add_source(command, binding->onramp);
 	else if (kind == STAGE_WAL)

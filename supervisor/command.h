@@ -25,10 +25,6 @@ struct command_context {
 	bool is_sandboxed;     /* the stages confine themselves */
 };
 
-/* Returns the name of the program of ours that runs a stage. */
-const char *command_program(
-    enum stage_kind kind, const struct config_instance *instance);
-
 /* Returns the id that the configuration gave to a stage. */
 const char *command_stage_id(
     enum stage_kind kind, const struct config_instance *instance);

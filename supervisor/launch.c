@@ -15,8 +15,7 @@ struct offer {
 	int fd; /* owned; -1: the neighbour does not run */
 };
 
-/* Which stages are joined by sockets, and how: a stage has at most one on each
- * side. */
+/* A stage has a socket on each side at most. */
 #define MAX_OFFERS 2
 
 /* Opens a socket between a stage that is being started and a neighbour. */
@@ -98,8 +97,7 @@ give(struct crew *crew, struct offer offers[MAX_OFFERS])
 		    errno != EPIPE && errno != ECONNRESET) {
 			journal_say_about(crew->shared->journal, LOG_ERROR,
 			    &to->name,
-			    "cannot be given a new stream (%m): "
-			    "killed");
+			    "cannot be given a new stream (%m): killed");
 			child_signal(to->name.pid, SIGKILL);
 		}
 		link_close_fd(&offer->fd);

@@ -24,13 +24,13 @@ is_known(const char *name, size_t bytes)
 		if (bytes == strlen(names[i]) &&
 		    memcmp(name, names[i], bytes) == 0)
 			return true;
-	return bytes > env_bytes && bytes <= PATCH_NAME_BYTES &&
+	return bytes > env_bytes && bytes <= PATCH_LIST_NAME_BYTES &&
 	       memcmp(name, env, env_bytes) == 0 &&
 	       strspn(name + env_bytes, allowed) == bytes - env_bytes;
 }
 
 const char *
-patch_unknown_placeholder(const char *text, size_t *bytes)
+patch_list_find_unknown(const char *text, size_t *bytes)
 {
 	const char *at = text;
 
@@ -51,7 +51,7 @@ static void
 check_text(const char *text, const struct place *place, struct faults *faults)
 {
 	size_t bytes;
-	const char *unknown = patch_unknown_placeholder(text, &bytes);
+	const char *unknown = patch_list_find_unknown(text, &bytes);
 
 	if (unknown == NULL)
 		return;
@@ -141,13 +141,13 @@ void
 patch_list_read(
     struct patch_list *list, const struct tree_node *map, struct faults *faults)
 {
-	if (map->count > PATCH_MAX_FIELDS)
-		faults_add(
-		    faults, &map->place, "more than %d keys", PATCH_MAX_FIELDS);
+	if (map->count > PATCH_LIST_MAX_FIELDS)
+		faults_add(faults, &map->place, "more than %d keys",
+		    PATCH_LIST_MAX_FIELDS);
 	list->fields = mem_calloc(map->count, sizeof(*list->fields));
 	for (size_t i = 0; i < map->count; i++) {
 		const struct tree_node *node = &map->items[i];
-		struct patch_field *field;
+		struct patch_list_field *field;
 
 		if (node->key[0] == '\0' || strchr(node->key, '=') != NULL) {
 			faults_add(faults, &node->key_place,
@@ -161,10 +161,10 @@ patch_list_read(
 		field->key = mem_strdup(node->key);
 		field->value = value_text(node);
 		if (strlen(field->key) + strlen(field->value) >=
-		    PATCH_MAX_BYTES)
+		    PATCH_LIST_MAX_BYTES)
 			faults_add(faults, &node->place,
 			    "the value is longer than %zu bytes",
-			    PATCH_MAX_BYTES);
+			    PATCH_LIST_MAX_BYTES);
 	}
 }
 

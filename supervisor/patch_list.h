@@ -14,19 +14,19 @@
 #include <stddef.h>
 
 /* The longest KEY=VALUE: Linux takes no argument over 128 KiB. */
-#define PATCH_MAX_BYTES ((size_t)64 << 10)
+#define PATCH_LIST_MAX_BYTES ((size_t)64 << 10)
 /* Keys in one map: walproc takes twice as many. */
-#define PATCH_MAX_FIELDS 128
+#define PATCH_LIST_MAX_FIELDS 128
 /* The longest name of a placeholder. */
-#define PATCH_NAME_BYTES 128
+#define PATCH_LIST_NAME_BYTES 128
 
-struct patch_field {
+struct patch_list_field {
 	char *key;   /* owned; not empty, without "=" */
 	char *value; /* owned */
 };
 
 struct patch_list {
-	struct patch_field *fields; /* owned; in the order of the file */
+	struct patch_list_field *fields; /* owned; in the order of the file */
 	size_t count;
 };
 
@@ -44,6 +44,6 @@ void patch_list_fini(struct patch_list *list);
  * Looks for a placeholder in `text` that nobody expands. Returns where it
  * begins, with *bytes its length, or NULL if all are known.
  */
-const char *patch_unknown_placeholder(const char *text, size_t *bytes);
+const char *patch_list_find_unknown(const char *text, size_t *bytes);
 
 #endif

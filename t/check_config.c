@@ -342,7 +342,7 @@ START_TEST(test_placeholders)
 
 	for (size_t i = 0; i < COUNT(table); i++) {
 		size_t n = 0;
-		const char *at = patch_unknown_placeholder(table[i].text, &n);
+		const char *at = patch_list_find_unknown(table[i].text, &n);
 
 		if (table[i].unknown == NULL) {
 			ck_assert_ptr_null(at);
