@@ -1,10 +1,10 @@
 #include "supervisor/crew.h"
 
 #include "stage/control.h"
-#include "stage/exitcode.h"
 #include "stage/mem.h"
+#include "supervisor/bury.h"
+#include "supervisor/hear.h"
 #include "supervisor/launch.h"
-#include "supervisor/logline.h"
 #include "supervisor/state_dir.h"
 
 #include <errno.h>
@@ -13,11 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-/* Reads of a dead stage's log: more than a pipe holds. */
-#define LAST_READS 16
-/* Control messages taken from a stage in a turn, at most. */
-#define MESSAGES 16
 
 static struct chain_rules
 rules_of(const struct config_instance *instance, int64_t shutdown_timeout_ns)
@@ -102,6 +97,7 @@ crew_init(struct crew *crew, const struct config_instance *instance,
 	    .read_fd = -1,
 	    .write_fd = -1,
 	};
+	crew->name.instance = crew->instance;
 	chain_init(&crew->chain, &rules, loop_now_ns());
 	for (int i = 0; i < STAGE_KINDS; i++) {
 		enum stage_kind kind = (enum stage_kind)i;
@@ -139,12 +135,6 @@ crew_fini(struct crew *crew)
 	free(crew->directory);
 }
 
-/* Says something about the whole instance. */
-#define SAY(crew, level, ...) \
-	journal_say_about((crew)->shared->journal, level, \
-	    &(struct journal_stage){.instance = (crew)->instance}, \
-	    __VA_ARGS__)
-
 void
 crew_watch(struct crew *crew, struct loop *loop)
 {
@@ -160,23 +150,8 @@ crew_watch(struct crew *crew, struct loop *loop)
 	}
 }
 
-/* Passes on the lines that a stage's log has ready. */
-static void
-pass_lines(struct crew *crew, struct crew_stage *stage)
-{
-	const char *line;
-	size_t bytes;
-
-	while (relay_next(&stage->relay, &line, &bytes)) {
-		memcpy(stage->last_line, line, bytes);
-		stage->last_line[bytes] = '\0';
-		journal_pass(crew->shared->journal, &stage->name, line, bytes);
-	}
-}
-
-/* Sends a signal to a stage; of a command, to all that it has started. */
-static void
-signal_stage(struct crew *crew, enum stage_kind kind, int number)
+void
+crew_signal(const struct crew *crew, enum stage_kind kind, int number)
 {
 	const struct crew_stage *stage = &crew->stage[kind];
 
@@ -188,80 +163,6 @@ signal_stage(struct crew *crew, enum stage_kind kind, int number)
 		child_signal(stage->name.pid, number);
 }
 
-/* Ends the neighbour with which a stage can do nothing any more: only its
- * successor is given a new stream. */
-static void
-end_faulty(struct crew *crew, enum stage_kind teller, bool is_in)
-{
-	enum stage_kind kind = is_in ? teller - 1 : teller + 1;
-	const struct crew_stage *stage = &crew->stage[kind];
-
-	if (stage->name.pid == 0 || stage->has_ended)
-		return;
-	journal_say_about(crew->shared->journal, LOG_ERROR, &stage->name,
-	    "has broken the protocol with %s: killed", crew->stage[teller].id);
-	signal_stage(crew, kind, SIGKILL);
-}
-
-/* Says whether all stages have begun their work. */
-static bool
-is_at_work(const struct crew *crew)
-{
-	const struct chain_stage *stages = crew->chain.stage;
-
-	return stages[STAGE_SOURCE].state == CHAIN_READY &&
-	       stages[STAGE_WAL].state == CHAIN_READY &&
-	       stages[STAGE_SINK].state == CHAIN_READY;
-}
-
-/* Takes one message of a stage. */
-static void
-take_message(struct crew *crew, enum stage_kind kind, struct control_msg *msg)
-{
-	struct crew_stage *stage = &crew->stage[kind];
-
-	if (msg->kind == CTLMSG_READY && !stage->has_ended) {
-		command_fini(&stage->before);
-		chain_ready(&crew->chain, kind, loop_now_ns());
-		crew->is_trial = crew->is_trial && !is_at_work(crew);
-	} else if (msg->kind == CTLMSG_REPORT) {
-		cJSON_Delete(stage->report);
-		stage->report = msg->report;
-		stage->owes_report = false;
-		msg->report = NULL;
-	} else if (kind > STAGE_SOURCE && msg->kind == CTLMSG_FAULT_IN) {
-		end_faulty(crew, kind, true);
-	} else if (kind < STAGE_SINK && msg->kind == CTLMSG_FAULT_OUT) {
-		end_faulty(crew, kind, false);
-	}
-	cJSON_Delete(msg->report);
-	link_close_fd(&msg->fd);
-}
-
-/* Takes what a stage has to tell. */
-static void
-take_messages(struct crew *crew, enum stage_kind kind)
-{
-	struct crew_stage *stage = &crew->stage[kind];
-	struct control_msg msg;
-
-	for (int i = 0; i < MESSAGES && stage->control_fd != -1; i++) {
-		switch (control_recv(stage->control_fd, &msg)) {
-		case CONTROL_GOT:
-			take_message(crew, kind, &msg);
-			break;
-		case CONTROL_NOTHING:
-			return;
-		case CONTROL_ENDED:
-			/* Its exit follows, or must: nothing can be told to
-			 * it any more. One that exits keeps its status. */
-			link_close_fd(&stage->control_fd);
-			signal_stage(crew, kind, SIGKILL);
-			break;
-		}
-	}
-}
-
 void
 crew_read(struct crew *crew, const struct loop *loop)
 {
@@ -269,25 +170,11 @@ crew_read(struct crew *crew, const struct loop *loop)
 		enum stage_kind kind = (enum stage_kind)i;
 		struct crew_stage *stage = &crew->stage[kind];
 
-		if (loop_ready(loop, stage->log_slot) != 0) {
-			(void)relay_read(&stage->relay);
-			pass_lines(crew, stage);
-		}
+		if (loop_ready(loop, stage->log_slot) != 0)
+			hear_log(crew, kind);
 		if (loop_ready(loop, stage->control_slot) != 0)
-			take_messages(crew, kind);
+			hear_messages(crew, kind);
 	}
-}
-
-/* Reads what a stage that has ended left in its log, and closes it: a process
- * of its own may hold the other end open for long. */
-static void
-finish_log(struct crew *crew, struct crew_stage *stage)
-{
-	for (int i = 0; i < LAST_READS && relay_read(&stage->relay); i++)
-		pass_lines(crew, stage);
-	stage->relay.has_ended = true;
-	pass_lines(crew, stage);
-	relay_close(&stage->relay);
 }
 
 bool
@@ -309,83 +196,6 @@ crew_reap(struct crew *crew, pid_t pid)
 	return false;
 }
 
-/* Says that a stage has ended for good, with its last words; or that it would
- * have, if there were no other arguments to try. */
-static enum chain_end
-end_finally(struct crew *crew, enum stage_kind kind)
-{
-	struct crew_stage *stage = &crew->stage[kind];
-	bool is_final = stage->before.count == 0;
-	const char *means = is_final ? "is final"
-				     : "with its new arguments: those of "
-				       "before are used";
-	const char *said = stage->last_line;
-	struct logline line;
-
-	if (said[0] != '\0' && logline_parse(said, strlen(said), &line))
-		said = line.message;
-	if (said[0] == '\0')
-		journal_say_about(crew->shared->journal, LOG_ERROR,
-		    &stage->name, "%s %s; it said nothing", stage->last_exit,
-		    means);
-	else
-		journal_say_about(crew->shared->journal, LOG_ERROR,
-		    &stage->name, "%s %s; its last line: %s", stage->last_exit,
-		    means, said);
-	if (is_final)
-		return CHAIN_END_FINAL;
-	command_fini(&stage->command);
-	stage->command = stage->before;
-	stage->before = (struct command){0};
-	return CHAIN_END_BAD;
-}
-
-/* Says when a stage that has ended is started again, if it is. */
-static void
-tell_restart(struct crew *crew, enum stage_kind kind)
-{
-	const struct chain_stage *stage = &crew->chain.stage[kind];
-	struct journal_stage name = crew->stage[kind].name;
-
-	name.pid = 0;
-	if (stage->state == CHAIN_WAITING)
-		journal_say_about(crew->shared->journal, LOG_INFO, &name,
-		    "starts again in %.1f s", (double)stage->delay_ms / 1000);
-}
-
-/* Says how a stage has ended, and tells the automaton. */
-static void
-bury(struct crew *crew, enum stage_kind kind)
-{
-	struct crew_stage *stage = &crew->stage[kind];
-	bool was_told = crew->chain.stage[kind].state >= CHAIN_DRAINING;
-	bool is_good = child_exited_with(stage->status, EXITCODE_DONE);
-	enum chain_end end = is_good ? CHAIN_END_GOOD : CHAIN_END_BAD;
-
-	/* Its last report, and its last words. */
-	take_messages(crew, kind);
-	finish_log(crew, stage);
-	(void)child_describe(stage->status, stage->last_exit);
-	/* What a command means by its status is for `restart` to say. */
-	if (kind != STAGE_COMMAND &&
-	    child_exited_with(stage->status, EXITCODE_FINAL)) {
-		end = end_finally(crew, kind);
-	} else {
-		/* A command may well end by the signal that it was sent. */
-		if (kind == STAGE_COMMAND && was_told)
-			is_good = true;
-		journal_say_about(crew->shared->journal,
-		    is_good ? LOG_INFO : LOG_WARN, &stage->name, "ended: %s",
-		    stage->last_exit);
-	}
-	link_close_fd(&stage->control_fd);
-	stage->owes_report = false;
-	stage->has_ended = false;
-	stage->name.pid = 0;
-	chain_ended(&crew->chain, kind, end, loop_now_ns());
-	tell_restart(crew, kind);
-}
-
 /* Says whether a program that could not be started never can be. */
 static bool
 is_final_error(int error)
@@ -404,11 +214,13 @@ make_directory(const struct crew *crew)
 	int result = state_dir_make(path);
 
 	if (result == -1)
-		SAY(crew, LOG_ERROR, "cannot make the directory %s: %m", path);
+		journal_say_about(crew->shared->journal, LOG_ERROR, &crew->name,
+		    "cannot make the directory %s: %m", path);
 	if (result == 0 && who->is_given) {
 		result = state_dir_give(path, who->uid, who->gid);
 		if (result == -1)
-			SAY(crew, LOG_ERROR,
+			journal_say_about(crew->shared->journal, LOG_ERROR,
+			    &crew->name,
 			    "cannot give %s to the user of the stages: %m",
 			    path);
 	}
@@ -448,8 +260,7 @@ start(struct crew *crew, enum stage_kind kind)
 		    &stage->name, "cannot start %.200s: %m%s",
 		    stage->command.argv[0], hint_for(errno));
 	}
-	chain_ended(&crew->chain, kind, end, loop_now_ns());
-	tell_restart(crew, kind);
+	bury_unborn(crew, kind, end);
 }
 
 /* Tells a stage that no more input comes. One that cannot be told is late, and
@@ -478,10 +289,10 @@ obey(struct crew *crew)
 			tell_drain(crew, task.kind);
 			break;
 		case CHAIN_TERM:
-			signal_stage(crew, task.kind, SIGTERM);
+			crew_signal(crew, task.kind, SIGTERM);
 			break;
 		case CHAIN_KILL:
-			signal_stage(crew, task.kind, SIGKILL);
+			crew_signal(crew, task.kind, SIGKILL);
 			break;
 		case CHAIN_NOTHING:
 			break;
@@ -527,7 +338,7 @@ crew_stop_trial(struct crew *crew)
 	if (!crew->is_trial || !crew->chain.has_failed ||
 	    crew->chain.goal >= CHAIN_STOP)
 		return;
-	SAY(crew, LOG_ERROR,
+	journal_say_about(crew->shared->journal, LOG_ERROR, &crew->name,
 	    "cannot work as it is since the reload: it stops, "
 	    "alone");
 	crew_stop(crew);
@@ -646,10 +457,11 @@ crew_tell_left(const struct crew *crew)
 	int64_t left = crew_left(crew);
 
 	if (left == -1)
-		SAY(crew, LOG_INFO, "removed: its log %s stays",
-		    crew->directory);
+		journal_say_about(crew->shared->journal, LOG_INFO, &crew->name,
+		    "removed: its log %s stays", crew->directory);
 	else
-		SAY(crew, left == 0 ? LOG_INFO : LOG_WARN,
+		journal_say_about(crew->shared->journal,
+		    left == 0 ? LOG_INFO : LOG_WARN, &crew->name,
 		    "removed: its log %s stays, with %" PRId64
 		    " events that were not delivered",
 		    crew->directory, left);

@@ -1,6 +1,7 @@
 /*
- * The running stages of one instance: processes, descriptors, logs, reports. It
- * does what the automaton (chain.h) asks for, and tells it what has happened.
+ * The running stages of one instance: their processes and what is kept of them.
+ * It does what the automaton (chain.h) asks for, and tells it what has
+ * happened.
  *
  * Whenever a stage is started, each neighbour that runs is given the other end
  * of a new socket, and so starts a new stream; where none runs, that end is
@@ -57,10 +58,11 @@ struct crew_stage {
 struct crew {
 	struct chain chain;
 	const struct crew_shared *shared;
-	char *instance; /* owned, as all of these */
+	char *instance; /* owned, as are the next three */
 	char *pipeline;
 	char *binding;
-	char *directory; /* of the log */
+	char *directory;	   /* of the log */
+	struct journal_stage name; /* of the whole instance */
 	struct crew_stage stage[STAGE_KINDS];
 	bool has_stdin;	 /* its source reads the supervisor's own */
 	int read_fd;	 /* of the pipe that the command writes; -1: none */
@@ -84,7 +86,7 @@ void crew_fini(struct crew *crew);
 /* States what it waits for. */
 void crew_watch(struct crew *crew, struct loop *loop);
 
-/* Takes what poll found ready: log lines and control messages. */
+/* Takes what poll found ready: log lines and control messages (hear.h). */
 void crew_read(struct crew *crew, const struct loop *loop);
 
 /* Reaps the child `pid`, which has ended, if it is one of this crew. Returns
@@ -97,6 +99,10 @@ void crew_turn(struct crew *crew);
 /* Begins an orderly stop; kills what runs. */
 void crew_stop(struct crew *crew);
 void crew_kill(struct crew *crew);
+
+/* Sends a signal to a stage, if it runs; of a command, to all that it has
+ * started. */
+void crew_signal(const struct crew *crew, enum stage_kind kind, int number);
 
 /* Says whether a stage runs and can be sent control messages. */
 bool crew_can_tell(const struct crew *crew, enum stage_kind kind);

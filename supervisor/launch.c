@@ -98,7 +98,7 @@ give(struct crew *crew, struct offer offers[MAX_OFFERS])
 			journal_say_about(crew->shared->journal, LOG_ERROR,
 			    &to->name,
 			    "cannot be given a new stream (%m): killed");
-			child_signal(to->name.pid, SIGKILL);
+			crew_signal(crew, offer->to, SIGKILL);
 		}
 		link_close_fd(&offer->fd);
 	}

@@ -1,0 +1,94 @@
+#include "supervisor/bury.h"
+
+#include "stage/exitcode.h"
+#include "supervisor/hear.h"
+#include "supervisor/logline.h"
+
+#include <string.h>
+
+/* Says that a stage has ended for good, with its last words; or that it would
+ * have, if there were no other arguments to try. */
+static enum chain_end
+end_finally(struct crew *crew, enum stage_kind kind)
+{
+	struct crew_stage *stage = &crew->stage[kind];
+	bool is_final = stage->before.count == 0;
+	const char *means = is_final ? "is final"
+				     : "with its new arguments: those of "
+				       "before are used";
+	const char *said = stage->last_line;
+	struct logline line;
+
+	if (said[0] != '\0' && logline_parse(said, strlen(said), &line))
+		said = line.message;
+	if (said[0] == '\0')
+		journal_say_about(crew->shared->journal, LOG_ERROR,
+		    &stage->name, "%s %s; it said nothing", stage->last_exit,
+		    means);
+	else
+		journal_say_about(crew->shared->journal, LOG_ERROR,
+		    &stage->name, "%s %s; its last line: %s", stage->last_exit,
+		    means, said);
+	if (is_final)
+		return CHAIN_END_FINAL;
+	command_fini(&stage->command);
+	stage->command = stage->before;
+	stage->before = (struct command){0};
+	return CHAIN_END_BAD;
+}
+
+/* Says when a stage that has ended is started again, if it is. */
+static void
+tell_restart(struct crew *crew, enum stage_kind kind)
+{
+	const struct chain_stage *stage = &crew->chain.stage[kind];
+	struct journal_stage name = crew->stage[kind].name;
+
+	name.pid = 0;
+	if (stage->state == CHAIN_WAITING)
+		journal_say_about(crew->shared->journal, LOG_INFO, &name,
+		    "starts again in %.1f s", (double)stage->delay_ms / 1000);
+}
+
+/* Tells the automaton, and what that makes of it. */
+static void
+conclude(struct crew *crew, enum stage_kind kind, enum chain_end end)
+{
+	chain_ended(&crew->chain, kind, end, loop_now_ns());
+	tell_restart(crew, kind);
+}
+
+void
+bury_unborn(struct crew *crew, enum stage_kind kind, enum chain_end end)
+{
+	conclude(crew, kind, end);
+}
+
+void
+bury(struct crew *crew, enum stage_kind kind)
+{
+	struct crew_stage *stage = &crew->stage[kind];
+	bool was_told = crew->chain.stage[kind].state >= CHAIN_DRAINING;
+	bool is_good = child_exited_with(stage->status, EXITCODE_DONE);
+	enum chain_end end = is_good ? CHAIN_END_GOOD : CHAIN_END_BAD;
+
+	hear_last(crew, kind);
+	(void)child_describe(stage->status, stage->last_exit);
+	/* What a command means by its status is for `restart` to say. */
+	if (kind != STAGE_COMMAND &&
+	    child_exited_with(stage->status, EXITCODE_FINAL)) {
+		end = end_finally(crew, kind);
+	} else {
+		/* A command may well end by the signal that it was sent. */
+		if (kind == STAGE_COMMAND && was_told)
+			is_good = true;
+		journal_say_about(crew->shared->journal,
+		    is_good ? LOG_INFO : LOG_WARN, &stage->name, "ended: %s",
+		    stage->last_exit);
+	}
+	link_close_fd(&stage->control_fd);
+	stage->owes_report = false;
+	stage->has_ended = false;
+	stage->name.pid = 0;
+	conclude(crew, kind, end);
+}
