@@ -4,8 +4,8 @@ with its neighbour: only its successor gets a new stream.
 
 import pytest
 
-from supervised import STAGES, Supervisor, fakes_in, ids, write_config
-from support import BIN, DONE, PYTHON, Server
+from supervised import STAGES, Supervisor, ids, write_config
+from support import BIN, DONE, PYTHON
 
 # One that says what it must not the first time, and works the next.
 ONCE = r"""
@@ -40,45 +40,45 @@ def faulty(directory, name, fd, data):
     return f'exec {PYTHON} {path} $0.once {BIN / name} "$@"'
 
 
+def real_but(stage, text):
+    """The scripts: one stage does `text`, the others are the real ones."""
+    return {**{name: f'exec {BIN / name} "$@"' for name in STAGES},
+            stage: text}
+
+
 @pytest.mark.parametrize("name, fd, data", [
     ("wssink", 0, r'\000\000\000\015{"ack":99999}'),
     ("wssink", 0, r"\377\377\377\377"),
     ("metronome", 1, r"\000\000\000\002{}\377"),
     ("walproc", None, ""),
 ])
-def test_it_is_ended_and_started_anew(tmp_path, name, fd, data):
-    scripts = {stage: f'exec {BIN / stage} "$@"' for stage in STAGES}
-    scripts[name] = faulty(tmp_path, name, fd, data)
-    with Server(tmp_path) as server:
-        write_config(tmp_path, server.url)
-        binary = fakes_in(tmp_path / "bin")(**scripts)
-        with Supervisor(tmp_path, binary=binary) as supervisor:
-            supervisor.wait_started(2, stages=[name])
-            teller = "m" if name == "walproc" else "p"
-            supervisor.wait_log(
-                f"has broken the protocol with {teller}: killed")
-            server.wait_count(5)
-            for stage in STAGES:
-                count = len(supervisor.started(stage))
-                assert count == (2 if stage == name else 1)
-            assert supervisor.stop() == DONE
-        if name == "wssink":
-            assert ids(server) == list(range(len(ids(server))))
-
-
-def test_one_that_closes_its_control_channel_is_ended(tmp_path):
-    """It could not be given another stream."""
-    scripts = {stage: f'exec {BIN / stage} "$@"' for stage in STAGES}
-    scripts["wssink"] = (
-        f'if [ -e $0.once ]; then exec {BIN / "wssink"} "$@"; fi\n'
-        ": >$0.once\nprintf '{\"ready\":true}' >&3\nexec 3>&-\n"
-        "exec sleep 600")
-    with Server(tmp_path) as server:
-        write_config(tmp_path, server.url)
-        binary = fakes_in(tmp_path / "bin")(**scripts)
-        with Supervisor(tmp_path, binary=binary) as supervisor:
-            supervisor.wait_started(2, stages=["wssink"])
-            server.wait_count(5)
-            assert len(supervisor.started("metronome")) == 1
-            assert supervisor.stop() == DONE
+def test_it_is_ended_and_started_anew(tmp_path, server, fakes, name, fd, data):
+    write_config(tmp_path, server.url)
+    binary = fakes(**real_but(name, faulty(tmp_path, name, fd, data)))
+    with Supervisor(tmp_path, binary=binary) as supervisor:
+        supervisor.wait_started(2, stages=[name])
+        teller = "m" if name == "walproc" else "p"
+        supervisor.wait_log(f"has broken the protocol with {teller}: killed")
+        server.wait_count(5)
+        for stage in STAGES:
+            count = len(supervisor.started(stage))
+            assert count == (2 if stage == name else 1)
+        assert supervisor.stop() == DONE
+    if name == "wssink":
         assert ids(server) == list(range(len(ids(server))))
+
+
+def test_one_that_closes_its_control_channel_is_ended(
+        tmp_path, server, fakes):
+    """It could not be given another stream."""
+    write_config(tmp_path, server.url)
+    binary = fakes(**real_but(
+        "wssink", f'if [ -e $0.once ]; then exec {BIN / "wssink"} "$@"; fi\n'
+        ": >$0.once\nprintf '{\"ready\":true}' >&3\nexec 3>&-\n"
+        "exec sleep 600"))
+    with Supervisor(tmp_path, binary=binary) as supervisor:
+        supervisor.wait_started(2, stages=["wssink"])
+        server.wait_count(5)
+        assert len(supervisor.started("metronome")) == 1
+        assert supervisor.stop() == DONE
+    assert ids(server) == list(range(len(ids(server))))

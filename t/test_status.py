@@ -10,20 +10,12 @@ import signal
 import socket
 import stat
 
-import pytest
-
 from configs import supervisor
 from damages import inspect
-from support import DONE, FINAL, Server, wait_until
+from support import DONE, FINAL, wait_until
 from supervised import TWO_INSTANCES, Supervisor, is_alive, write_config
 
 COUNTED = ["stored", "acked", "dropped", "dead_lettered", "quarantined"]
-
-
-@pytest.fixture
-def server(tmp_path):
-    with Server(tmp_path) as running:
-        yield running
 
 
 def ask(directory, *arguments):
