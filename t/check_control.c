@@ -1,4 +1,5 @@
 #include "stage/control.h"
+#include "stage/io.h"
 #include "t/suite.h"
 
 #include <check.h>
@@ -413,6 +414,8 @@ main(void)
 	Suite *suite = suite_create("control");
 	TCase *tests = tcase_create("control");
 
+	/* A number that no descriptor of a test is to get by chance. */
+	(void)io_claim_stdio();
 	(void)dup2(STDIN_FILENO, CONTROL_FD);
 	suite_add_tcase(suite, tests);
 	tcase_add_checked_fixture(tests, set_up, NULL);
