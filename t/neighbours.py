@@ -119,6 +119,21 @@ def numbered(first, count):
     return [{"n": n} for n in range(first, first + count)]
 
 
+def make_damaged(directory, count, number):
+    """Makes a log of numbered events, all of them on record as durable, of
+    which one is damaged."""
+    with Wal(directory) as wal:
+        wal.send(*numbered(0, count))
+        wal.wait_acked(count)
+        # Else it could be what was being written.
+        wait_until(lambda: cursor_of(
+            directory / "wal")["durable_seq"] == count)
+        wal.process.kill()
+    path, = (directory / "wal").glob("*.seg")
+    path.write_bytes(path.read_bytes().replace(
+        b'{"n": %d}' % number, b'{"n": x}'))
+
+
 def dead_letters(directory):
     letters = events_of(directory / "wal" / "dead-letters.ndjson")
     return [(e["reason"], base64.b64decode(e["bytes"])) for e in letters]

@@ -2,6 +2,7 @@
 answers them.
 """
 
+import os
 import select
 import subprocess
 
@@ -74,6 +75,22 @@ class LineReader(Answers):
 
     def take(self, count):
         return [self.next() for _ in range(count)]
+
+
+class PipedInput:
+    """Our end of a pipe that a program reads, as `input`."""
+
+    def __init__(self):
+        self.theirs, self.input = os.pipe()
+
+    def write(self, data):
+        while data:
+            data = data[os.write(self.input, data):]
+
+    def end(self):
+        if self.input != -1:
+            os.close(self.input)
+        self.input = -1
 
 
 def start(directory, name, *options, reader, stdin=subprocess.DEVNULL):

@@ -13,8 +13,8 @@ import termios
 import threading
 
 import pytest
-from neighbours import (Wal, assert_silent, dead_letters, drain, numbered,
-                        run_pipe)
+from neighbours import (Wal, assert_silent, dead_letters, drain,
+                        make_damaged, numbered, run_pipe)
 from support import (AGAIN, DONE, FINAL, Process, acked_seq, cursor_of,
                      events_of, frame, lines_of, program, shimmed,
                      stored_events, ticks_of, wait_until)
@@ -207,14 +207,7 @@ def size_of(directory):
     (["--max-age", "0.2"], 0)])
 def test_damage_among_what_is_dropped_is_told_and_counted(
         tmp_path, options, count):
-    with Wal(tmp_path) as wal:
-        wal.send(*numbered(0, 4))
-        wal.wait_acked(4)
-        # Else it could be what was being written.
-        wait_until(lambda: cursor_of(tmp_path / "wal")["durable_seq"] == 4)
-        wal.process.kill()
-    path, = (tmp_path / "wal").glob("*.seg")
-    path.write_bytes(path.read_bytes().replace(b'{"n": 1}', b'{"n": 9}'))
+    make_damaged(tmp_path, 4, 1)
     with Wal(tmp_path, "--read-count", "1", *options) as wal:
         for n in range(count):
             wal.send({"m": n})

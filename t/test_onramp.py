@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from neighbours import dead_letters
-from readers import LineReader, is_silent
+from readers import LineReader, PipedInput, is_silent
 from support import (AGAIN, DONE, FINAL, PATIENCE, Frames, Process,
                      assert_sleeps, frame, has_stayed_below, program,
                      stored_events, wait_asleep)
@@ -24,21 +24,17 @@ def run(data, *options, **more):
                           capture_output=True, timeout=PATIENCE, **more)
 
 
-class Piped:
+class Piped(PipedInput):
     """An onramp that reads a pipe and writes to a socket of ours."""
 
     def __init__(self, directory, *options):
+        super().__init__()
         ours, theirs = socket.socketpair()
-        read, self.input = os.pipe()
         self.process = Process([ONRAMP, "-v", *options], directory / "log",
-                               stdin=read, stdout=theirs)
+                               stdin=self.theirs, stdout=theirs)
         theirs.close()
-        os.close(read)
+        os.close(self.theirs)
         self.reader = LineReader(ours)
-
-    def write(self, data):
-        while data:
-            data = data[os.write(self.input, data):]
 
     def fill(self, lines):
         """Writes them again and again until nobody takes more; returns how
@@ -55,11 +51,6 @@ class Piped:
                     return written
             while not is_silent(self.reader.sock, 0):
                 assert self.reader.more()
-
-    def end(self):
-        if self.input != -1:
-            os.close(self.input)
-        self.input = -1
 
     def __enter__(self):
         return self

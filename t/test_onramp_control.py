@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from readers import LineReader, is_silent, start
+from readers import LineReader, PipedInput, is_silent, start
 from support import (AGAIN, DONE, Frames, Process, fds_of, frame,
                      has_stayed_below, program, wait_asleep)
 
@@ -22,24 +22,15 @@ LONGEST = 16777215
 KILLS = 25
 
 
-class Ramp:
+class Ramp(PipedInput):
     """A controlled onramp that reads a pipe of ours."""
 
     def __init__(self, directory, *options, reader=LineReader):
-        read, self.input = os.pipe()
+        super().__init__()
         self.stage, self.reader = start(directory, "onramp", *options,
-                                        stdin=read, reader=reader)
-        os.close(read)
+                                        stdin=self.theirs, reader=reader)
+        os.close(self.theirs)
         self.pid = self.stage.pid
-
-    def write(self, data):
-        while data:
-            data = data[os.write(self.input, data):]
-
-    def end(self):
-        if self.input != -1:
-            os.close(self.input)
-        self.input = -1
 
     def next_reader(self):
         """The reader leaves; another one comes."""

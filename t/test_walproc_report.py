@@ -9,7 +9,7 @@ import threading
 import time
 
 import pytest
-from neighbours import GivenWal, numbered
+from neighbours import GivenWal, make_damaged, numbered
 from support import (AGAIN, DONE, cursor_of, frame, program, shimmed,
                      wait_until)
 
@@ -118,13 +118,7 @@ def test_what_is_not_safe_yet_has_no_age(tmp_path):
 
 def test_the_age_is_of_the_first_that_can_be_read(tmp_path):
     """A look at what is damaged moves nothing; the delivery does."""
-    with GivenWal(tmp_path) as wal:
-        wal.send(*numbered(0, 3))
-        wal.wait_acked(3)
-        wait_until(lambda: cursor_of(tmp_path / "wal")["durable_seq"] == 3)
-        wal.process.kill()
-    path, = (tmp_path / "wal").glob("*.seg")
-    path.write_bytes(path.read_bytes().replace(b'{"n": 0}', b'{"n": 9}'))
+    make_damaged(tmp_path, 3, 0)
 
     class Stopped(GivenWal):
         """Its sink wants nothing, and says so before it starts."""

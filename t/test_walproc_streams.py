@@ -8,8 +8,8 @@ import socket
 
 import pytest
 from neighbours import (GivenWal, assert_silent, counts_of, dead_letters,
-                        numbered)
-from support import (Frames, cursor_of, fds_of, frame, shimmed, stored_events,
+                        make_damaged, numbered)
+from support import (Frames, fds_of, frame, shimmed, stored_events,
                      wait_until)
 
 
@@ -128,13 +128,7 @@ def test_a_sync_of_the_old_stream_acks_nothing_in_the_new_one(tmp_path):
 
 
 def test_damage_that_two_sinks_meet_is_counted_once(tmp_path):
-    with GivenWal(tmp_path) as wal:
-        wal.send(*numbered(0, 4))
-        wal.wait_acked(4)
-        wait_until(lambda: cursor_of(tmp_path / "wal")["durable_seq"] == 4)
-        wal.process.kill()
-    path, = (tmp_path / "wal").glob("*.seg")
-    path.write_bytes(path.read_bytes().replace(b'{"n": 1}', b'{"n": 9}'))
+    make_damaged(tmp_path, 4, 1)
     with GivenWal(tmp_path) as wal:
         assert wal.take(3) == [0, 2, 3]
         wal.new_sink()
