@@ -22,7 +22,7 @@
 #define LOG_ID_TEXT_BYTES (2 * LAYOUT_LOG_ID_BYTES + 1)
 
 /* What is told beside what the look found itself. */
-struct report {
+struct findings {
 	const struct look *look;
 	char log_id[LOG_ID_TEXT_BYTES];
 	uint64_t stored_bytes;	     /* of the events not ended: wal_bytes */
@@ -48,9 +48,9 @@ file_bytes(int dir_fd, const char *name)
 
 /* Sums up the quarantine. What cannot be listed counts as nothing. */
 static void
-count_quarantine(struct report *report)
+count_quarantine(struct findings *findings)
 {
-	int fd = openat(report->look->catalog.dir_fd, "quarantine",
+	int fd = openat(findings->look->catalog.dir_fd, "quarantine",
 	    O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = fd == -1 ? NULL : fdopendir(fd);
 	struct dirent *entry;
@@ -63,8 +63,8 @@ count_quarantine(struct report *report)
 	while ((entry = readdir(dir)) != NULL) {
 		if (entry->d_name[0] == '.')
 			continue;
-		report->quarantine_files++;
-		report->quarantine_bytes += file_bytes(fd, entry->d_name);
+		findings->quarantine_files++;
+		findings->quarantine_bytes += file_bytes(fd, entry->d_name);
 	}
 	(void)closedir(dir);
 }
@@ -75,15 +75,15 @@ count_quarantine(struct report *report)
  * set.
  */
 static int
-find_stored_bytes(struct report *report)
+find_stored_bytes(struct findings *findings)
 {
-	const struct look *look = report->look;
+	const struct look *look = findings->look;
 	const struct segment *last = catalog_last(&look->catalog);
 	uint64_t seq = look->slot.acked_seq + 1, offset = LAYOUT_DATA_OFFSET;
 	const struct segment *found = catalog_find(&look->catalog, seq);
 	struct segment segment;
 
-	report->stored_bytes = 0;
+	findings->stored_bytes = 0;
 	if (look_elements(look) == 0 || found == NULL)
 		return 0;
 	segment = *found;
@@ -104,57 +104,57 @@ find_stored_bytes(struct report *report)
 		offset += layout_batch_bytes(&batch);
 	}
 	segment_close(&segment);
-	report->stored_bytes =
+	findings->stored_bytes =
 	    last->log_offset + last->end_offset - segment.log_offset - offset;
 	return 0;
 }
 
 /* Finds the age of the oldest event that is not ended. 0, or -1; logged. */
 static int
-find_oldest(struct report *report, struct look *look)
+find_oldest(struct findings *findings, struct look *look)
 {
 	struct reader_event event;
 	enum walk_status status;
 	struct walk walk;
 
-	report->oldest_ms = -1;
+	findings->oldest_ms = -1;
 	walk_init(&walk, look, look->slot.acked_seq + 1, look_last_seq(look));
 	while ((status = walk_next(&walk, &event)) == WALK_DAMAGE)
 		;
 	if (status == WALK_EVENT) {
-		report->oldest_ms =
+		findings->oldest_ms =
 		    (loop_realtime_ns() - event.realtime_ns) / LOOP_NS_PER_MS;
 		/* The clock was set back meanwhile. */
-		if (report->oldest_ms < 0)
-			report->oldest_ms = 0;
+		if (findings->oldest_ms < 0)
+			findings->oldest_ms = 0;
 	}
 	walk_fini(&walk);
 	return status == WALK_ERROR ? -1 : 0;
 }
 
 static void
-count_all(struct report *report)
+count_all(struct findings *findings)
 {
-	const struct look *look = report->look;
+	const struct look *look = findings->look;
 	uint64_t last_seq = look_last_seq(look);
 
 	for (size_t i = 0; i < LAYOUT_LOG_ID_BYTES; i++)
 		(void)snprintf(
-		    report->log_id + 2 * i, 3, "%02x", look->found.log_id[i]);
-	report->disk_bytes = catalog_bytes(&look->catalog) +
-			     file_bytes(look->catalog.dir_fd, SEGMENT_SPARE);
+		    findings->log_id + 2 * i, 3, "%02x", look->found.log_id[i]);
+	findings->disk_bytes = catalog_bytes(&look->catalog) +
+			       file_bytes(look->catalog.dir_fd, SEGMENT_SPARE);
 	for (size_t i = 0; i < look->fault_count; i++) {
 		char name[SEGMENT_NAME_BYTES];
 
 		segment_name(name, look->faults[i].name_seq);
-		report->disk_bytes += file_bytes(look->catalog.dir_fd, name);
+		findings->disk_bytes += file_bytes(look->catalog.dir_fd, name);
 	}
 	if (last_seq > look->found.proven_seq)
-		report->unproven = last_seq - look->found.proven_seq;
-	report->dead_letters_bytes =
+		findings->unproven = last_seq - look->found.proven_seq;
+	findings->dead_letters_bytes =
 	    file_bytes(look->catalog.dir_fd, "dead-letters.ndjson");
-	count_quarantine(report);
-	report->counts = counts_of(&look->slot, last_seq);
+	count_quarantine(findings);
+	findings->counts = counts_of(&look->slot, last_seq);
 }
 
 /* Adds a number, or null where it is -1. */
@@ -235,30 +235,30 @@ add_cursor(cJSON *json, const struct look *look)
 }
 
 static void
-add_counters(cJSON *json, const struct report *report)
+add_counters(cJSON *json, const struct findings *findings)
 {
-	const struct layout_cursor *slot = &report->look->slot;
+	const struct layout_cursor *slot = &findings->look->slot;
 	cJSON *counters = cJSON_AddObjectToObject(json, "counters");
 
-	counts_put(counters, &report->counts);
+	counts_put(counters, &findings->counts);
 	/* What dropped and dead_lettered are made of. */
 	counts_put_number(counters, "refused", slot->refused);
 	counts_put_number(counters, "rejected", slot->rejected);
 	counts_put_number(counters, "dropped_newest", slot->dropped_newest);
 	counts_put_number(counters, "dropped_oldest", slot->dropped);
 	(void)cJSON_AddBoolToObject(
-	    counters, "adds_up", counts_add_up(&report->counts));
+	    counters, "adds_up", counts_add_up(&findings->counts));
 }
 
 static void
-print_json(const char *path, const struct report *report)
+print_json(const char *path, const struct findings *findings)
 {
-	const struct look *look = report->look;
+	const struct look *look = findings->look;
 	cJSON *json = cJSON_CreateObject();
 	char *text;
 
 	jsonout_text(json, "directory", path);
-	(void)cJSON_AddStringToObject(json, "log_id", report->log_id);
+	(void)cJSON_AddStringToObject(json, "log_id", findings->log_id);
 	counts_put_number(json, "format", LAYOUT_MAJOR);
 	(void)cJSON_AddBoolToObject(json, "is_running", look->is_running);
 	add_maybe(json, "running", look->is_running ? look->holder : -1);
@@ -267,19 +267,19 @@ print_json(const char *path, const struct report *report)
 	    look->catalog.count > 0 ? look->catalog.segments[0].first_seq
 				    : look->found.next_seq);
 	counts_put_number(json, "last_seq", look_last_seq(look));
-	counts_put_number(json, "elements", report->counts.stored);
-	counts_put_number(json, "bytes", report->stored_bytes);
-	counts_put_number(json, "disk_bytes", report->disk_bytes);
-	add_maybe(json, "oldest_age_ms", report->oldest_ms);
-	counts_put_number(json, "unproven", report->unproven);
+	counts_put_number(json, "elements", findings->counts.stored);
+	counts_put_number(json, "bytes", findings->stored_bytes);
+	counts_put_number(json, "disk_bytes", findings->disk_bytes);
+	add_maybe(json, "oldest_age_ms", findings->oldest_ms);
+	counts_put_number(json, "unproven", findings->unproven);
 	counts_put_number(
 	    json, "torn_bytes", look->is_running ? 0 : look->found.torn_bytes);
 	add_cursor(json, look);
-	add_counters(json, report);
+	add_counters(json, findings);
 	counts_put_number(
-	    json, "dead_letters_bytes", report->dead_letters_bytes);
-	counts_put_number(json, "quarantine_files", report->quarantine_files);
-	counts_put_number(json, "quarantine_bytes", report->quarantine_bytes);
+	    json, "dead_letters_bytes", findings->dead_letters_bytes);
+	counts_put_number(json, "quarantine_files", findings->quarantine_files);
+	counts_put_number(json, "quarantine_bytes", findings->quarantine_bytes);
 	add_segments(json, look);
 	text = cJSON_PrintUnformatted(json);
 	(void)puts(text);
@@ -306,9 +306,9 @@ print_segments(const struct look *look)
 
 /* Says what is wrong, where it shows without reading all. */
 static void
-print_faults(const struct report *report)
+print_faults(const struct findings *findings)
 {
-	const struct look *look = report->look;
+	const struct look *look = findings->look;
 
 	if (look->fault_count > 0)
 		(void)printf(
@@ -319,14 +319,14 @@ print_faults(const struct report *report)
 		(void)printf("torn           %" PRIu64
 			     " bytes behind the last event\n",
 		    look->found.torn_bytes);
-	if (!counts_add_up(&report->counts))
+	if (!counts_add_up(&findings->counts))
 		(void)printf("damage         the counters do not add up\n");
 }
 
 static void
-print_events(const struct report *report)
+print_events(const struct findings *findings)
 {
-	const struct look *look = report->look;
+	const struct look *look = findings->look;
 	uint64_t first_seq = look->catalog.count > 0
 				 ? look->catalog.segments[0].first_seq
 				 : look->found.next_seq;
@@ -340,28 +340,29 @@ print_events(const struct report *report)
 			     ", ended up to %" PRIu64 "\n",
 		    first_seq, look_last_seq(look), look->slot.acked_seq);
 	(void)printf("to be given    %" PRIu64 " events, %" PRIu64 " bytes",
-	    report->counts.stored, report->stored_bytes);
-	if (report->oldest_ms >= 0)
+	    findings->counts.stored, findings->stored_bytes);
+	if (findings->oldest_ms >= 0)
 		(void)printf(", the oldest %" PRId64 ".%03d s old",
-		    report->oldest_ms / 1000, (int)(report->oldest_ms % 1000));
+		    findings->oldest_ms / 1000,
+		    (int)(findings->oldest_ms % 1000));
 	(void)printf("\n");
-	if (report->unproven > 0)
+	if (findings->unproven > 0)
 		(void)printf("unproven       %" PRIu64
 			     " events at the end, not on record as durable\n",
-		    report->unproven);
+		    findings->unproven);
 }
 
 static void
-print_text(const char *path, const struct report *report)
+print_text(const char *path, const struct findings *findings)
 {
-	const struct look *look = report->look;
+	const struct look *look = findings->look;
 	const struct layout_cursor *slot = &look->slot;
 	char printable[4096];
 
 	(void)printf("directory      %s\n",
 	    log_printable(printable, sizeof(printable), path, strlen(path)));
 	(void)printf(
-	    "log            %s, format %d\n", report->log_id, LAYOUT_MAJOR);
+	    "log            %s, format %d\n", findings->log_id, LAYOUT_MAJOR);
 	if (look->is_running)
 		(void)printf(
 		    "walproc        runs, pid %d\n", (int)look->holder);
@@ -369,54 +370,54 @@ print_text(const char *path, const struct report *report)
 		(void)printf("walproc        none runs on it\n");
 	(void)printf("segments       %zu, %" PRIu64
 		     " bytes on disk with the spare\n",
-	    look->catalog.count, report->disk_bytes);
-	print_events(report);
+	    look->catalog.count, findings->disk_bytes);
+	print_events(findings);
 	(void)printf("cursor         %s, generation %" PRIu64
 		     ", durable up to %" PRIu64 "\n",
 	    cursor_states[look->cursor], slot->generation, slot->durable_seq);
 	(void)printf(
-	    "taken in       %" PRIu64 ", which are:\n", report->counts.taken);
+	    "taken in       %" PRIu64 ", which are:\n", findings->counts.taken);
 	(void)printf("  delivered    %" PRIu64 "\n", slot->delivered);
-	(void)printf("  stored       %" PRIu64 "\n", report->counts.stored);
+	(void)printf("  stored       %" PRIu64 "\n", findings->counts.stored);
 	(void)printf("  dropped      %" PRIu64 " (oldest %" PRIu64
 		     ", newest %" PRIu64 ")\n",
-	    report->counts.dropped, slot->dropped, slot->dropped_newest);
+	    findings->counts.dropped, slot->dropped, slot->dropped_newest);
 	(void)printf("  dead letters %" PRIu64 " (refused %" PRIu64
 		     ", rejected %" PRIu64 ")\n",
-	    report->counts.dead_lettered, slot->refused, slot->rejected);
+	    findings->counts.dead_lettered, slot->refused, slot->rejected);
 	(void)printf("  quarantined  %" PRIu64 "\n", slot->quarantined);
 	(void)printf(
-	    "dead letters   %" PRIu64 " bytes\n", report->dead_letters_bytes);
+	    "dead letters   %" PRIu64 " bytes\n", findings->dead_letters_bytes);
 	(void)printf("quarantine     %" PRIu64 " files, %" PRIu64 " bytes\n",
-	    report->quarantine_files, report->quarantine_bytes);
-	print_faults(report);
+	    findings->quarantine_files, findings->quarantine_bytes);
+	print_faults(findings);
 }
 
 enum exitcode
 inspect_log(const char *path, const struct inspect_options *options)
 {
-	struct report report = {.oldest_ms = -1};
+	struct findings findings = {.oldest_ms = -1};
 	enum exitcode exitcode;
 	struct look look;
 
 	exitcode = look_exitcode(look_open(&look, path));
 	if (exitcode != EXITCODE_DONE)
 		return exitcode;
-	report.look = &look;
+	findings.look = &look;
 	/* First: it may take a new look, which all the rest is then of. */
-	if (find_oldest(&report, &look) == -1)
+	if (find_oldest(&findings, &look) == -1)
 		goto fail;
-	while (find_stored_bytes(&report) == -1) {
+	while (find_stored_bytes(&findings) == -1) {
 		if (errno != ENOENT || look_again(&look) != LOOK_OK) {
 			log_error("log: read: %m");
 			goto fail;
 		}
 	}
-	count_all(&report);
+	count_all(&findings);
 	if (options->is_json)
-		print_json(path, &report);
+		print_json(path, &findings);
 	else
-		print_text(path, &report);
+		print_text(path, &findings);
 	if (!options->is_json && options->with_segments)
 		print_segments(&look);
 	look_close(&look);
