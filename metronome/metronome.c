@@ -143,6 +143,8 @@ turn(struct metronome *m)
 		return -1;
 	if (source->life == SOURCE_RUNNING)
 		make_events(m, blocked);
+	else
+		source_finish(source);
 	if (source_end(source) == -1)
 		return -1;
 	if (source->is_asked)

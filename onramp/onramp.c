@@ -157,7 +157,8 @@ take_input(struct onramp *o)
 	do
 		o->taking = take_next(o);
 	while (o->taking == ONRAMP_TOOK);
-	if (o->taking == ONRAMP_WANTS && o->input.in_ended)
+	if (o->taking == ONRAMP_WANTS &&
+	    (o->input.in_ended || o->source.life == SOURCE_STOPPING))
 		source_finish(&o->source);
 }
 

@@ -394,7 +394,8 @@ is_stopped(const struct source *s)
 static void
 stop(struct source *s)
 {
-	if (waiting_bytes(s) == 0)
+	/* Not before: what the program has still waits for acks, maybe. */
+	if (s->is_over && waiting_bytes(s) == 0)
 		shut(s);
 	if (!is_stopped(s))
 		return;

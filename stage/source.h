@@ -111,7 +111,8 @@ int source_add_line(struct source *source, const uint8_t *line, size_t bytes);
 size_t source_pass(struct source *source, const uint8_t *piece, size_t bytes);
 void source_pass_end(struct source *source);
 
-/* Says that there will be no more events. */
+/* Says that there will be no more events: they have come to their end, or the
+ * program, told to stop, has none left that it could take. */
 void source_finish(struct source *source);
 
 /* Ends with EXITCODE_AGAIN; the caller has said why. */

@@ -278,6 +278,25 @@ def test_stop_says_what_it_had_read(tmp_path):
         assert "not passed on: bytes=4" in piped.process.text()
 
 
+def test_stop_with_more_than_is_kept(tmp_path):
+    """The reader does not ack before it is told; what was read and had no
+    room is passed on then, and only behind it comes the end."""
+    with Piped(tmp_path) as piped:
+        piped.fill(b"x" * 999 + b"\n")
+        before = len(piped.reader.data) // 1000
+        piped.process.signal(signal.SIGTERM)
+        piped.process.wait_log("stopping")
+        assert is_silent(piped.reader.sock)
+        piped.reader.ack(before)
+        # All of it, or else the second for the acks has passed.
+        while piped.reader.more():
+            piped.reader.ack(len(piped.reader.data) // 1000)
+        assert piped.process.wait() == DONE, piped.process.text()
+        assert len(piped.reader.data) > 1000 * before
+        assert len(piped.reader.data) % 1000 == 0
+        assert " error " not in piped.process.text()
+
+
 def test_stop_at_any_moment(tmp_path):
     """What is passed is whole and in order; of the rest it tells."""
     dice = random.Random(7)
