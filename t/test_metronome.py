@@ -14,9 +14,8 @@ import time
 
 import pytest
 
-from readers import wait_asleep
 from support import (AGAIN, DONE, FINAL, PATIENCE, Frames, Process, events_of,
-                     frame, program)
+                     frame, program, wait_asleep)
 
 METRONOME = program("metronome")
 MS = 1_000_000
