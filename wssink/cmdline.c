@@ -417,9 +417,9 @@ read_files(struct cmdline *cmdline)
 
 /*
  * Says whether what is wrong with the files may be right the next time. Under a
- * supervisor, who has looked at them, a sink is started again at any moment, and
- * may come while one of them is written, or between that of a certificate and
- * that of its key.
+ * supervisor, who has looked at them, a sink is started again at any moment,
+ * and may come while one of them is written, or between that of a certificate
+ * and that of its key.
  */
 static bool
 may_pass(const struct cmdline *cmdline)
