@@ -14,6 +14,7 @@ import time
 
 import pytest
 
+from damages import COUNTERS, inspect
 from kills import MOST_IN_A_LIFE, SERVER, SUPERVISOR, Victims
 from numbered import acked_by_wal, faults_in, jumps_in, numbered_bin
 from sinks import firsts
@@ -48,6 +49,8 @@ def finish(victims):
     # And then new events that it goes on with.
     wait_until(lambda: max(received(server)) > acked, "all acked")
     victims.stop()
+    # It asserts that the counters add up.
+    inspect(victims.wal)
     return faults_in(received(server), acked_by_wal(directory))
 
 
@@ -175,6 +178,10 @@ class Asked(Victims):
         stages = status["instances"][0]["stages"]
         assert [s["program"] for s in stages] == ["metronome", WAL, SINK]
         self.restarts = {s["program"]: s["restarts"] for s in stages}
+        counts = stages[1]["report"]
+        # A log that has just been started anew has not reported yet.
+        assert counts is None or counts["taken"] == sum(
+            counts[name] for name in COUNTERS)
 
     def ask(self, *words):
         done = subprocess.run(
