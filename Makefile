@@ -108,8 +108,8 @@ WRAP_check_damage = pread
 WRAP_check_model = pwrite fdatasync unlinkat renameat
 
 # What tests share; only what one asks for is linked.
-$(BUILD)/t/shared.a: $(addprefix $(BUILD)/t/,damage.o log_dir.o model.o power.o \
-    serving.o steps.o)
+$(BUILD)/t/shared.a: $(addprefix $(BUILD)/t/,chain_world.o damage.o log_dir.o \
+    model.o power.o serving.o steps.o)
 	@rm -f $@
 	$(call say,AR)$(AR) rcs $@ $^
 
