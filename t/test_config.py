@@ -123,7 +123,7 @@ BAD = [
      " {id: m, type: metronome}]\n", "1:41", 'onramp "m" is defined twice'),
     ("offramp twice", OFFRAMP[:-2] + ', {id: w, type: ws, config: '
      '{url: "ws://b/"}}]\n', "1:69", "defined twice"),
-    # what is not built yet
+    # words
     ("unknown type", "onramp: [{id: m, type: kafka}]\n", "1:24",
      "known: metronome, exec, stdin"),
     ("unknown offramp", "offramp: [{id: m, type: rest, config: {}}]\n",

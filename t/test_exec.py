@@ -12,8 +12,8 @@ import subprocess
 import pytest
 
 from supervised import Supervisor, is_alive
-from support import (AGAIN, DONE, FINAL, PATIENCE, PYTHON, Server, events_of,
-                     program, wait_until)
+from support import (AGAIN, DONE, FINAL, PATIENCE, PYTHON, events_of, program,
+                     wait_until)
 
 
 def write_config(directory, url, onramp, extra=""):
@@ -38,17 +38,6 @@ def shell(script, restart="always"):
 
 def numbers(server):
     return [event["n"] for event in server.events()]
-
-
-def started(supervisor, name):
-    """The pids of a stage of the onramp, one for each start."""
-    return [int(pid) for pid in re.findall(
-        rf"info 01/app {name}\[(\d+)\]: started: ", supervisor.text())]
-
-
-def wait_started(supervisor, name, times=1):
-    return wait_until(lambda: len(started(supervisor, name)) >= times and
-                      started(supervisor, name), f"start {times} of {name}")
 
 
 def dead_letters(directory):
@@ -78,7 +67,7 @@ def test_the_end_of_the_command_is_the_end(tmp_path, server, restart, status):
                  shell(COUNT % 500 + f"exit {status}", restart))
     with Supervisor(tmp_path) as supervisor:
         assert supervisor.wait() == DONE
-        assert len(started(supervisor, "sh")) == 1
+        assert len(supervisor.started("sh")) == 1
         assert f"ended: exit status {status}" in supervisor.text()
     assert numbers(server) == list(range(500))
 
@@ -90,7 +79,7 @@ def test_what_has_failed_is_run_again(tmp_path, server):
         "[ -e first ] && : >second; : >first; exit 1", "on-failure"))
     with Supervisor(tmp_path) as supervisor:
         assert supervisor.wait() == DONE
-        assert len(started(supervisor, "sh")) == 4
+        assert len(supervisor.started("sh")) == 4
         assert re.findall(r"01/app sh: starts again in (.*) s",
                           supervisor.text()) == ["0.1", "0.2", "0.4"]
     assert numbers(server) == 4 * list(range(50))
@@ -125,21 +114,19 @@ def test_the_last_line_of_a_run_stands_alone(tmp_path, server):
     assert dead_letters(tmp_path) == [b'{"torn":']
 
 
-@pytest.mark.parametrize("kills", [6])
-def test_the_log_is_killed_and_no_line_is_lost(tmp_path, server, kills):
+def test_the_log_is_killed_and_no_line_is_lost(tmp_path, server):
     """Not one that the command has printed, acknowledged or not."""
     write_config(tmp_path, server.url,
                  exec_config(PYTHON, "-c", ENDLESS))
     with Supervisor(tmp_path) as supervisor:
-        for n in range(1, kills + 1):
+        for n in range(1, 7):
             server.wait_count(len(server.lines()) + 50 + 13 * n % 40)
             os.kill(supervisor.started("walproc")[-1], signal.SIGKILL)
-            wait_until(lambda m=n: len(supervisor.started("walproc")) > m,
-                       "the next log")
+            supervisor.wait_started(n + 1, stages=["walproc"])
         server.wait_count(len(server.lines()) + 100)
         assert supervisor.stop() == DONE
-        assert len(started(supervisor, "python3")) == 1
-        assert len(started(supervisor, "onramp")) == 1
+        assert len(supervisor.started("python3")) == 1
+        assert len(supervisor.started("onramp")) == 1
     firsts = list(dict.fromkeys(numbers(server)))
     assert firsts == list(range(len(firsts)))
 
@@ -155,7 +142,7 @@ def test_a_flood_outlives_a_stage(tmp_path, server, victim):
         os.kill(supervisor.started(victim)[0], signal.SIGKILL)
         assert supervisor.wait() == DONE
         assert len(supervisor.started(victim)) == 2
-        assert len(started(supervisor, "onramp")) == 1
+        assert len(supervisor.started("onramp")) == 1
     assert list(dict.fromkeys(numbers(server))) == list(range(20000))
 
 
@@ -166,11 +153,11 @@ def test_the_onramp_is_killed_and_the_command_lives_on(tmp_path, server):
     with Supervisor(tmp_path) as supervisor:
         for n in range(1, 4):
             server.wait_count(len(server.lines()) + 50)
-            os.kill(started(supervisor, "onramp")[-1], signal.SIGKILL)
-            wait_started(supervisor, "onramp", n + 1)
+            os.kill(supervisor.started("onramp")[-1], signal.SIGKILL)
+            supervisor.wait_started(n + 1, stages=["onramp"])
         server.wait_count(len(server.lines()) + 50)
         assert supervisor.stop() == DONE
-        assert len(started(supervisor, "python3")) == 1
+        assert len(supervisor.started("python3")) == 1
         assert len(supervisor.started("walproc")) == 1
     seen = numbers(server)
     assert seen == sorted(set(seen))
@@ -182,7 +169,7 @@ def test_what_a_command_leaves_running_ends_with_it(tmp_path, server):
     write_config(tmp_path, server.url, shell(
         "sleep 600 & echo $! >>sleepers; echo '{\"n\":1}'"))
     with Supervisor(tmp_path) as supervisor:
-        wait_started(supervisor, "sh", 3)
+        supervisor.wait_started(3, stages=["sh"])
         sleepers = [int(pid) for pid in
                     (tmp_path / "sleepers").read_text().split()]
         wait_until(lambda: not any(map(is_alive, sleepers[:2])),
@@ -209,8 +196,8 @@ def test_a_deaf_command_does_not_hang_the_stop(tmp_path, server):
     with Supervisor(tmp_path) as supervisor:
         server.wait_count(1)
         assert supervisor.stop(15) == DONE
-        assert "sh[%d]: ended: killed by signal 9" % started(
-            supervisor, "sh")[0] in supervisor.text()
+        assert "sh[%d]: ended: killed by signal 9" % supervisor.started(
+            "sh")[0] in supervisor.text()
 
 
 def test_a_second_signal_kills_all_of_it(tmp_path, server):
@@ -240,7 +227,7 @@ def test_no_program(tmp_path, server, words, why):
         assert "c.yaml:2:" in supervisor.text() and why in supervisor.text()
     write_config(tmp_path, server.url, shell("exec sleep 600"))
     with Supervisor(tmp_path, name="log2") as supervisor:
-        pid = wait_started(supervisor, "sh")[0]
+        pid = supervisor.wait_started(stages=["sh"])["sh"]
         write_config(tmp_path, server.url, exec_config(*words))
         supervisor.signal(signal.SIGHUP)
         supervisor.wait_log("the configuration has faults")
@@ -288,11 +275,11 @@ def test_it_inherits_nothing_but_what_it_needs(tmp_path, server):
 def test_killed_with_the_supervisor(tmp_path, server):
     write_config(tmp_path, server.url, shell("exec sleep 600"))
     with Supervisor(tmp_path) as supervisor:
-        pid = wait_started(supervisor, "sh")[0]
+        pid = supervisor.wait_started(stages=["sh"])["sh"]
         supervisor.kill()
         wait_until(lambda: not is_alive(pid), "end of the command")
     with Supervisor(tmp_path, name="next") as supervisor:
-        wait_started(supervisor, "sh")
+        supervisor.wait_started(stages=["sh"])
         assert supervisor.stop() == DONE
 
 
@@ -305,7 +292,7 @@ def test_another_command_by_reload(tmp_path, server):
             COUNT.replace("i=0", "i=20") % 40 + "exec sleep 600"))
         supervisor.signal(signal.SIGHUP)
         server.wait_count(40)
-        assert len(started(supervisor, "sh")) == 2
+        assert len(supervisor.started("sh")) == 2
         assert len(supervisor.started("walproc")) == 1
         # And into one of another type, and back.
         write_config(tmp_path, server.url,
@@ -322,7 +309,7 @@ def test_another_command_by_reload(tmp_path, server):
     assert seen == [*range(40), 77]
 
 
-# ---- standard input ---------------------------------------------------------
+# Standard input.
 
 def lines(count):
     return b"".join(b'{"n":%d}\n' % n for n in range(count))
@@ -356,24 +343,23 @@ def test_no_standard_input_is_an_empty_one(tmp_path, server):
     assert numbers(server) == []
 
 
-def test_deaths_while_standard_input_flows(tmp_path):
+def test_deaths_while_standard_input_flows(tmp_path, server):
     """The log and the sink, while the server is away and comes back."""
-    with Server(tmp_path) as server:
-        server.kill()
-        write_config(tmp_path, server.url, "type: stdin")
-        with Supervisor(tmp_path, stdin=subprocess.PIPE) as supervisor:
-            stdin = supervisor.child.stdin
-            for n in range(4):
-                stdin.write(b"".join(b'{"n":%d}\n' % i for i in range(
-                    n * 500, n * 500 + 500)))
-                stdin.flush()
-                name = ("walproc", "wssink")[n % 2]
-                count = len(supervisor.wait_started(
-                    stages=[name]) and supervisor.started(name))
-                os.kill(supervisor.started(name)[-1], signal.SIGKILL)
-                supervisor.wait_started(count + 1, stages=[name])
-            stdin.close()
-            server.start()
-            assert supervisor.wait() == DONE
-        firsts = list(dict.fromkeys(numbers(server)))
+    server.kill()
+    write_config(tmp_path, server.url, "type: stdin")
+    with Supervisor(tmp_path, stdin=subprocess.PIPE) as supervisor:
+        stdin = supervisor.child.stdin
+        for n in range(4):
+            stdin.write(b"".join(b'{"n":%d}\n' % i for i in range(
+                n * 500, n * 500 + 500)))
+            stdin.flush()
+            name = ("walproc", "wssink")[n % 2]
+            times = n // 2 + 1
+            victim = supervisor.wait_started(times, stages=[name])[name]
+            os.kill(victim, signal.SIGKILL)
+            supervisor.wait_started(times + 1, stages=[name])
+        stdin.close()
+        server.start()
+        assert supervisor.wait() == DONE
+    firsts = list(dict.fromkeys(numbers(server)))
     assert firsts == list(range(2000))

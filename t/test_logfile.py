@@ -152,7 +152,7 @@ def test_a_new_log_file_that_cannot_be(tmp_path, server):
         assert supervisor.text() == ""
 
 
-# ---- logrotate --------------------------------------------------------------
+# What rotates it.
 
 LINES = 600
 
