@@ -8,11 +8,10 @@
 #include "supervisor/state_dir.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 static struct chain_rules
 rules_of(const struct config_instance *instance, int64_t shutdown_timeout_ns)

@@ -140,7 +140,6 @@ fleet_update(struct fleet *fleet, const struct plan *plan)
 		update_crew(fleet->crews[i], plan, timeout_ns, changes);
 	for (size_t i = 0; i < config->instance_count; i++) {
 		const struct config_instance *instance = config->instances[i];
-
 		struct crew *crew;
 
 		if (find_crew(fleet, instance) != NULL)
@@ -250,11 +249,12 @@ drop_removed(struct fleet *fleet)
 void
 fleet_turn(struct fleet *fleet)
 {
-	for (size_t i = 0; i < fleet->count; i++)
-		if (!is_held(fleet, i)) {
-			crew_turn(fleet->crews[i]);
-			crew_stop_trial(fleet->crews[i]);
-		}
+	for (size_t i = 0; i < fleet->count; i++) {
+		if (is_held(fleet, i))
+			continue;
+		crew_turn(fleet->crews[i]);
+		crew_stop_trial(fleet->crews[i]);
+	}
 	drop_removed(fleet);
 }
 
