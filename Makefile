@@ -72,7 +72,9 @@ help:
 	@echo 'make install    into DESTDIR=$(DESTDIR) PREFIX=$(PREFIX)'
 	@echo 'make deps       install what is missing from Debian packages'
 	@echo 'make lint       style and static checks'
+	@echo 'make format     format the sources, as make lint wants them'
 	@echo 'make fuzz       run each fuzz target for FUZZ_SECONDS'
+	@echo 'make clean      remove $(BUILD)'
 	@echo 'make check SAN=address,undefined   the same under sanitizers'
 
 $(BUILD)/%.o: %.c

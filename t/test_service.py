@@ -63,8 +63,9 @@ def test_what_the_supervisor_counts_on():
         ("Restart", "on-failure"), ("RestartPreventExitStatus", "100"),
         ("StateDirectory", "walpipe"), ("StateDirectoryMode", "0700"),
     } <= set(settings)
-    # Its own timeout ends first: 5 s for the drain, 2 s for the rest.
-    assert int(dict(settings)["TimeoutStopSec"]) > 7
+    # Its own timeout ends first: 5 s for the drain, 2 s each for the log and
+    # the sink.
+    assert int(dict(settings)["TimeoutStopSec"]) > 9
 
 
 @pytest.mark.parametrize("is_abstract", [False, True])
