@@ -1,6 +1,7 @@
 #include "supervisor/chain.h"
 
 #include "stage/loop.h"
+#include "supervisor/chain_table.h"
 
 #include <assert.h>
 #include <string.h>
@@ -11,90 +12,6 @@
 /* From SIGTERM to SIGKILL where the time to stop is over; and for a sink whose
  * log is gone, so that it has nothing more to do. */
 #define ENDING_NS (2 * LOOP_NS_PER_S)
-
-/* What can happen to a stage. */
-enum event {
-	EVENT_START, /* it may start */
-	EVENT_READY, /* it says that it has begun */
-	EVENT_DRAIN, /* it is to finish what it has */
-	EVENT_STOP,  /* it is to end */
-	EVENT_KILL,  /* at once */
-	EVENT_LATE,  /* its deadline has passed */
-	EVENT_FAIL,  /* it ended, and is to start again after a delay */
-	EVENT_AGAIN, /* it ended, and is to start again as soon as it may */
-	EVENT_END,   /* it ended, and that is that */
-	EVENTS,
-};
-
-/* What follows from an event in a state. */
-struct rule {
-	bool is_rule; /* else the event changes nothing */
-	enum chain_state next;
-	enum chain_action action;
-};
-
-#define GO(next, action) \
-	{ \
-		true, CHAIN_##next, CHAIN_##action \
-	}
-
-static const struct rule table[CHAIN_STATES][EVENTS] =
-    {
-	[CHAIN_IDLE] =
-	    {
-		[EVENT_START] = GO(STARTING, SPAWN),
-		[EVENT_STOP] = GO(ENDED, NOTHING),
-		[EVENT_KILL] = GO(ENDED, NOTHING),
-	    },
-	[CHAIN_WAITING] =
-	    {
-		[EVENT_LATE] = GO(IDLE, NOTHING),
-		[EVENT_AGAIN] = GO(IDLE, NOTHING),
-		[EVENT_STOP] = GO(ENDED, NOTHING),
-		[EVENT_KILL] = GO(ENDED, NOTHING),
-	    },
-	[CHAIN_STARTING] =
-	    {
-		[EVENT_READY] = GO(READY, NOTHING),
-		[EVENT_STOP] = GO(ENDING, TERM),
-		[EVENT_KILL] = GO(KILLED, KILL),
-		[EVENT_FAIL] = GO(WAITING, NOTHING),
-		[EVENT_AGAIN] = GO(IDLE, NOTHING),
-		[EVENT_END] = GO(ENDED, NOTHING),
-	    },
-	[CHAIN_READY] =
-	    {
-		[EVENT_DRAIN] = GO(DRAINING, DRAIN),
-		[EVENT_STOP] = GO(ENDING, TERM),
-		[EVENT_KILL] = GO(KILLED, KILL),
-		[EVENT_FAIL] = GO(WAITING, NOTHING),
-		[EVENT_AGAIN] = GO(IDLE, NOTHING),
-		[EVENT_END] = GO(ENDED, NOTHING),
-	    },
-	[CHAIN_DRAINING] =
-	    {
-		[EVENT_STOP] = GO(ENDING, TERM),
-		[EVENT_LATE] = GO(ENDING, TERM),
-		[EVENT_KILL] = GO(KILLED, KILL),
-		[EVENT_FAIL] = GO(WAITING, NOTHING),
-		[EVENT_AGAIN] = GO(IDLE, NOTHING),
-		[EVENT_END] = GO(ENDED, NOTHING),
-	    },
-	[CHAIN_ENDING] =
-	    {
-		[EVENT_LATE] = GO(KILLED, KILL),
-		[EVENT_KILL] = GO(KILLED, KILL),
-		[EVENT_FAIL] = GO(WAITING, NOTHING),
-		[EVENT_AGAIN] = GO(IDLE, NOTHING),
-		[EVENT_END] = GO(ENDED, NOTHING),
-	    },
-	[CHAIN_KILLED] =
-	    {
-		[EVENT_FAIL] = GO(WAITING, NOTHING),
-		[EVENT_AGAIN] = GO(IDLE, NOTHING),
-		[EVENT_END] = GO(ENDED, NOTHING),
-	    },
-};
 
 static const char *const goal_names[] = {
     [CHAIN_RUN] = "running",
@@ -194,10 +111,11 @@ deadline_of(struct chain *chain, enum stage_kind kind)
 
 /* Lets a stage go on by the table. Returns whether the event changed it. */
 static bool
-happen(struct chain *chain, enum stage_kind kind, enum event event)
+happen(struct chain *chain, enum stage_kind kind, enum chain_event event)
 {
 	struct chain_stage *stage = &chain->stage[kind];
-	const struct rule *rule = &table[stage->state][event];
+	const struct chain_table_rule *rule =
+	    chain_table_find(stage->state, event);
 
 	if (!rule->is_rule)
 		return false;
@@ -228,7 +146,7 @@ start_source(struct chain *chain)
 	if (chain->rules.has_command && chain->pipe == CHAIN_PIPE_NONE &&
 	    state_of(chain, STAGE_COMMAND) != CHAIN_IDLE)
 		return false;
-	if (!happen(chain, STAGE_SOURCE, EVENT_START))
+	if (!happen(chain, STAGE_SOURCE, CHAIN_EVENT_START))
 		return false;
 	if (chain->rules.has_command && chain->pipe == CHAIN_PIPE_NONE)
 		chain->pipe = CHAIN_PIPE_FRESH;
@@ -240,11 +158,11 @@ start_command(struct chain *chain)
 {
 	if (state_of(chain, STAGE_SOURCE) != CHAIN_READY ||
 	    chain->pipe != CHAIN_PIPE_FRESH ||
-	    !happen(chain, STAGE_COMMAND, EVENT_START))
+	    !happen(chain, STAGE_COMMAND, CHAIN_EVENT_START))
 		return false;
 	chain->pipe = CHAIN_PIPE_USED;
 	/* Nobody asks it to be so: a command is what the user made it. */
-	(void)happen(chain, STAGE_COMMAND, EVENT_READY);
+	(void)happen(chain, STAGE_COMMAND, CHAIN_EVENT_READY);
 	return true;
 }
 
@@ -255,26 +173,26 @@ settle_run(struct chain *chain)
 		chain->goal = CHAIN_FINISH;
 		return true;
 	}
-	return happen(chain, STAGE_WAL, EVENT_START) ||
-	       happen(chain, STAGE_SINK, EVENT_START) || start_source(chain) ||
-	       start_command(chain);
+	return happen(chain, STAGE_WAL, CHAIN_EVENT_START) ||
+	       happen(chain, STAGE_SINK, CHAIN_EVENT_START) ||
+	       start_source(chain) || start_command(chain);
 }
 
 static bool
 settle_finish(struct chain *chain)
 {
 	if (state_of(chain, STAGE_WAL) != CHAIN_ENDED)
-		return happen(chain, STAGE_WAL, EVENT_START) ||
-		       happen(chain, STAGE_SINK, EVENT_START) ||
-		       happen(chain, STAGE_WAL, EVENT_DRAIN);
+		return happen(chain, STAGE_WAL, CHAIN_EVENT_START) ||
+		       happen(chain, STAGE_SINK, CHAIN_EVENT_START) ||
+		       happen(chain, STAGE_WAL, CHAIN_EVENT_DRAIN);
 	if (state_of(chain, STAGE_SINK) == CHAIN_ENDED) {
 		chain->goal = CHAIN_OVER;
 		return true;
 	}
 	/* All was confirmed: one that does not run is not needed any more. */
 	if (!chain_runs(chain, STAGE_SINK))
-		return happen(chain, STAGE_SINK, EVENT_STOP);
-	return happen(chain, STAGE_SINK, EVENT_DRAIN);
+		return happen(chain, STAGE_SINK, CHAIN_EVENT_STOP);
+	return happen(chain, STAGE_SINK, CHAIN_EVENT_DRAIN);
 }
 
 /* Goes on with the end of one stage in the order. Returns whether that changed
@@ -292,20 +210,21 @@ settle_stop_of(struct chain *chain, enum stage_kind kind)
 	case CHAIN_DRAINING:
 		/* There is nobody left to drain to. */
 		return kind == STAGE_WAL && !has_sink &&
-		       happen(chain, kind, EVENT_STOP);
+		       happen(chain, kind, CHAIN_EVENT_STOP);
 	default:
 		break;
 	}
 	/* Its input has ended: it ends when all of that is stored. */
 	if (kind == STAGE_SOURCE && chain->pipe == CHAIN_PIPE_USED &&
-	    happen(chain, kind, EVENT_DRAIN))
+	    happen(chain, kind, CHAIN_EVENT_DRAIN))
 		return true;
-	if (kind == STAGE_WAL && has_sink && happen(chain, kind, EVENT_DRAIN))
+	if (kind == STAGE_WAL && has_sink &&
+	    happen(chain, kind, CHAIN_EVENT_DRAIN))
 		return true;
 	if (kind == STAGE_SINK && chain->is_drained &&
-	    happen(chain, kind, EVENT_DRAIN))
+	    happen(chain, kind, CHAIN_EVENT_DRAIN))
 		return true;
-	return happen(chain, kind, EVENT_STOP);
+	return happen(chain, kind, CHAIN_EVENT_STOP);
 }
 
 static bool
@@ -379,7 +298,8 @@ chain_turn(struct chain *chain, int64_t now_ns)
 	chain->now_ns = now_ns;
 	for (int i = 0; i < STAGE_KINDS; i++)
 		if (now_ns >= chain->stage[i].deadline_ns)
-			(void)happen(chain, (enum stage_kind)i, EVENT_LATE);
+			(void)happen(
+			    chain, (enum stage_kind)i, CHAIN_EVENT_LATE);
 	settle(chain);
 }
 
@@ -398,27 +318,28 @@ void
 chain_ready(struct chain *chain, enum stage_kind kind, int64_t now_ns)
 {
 	chain->now_ns = now_ns;
-	(void)happen(chain, kind, EVENT_READY);
+	(void)happen(chain, kind, CHAIN_EVENT_READY);
 	settle(chain);
 }
 
 /* Says what the end of what makes the events means: whether another run
  * follows. */
-static enum event
+static enum chain_event
 judge_end_of_stream(const struct chain *chain, enum chain_end end)
 {
 	switch (chain->rules.restart) {
 	case CONFIG_NEVER:
-		return EVENT_END;
+		return CHAIN_EVENT_END;
 	case CONFIG_ON_FAILURE:
-		return end == CHAIN_END_GOOD ? EVENT_END : EVENT_FAIL;
+		return end == CHAIN_END_GOOD ? CHAIN_EVENT_END
+					     : CHAIN_EVENT_FAIL;
 	default:
-		return EVENT_FAIL;
+		return CHAIN_EVENT_FAIL;
 	}
 }
 
 /* Says what the end of a source means. */
-static enum event
+static enum chain_event
 judge_source(struct chain *chain, enum chain_end end)
 {
 	if (chain->pipe == CHAIN_PIPE_NONE)
@@ -426,14 +347,15 @@ judge_source(struct chain *chain, enum chain_end end)
 	/* It can have come to the end of its input only if there is one. */
 	if (end != CHAIN_END_GOOD || chain->pipe == CHAIN_PIPE_FRESH ||
 	    chain_runs(chain, STAGE_COMMAND))
-		return EVENT_FAIL;
+		return CHAIN_EVENT_FAIL;
 	chain->pipe = CHAIN_PIPE_NONE;
-	return state_of(chain, STAGE_COMMAND) == CHAIN_ENDED ? EVENT_END
-							     : EVENT_AGAIN;
+	return state_of(chain, STAGE_COMMAND) == CHAIN_ENDED
+		   ? CHAIN_EVENT_END
+		   : CHAIN_EVENT_AGAIN;
 }
 
 /* Says what the end of a stage means, by what it was to do. */
-static enum event
+static enum chain_event
 judge(struct chain *chain, enum stage_kind kind, enum chain_end end)
 {
 	const struct chain_stage *stage = &chain->stage[kind];
@@ -442,28 +364,29 @@ judge(struct chain *chain, enum stage_kind kind, enum chain_end end)
 		chain->is_drained = end == CHAIN_END_GOOD;
 	if (end == CHAIN_END_FINAL || end == CHAIN_END_BURIED) {
 		chain->has_failed = true;
-		return EVENT_END;
+		return CHAIN_EVENT_END;
 	}
 	if (chain->goal == CHAIN_STOP)
-		return EVENT_END;
+		return CHAIN_EVENT_END;
 	if (stage->is_again)
-		return EVENT_AGAIN;
+		return CHAIN_EVENT_AGAIN;
 	if (end == CHAIN_END_UNBORN)
-		return EVENT_FAIL;
+		return CHAIN_EVENT_FAIL;
 	switch (kind) {
 	case STAGE_COMMAND:
 		if (!chain->rules.has_command)
-			return EVENT_END;
+			return CHAIN_EVENT_END;
 		return judge_end_of_stream(chain, end);
 	case STAGE_SOURCE:
 		return judge_source(chain, end);
 	case STAGE_WAL:
 		return stage->state == CHAIN_DRAINING && end == CHAIN_END_GOOD
-			   ? EVENT_END
-			   : EVENT_FAIL;
+			   ? CHAIN_EVENT_END
+			   : CHAIN_EVENT_FAIL;
 	default:
-		return state_of(chain, STAGE_WAL) == CHAIN_ENDED ? EVENT_END
-								 : EVENT_FAIL;
+		return state_of(chain, STAGE_WAL) == CHAIN_ENDED
+			   ? CHAIN_EVENT_END
+			   : CHAIN_EVENT_FAIL;
 	}
 }
 
@@ -472,7 +395,7 @@ chain_ended(struct chain *chain, enum stage_kind kind, enum chain_end end,
     int64_t now_ns)
 {
 	bool is_unborn = end == CHAIN_END_UNBORN || end == CHAIN_END_BURIED;
-	enum event event;
+	enum chain_event event;
 
 	chain->now_ns = now_ns;
 	/* A command that never ran has not used its pipe. */
@@ -481,7 +404,7 @@ chain_ended(struct chain *chain, enum stage_kind kind, enum chain_end end,
 	event = judge(chain, kind, end);
 	/* What it has read of a pipe is not read again: the next run has
 	 * another. */
-	if (kind == STAGE_SOURCE && event == EVENT_AGAIN)
+	if (kind == STAGE_SOURCE && event == CHAIN_EVENT_AGAIN)
 		chain->pipe = CHAIN_PIPE_NONE;
 	(void)happen(chain, kind, event);
 	settle(chain);
@@ -512,27 +435,27 @@ chain_kill(struct chain *chain, int64_t now_ns)
 {
 	chain_stop(chain, now_ns);
 	for (int i = 0; i < STAGE_KINDS; i++)
-		(void)happen(chain, (enum stage_kind)i, EVENT_KILL);
+		(void)happen(chain, (enum stage_kind)i, CHAIN_EVENT_KILL);
 	settle(chain);
 }
 
 /* Ends a stage that runs, so that it starts anew; one that waits to start does
  * so now. */
 static void
-renew(struct chain *chain, enum stage_kind kind, enum event event)
+renew(struct chain *chain, enum stage_kind kind, enum chain_event event)
 {
 	struct chain_stage *stage = &chain->stage[kind];
 
 	stage->delay_ms = 0;
 	if (stage->state == CHAIN_WAITING) {
-		(void)happen(chain, kind, EVENT_AGAIN);
+		(void)happen(chain, kind, CHAIN_EVENT_AGAIN);
 		return;
 	}
 	if (!chain_runs(chain, kind))
 		return;
 	stage->is_again = true;
 	if (!happen(chain, kind, event))
-		(void)happen(chain, kind, EVENT_STOP);
+		(void)happen(chain, kind, CHAIN_EVENT_STOP);
 }
 
 /* Puts a stage that does not run into another state in which it does not. */
@@ -556,12 +479,12 @@ chain_renew(struct chain *chain, enum stage_kind kind,
 		return;
 	chain->now_ns = now_ns;
 	if (kind > STAGE_SOURCE) {
-		renew(chain, kind, EVENT_STOP);
+		renew(chain, kind, CHAIN_EVENT_STOP);
 		return;
 	}
 	chain->rules = *rules;
 	if (had_command)
-		renew(chain, STAGE_COMMAND, EVENT_STOP);
+		renew(chain, STAGE_COMMAND, CHAIN_EVENT_STOP);
 	if (!rules->has_command) {
 		/* Where it runs, its end is its end. */
 		command->is_again = false;
@@ -573,7 +496,8 @@ chain_renew(struct chain *chain, enum stage_kind kind,
 		command->is_again = chain_runs(chain, STAGE_COMMAND);
 	}
 	/* One that reads a command's output is left to read its end. */
-	renew(chain, STAGE_SOURCE, had_command ? EVENT_DRAIN : EVENT_STOP);
+	renew(chain, STAGE_SOURCE,
+	    had_command ? CHAIN_EVENT_DRAIN : CHAIN_EVENT_STOP);
 	/* Nobody is there, nor will be, to read what a command has left. */
 	if (!rules->has_command && !chain_runs(chain, STAGE_SOURCE))
 		chain->pipe = CHAIN_PIPE_NONE;

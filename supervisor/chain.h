@@ -3,7 +3,7 @@
  * what follows when one ends. Pure: it runs nothing and knows no process. What
  * happens to the stages goes in; what is to be done comes out (chain_next).
  *
- * Each stage goes through its states by a table (chain.c):
+ * Each stage goes through its states by a table (chain_table.h):
  *
  *	IDLE -> STARTING -> READY ------------> DRAINING -> ENDED
  *	 ^         |          |                    |
