@@ -395,6 +395,35 @@ is_same_command(const struct command *one, const struct command *other)
 	return true;
 }
 
+/* Gives each stage its command by the new configuration. Sets which of them
+ * have another one than before; returns how many. */
+static size_t
+change_commands(struct crew *crew, const struct config_instance *instance,
+    const struct command_context *context, bool has_changed[STAGE_KINDS])
+{
+	size_t count = 0;
+
+	for (int i = 0; i < STAGE_KINDS; i++) {
+		enum stage_kind kind = (enum stage_kind)i;
+		struct command command;
+
+		command_init(&command, kind, instance, context);
+		has_changed[i] =
+		    !is_same_command(&command, &crew->stage[kind].command);
+		if (!has_changed[i]) {
+			command_fini(&command);
+			continue;
+		}
+		keep_command(&crew->stage[kind], &command);
+		set_command(crew, kind, &command);
+		if (command.count > 0)
+			journal_say_about(crew->shared->journal, LOG_INFO,
+			    &crew->stage[kind].name, "has changed");
+		count++;
+	}
+	return count;
+}
+
 size_t
 crew_update(struct crew *crew, const struct config_instance *instance,
     const struct command_context *context, int64_t shutdown_timeout_ns,
@@ -402,28 +431,12 @@ crew_update(struct crew *crew, const struct config_instance *instance,
 {
 	const struct config_onramp *onramp = instance->binding->onramp;
 	struct chain_rules rules = rules_of(instance, shutdown_timeout_ns);
-	bool has_changed[STAGE_KINDS] = {false};
-	size_t count = 0;
+	bool has_changed[STAGE_KINDS];
+	size_t count;
 
 	crew->has_stdin = config_source_of(onramp) == CONFIG_STDIN;
 	set_ids(crew, instance);
-	for (int i = 0; i < STAGE_KINDS; i++) {
-		enum stage_kind kind = (enum stage_kind)i;
-		struct command command;
-
-		command_init(&command, kind, instance, context);
-		if (is_same_command(&command, &crew->stage[kind].command)) {
-			command_fini(&command);
-			continue;
-		}
-		keep_command(&crew->stage[kind], &command);
-		set_command(crew, kind, &command);
-		has_changed[kind] = true;
-		if (command.count > 0)
-			journal_say_about(crew->shared->journal, LOG_INFO,
-			    &crew->stage[kind].name, "has changed");
-		count++;
-	}
+	count = change_commands(crew, instance, context, has_changed);
 	*is_source_new =
 	    has_changed[STAGE_COMMAND] || has_changed[STAGE_SOURCE];
 	if (has_changed[STAGE_COMMAND])

@@ -52,7 +52,7 @@ struct crew_stage {
 	bool owes_report;    /* it was asked for one */
 	bool has_ended;	     /* it is reaped, and the chain does not know yet */
 	int status;	     /* then, as waitpid(2) has it */
-	char last_exit[CHILD_DESCRIBE_BYTES]; /* ""; it has not ended yet */
+	char last_exit[CHILD_DESCRIBE_BYTES]; /* "": it has not ended yet */
 };
 
 struct crew {
