@@ -166,10 +166,11 @@ parse(int argc, char **argv, struct options *options)
 
 	options->paths = mem_calloc((size_t)argc, sizeof(*options->paths));
 	while ((code = getopt_long(argc, argv, ":c:vqh", longs, NULL)) != -1) {
-		if (code == ':')
-			refuse("a value is missing after", argv[optind - 1]);
-		if (code == '?')
-			refuse("unknown option", argv[optind - 1]);
+		if (code == ':' || code == '?') {
+			options_log_wrong(
+			    code, argv, longs, "supervisor --help");
+			exit(EXITCODE_FINAL);
+		}
 		take_option(code, options);
 	}
 	for (; optind < argc; optind++)

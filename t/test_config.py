@@ -455,9 +455,9 @@ def test_twice_in_two_files(tmp_path, first, second, words):
 
 @pytest.mark.parametrize("arguments,words", [
     ([], "-c"),
-    (["-c"], "missing after -c"),
-    (["-x"], "unknown option -x"),
-    (["--confg", "a"], "unknown option --confg"),
+    (["-c"], "-c: its value is missing"),
+    (["-x"], "-x: unknown option"),
+    (["--confg", "a"], "--confg: unknown option"),
     (["--log-format", "xml", "-c", "a"], "xml"),
     (["chekc"], "unknown command chekc"),
     (["-c", "a.yaml", "check", "run"], "one command"),

@@ -28,9 +28,8 @@ def run(name, *options):
     # What the value is may be a secret.
     (["--nope=s3cr3t"], "--nope: unknown option"),
     (["--quiet=s3cr3t"], "--quiet: it takes no value"),
-    (["--drain-timeout"], "--drain-timeout: its value is missing"),
 ])
-@pytest.mark.parametrize("name", STAGES)
+@pytest.mark.parametrize("name", PROGRAMS)
 def test_a_wrong_option_is_named(name, options, words):
     done = run(name, *options)
     assert done.returncode == FINAL
@@ -45,6 +44,13 @@ def test_a_wrong_option_is_named(name, options, words):
     (["--interval"], "--interval: its value is missing")])
 def test_a_missing_value_of_a_letter(options, words):
     assert f" error {words}; " in run("metronome", *options).stderr
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_missing_value_of_a_word(name):
+    done = run(name, "--drain-timeout")
+    assert done.returncode == FINAL
+    assert "error --drain-timeout: its value is missing; " in done.stderr
 
 
 def in_help(*command):
