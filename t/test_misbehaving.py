@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from supervised import STAGES, Supervisor, is_alive, write_config
-from support import DONE, FINAL, acked_seq, program, ticks_of, wait_until
+from support import (DONE, FINAL, acked_seq, fds_of, program, ticks_of,
+                     wait_until)
 
 SOURCE, WAL, SINK = STAGES
 
@@ -199,10 +200,6 @@ def set_limit(supervisor, option, limit, user=None):
                    extra_groups=None if user is None else [])
 
 
-def open_files(supervisor):
-    return len(os.listdir(f"/proc/{supervisor.pid}/fd"))
-
-
 def assert_it_recovers(supervisor, server, stage, option, limit, user=None):
     """The stage dies, and cannot be started. The others go on, and the
     supervisor tries again at leisure. Then it can."""
@@ -233,7 +230,7 @@ def test_no_descriptor_is_left(tmp_path, server, stage):
         wait_good(server)
         # To start a stage takes more than to have one.
         assert_it_recovers(supervisor, server, stage, "--nofile",
-                           open_files(supervisor))
+                           fds_of(supervisor.pid))
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -12,7 +12,7 @@ import stat
 
 from configs import supervisor
 from damages import inspect
-from support import DONE, FINAL, wait_until
+from support import DONE, FINAL, fds_of, wait_until
 from supervised import TWO_INSTANCES, Supervisor, is_alive, write_config
 
 COUNTED = ["stored", "acked", "dropped", "dead_lettered", "quarantined"]
@@ -65,10 +65,6 @@ class Raw:
         """All that comes up to the end."""
         with self.socket.makefile("rb") as stream:
             return stream.read()
-
-
-def open_files(pid):
-    return len(os.listdir(f"/proc/{pid}/fd"))
 
 
 def test_a_pipeline_at_work(tmp_path, server):
@@ -271,11 +267,11 @@ def test_many_at_once(tmp_path, server):
     with Supervisor(tmp_path) as running:
         running.wait_started()
         ask(tmp_path, "status")
-        before = open_files(running.pid)
+        before = fds_of(running.pid)
         with concurrent.futures.ThreadPoolExecutor(40) as pool:
             told = list(pool.map(lambda _: status(tmp_path), range(40)))
         assert {item["supervisor"]["pid"] for item in told} == {running.pid}
-        wait_until(lambda: open_files(running.pid) <= before, "ends")
+        wait_until(lambda: fds_of(running.pid) <= before, "ends")
         assert running.stop() == DONE
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from supervised import (STAGES, TWO_INSTANCES, Supervisor, ids, is_alive,
                         write_config)
-from support import DONE, FINAL, program, wait_until
+from support import DONE, FINAL, fds_of, program, wait_until
 
 
 def test_a_count_comes_to_its_end(tmp_path, server):
@@ -156,7 +156,7 @@ def test_restarts_leave_nothing_open(tmp_path, fakes):
     write_config(tmp_path)
 
     def left(supervisor):
-        return (len(os.listdir(f"/proc/{supervisor.pid}/fd")),
+        return (fds_of(supervisor.pid),
                 len(Path(f"/proc/{supervisor.pid}/task/{supervisor.pid}"
                          "/children").read_text().split()))
     with Supervisor(tmp_path, binary=fakes()) as supervisor:

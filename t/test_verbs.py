@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import json
 import os
-import re
 import shutil
 import subprocess
 
@@ -14,7 +13,8 @@ import pytest
 
 from configs import PARTS, everything_in, supervisor
 from damages import inspect, make_log
-from support import AGAIN, DONE, FINAL, HERE, PYTHON, program, wait_until
+from support import (AGAIN, DONE, FINAL, HERE, PYTHON, program, sleeps_of,
+                     wait_until)
 
 VERBS = ["status", "stop", "reload"]
 STOPPED = {"stopped": True, "instances": []}
@@ -176,13 +176,6 @@ def test_after_a_stop_the_lock_is_free(here):
     assert done.returncode == DONE
 
 
-def naps_of(pid):
-    """How often a process has waited for something."""
-    with open(f"/proc/{pid}/status") as lines:
-        return int(re.search(r"\nvoluntary_ctxt_switches:\s+(\d+)",
-                             lines.read())[1])
-
-
 def test_one_that_is_about_to_start(here):
     """It has the lock, and no socket yet."""
     with open(here / "state" / "LOCK", "w") as lock:
@@ -190,7 +183,7 @@ def test_one_that_is_about_to_start(here):
         with subprocess.Popen(
                 [program("supervisor"), "-c", "c.yaml", "stop"], cwd=here,
                 stdout=subprocess.PIPE, text=True) as asking:
-            wait_until(lambda: naps_of(asking.pid) > 5, "a second look")
+            wait_until(lambda: sleeps_of(asking.pid) > 5, "a second look")
             with answering(here / "state", STOPPED):
                 assert asking.communicate(timeout=60)[0] == "stopped\n"
     assert asking.returncode == DONE
