@@ -165,3 +165,24 @@ def test_a_source_that_has_ended_is_not_run_for_a_new_sink(tmp_path):
         assert running.wait() == DONE
         assert ids(server) == list(range(50))
         assert len(running.started("metronome")) == 1
+
+
+# Says that it is ready when it is told to end, and not before.
+LATE = """
+case "$*" in *basic-auth*) exit 100;; esac
+trap "printf '{\\"ready\\":true}' >&3; exit 0" TERM
+: >up
+while :; do sleep 0.05; done"""
+
+
+def test_a_stage_that_is_ready_too_late(tmp_path, fakes):
+    """It says nothing of the arguments of the next."""
+    text = write_config(tmp_path, timeout=0.3)
+    binary = fakes(is_ready=False, wssink=LATE)
+    with Supervisor(tmp_path, binary=binary) as running:
+        wait_until((tmp_path / "up").exists, "a sink")
+        reload(tmp_path, text.replace(
+            ", backoff_max", TWO_USERS + ", backoff_max"))
+        running.wait_log("with its new arguments: those of before are used")
+        running.wait_started(3, stages=["wssink"])
+        assert running.stop() == DONE
