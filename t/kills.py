@@ -138,12 +138,10 @@ class Victims:
         handle = os.pidfd_open(pid)
 
         def thaw():
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(handle, signal.SIGCONT)
-            except ProcessLookupError:
-                pass
             os.close(handle)
-        os.kill(pid, signal.SIGSTOP)
+        signal.pidfd_send_signal(handle, signal.SIGSTOP)
         self.later(thaw)
 
     def harm_server(self, how):
@@ -174,11 +172,14 @@ class Victims:
         pid = self.pids().get(name)
         if pid is None:
             return False
-        if how == signal.SIGSTOP:
-            self.freeze(pid)
-        else:
-            os.kill(pid, how)
-        return True
+        # It may end by itself just now.
+        with contextlib.suppress(ProcessLookupError):
+            if how == signal.SIGSTOP:
+                self.freeze(pid)
+            else:
+                os.kill(pid, how)
+            return True
+        return False
 
     def harm(self, name):
         """Kills, aborts or freezes one; False if it is not there now."""

@@ -45,6 +45,7 @@ def numbered(tmp_path, server, *options, part=0, kind=Victims, **config):
 def finish(victims):
     """Stops all, when what was acked has arrived; what is wrong with it."""
     directory, server = victims.directory, victims.server
+    victims.wait_flow()
     acked = acked_by_wal(directory)
     # And then new events that it goes on with.
     wait_until(lambda: max(received(server)) > acked, "all acked")
