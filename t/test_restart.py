@@ -9,8 +9,7 @@ import time
 
 import pytest
 
-from sinks import firsts
-from supervised import READY, STAGES, Supervisor, ids, is_alive, write_config
+from supervised import READY, STAGES, Supervisor, is_alive, write_config
 from support import DONE, Server, wait_until
 
 SOURCE, WAL, SINK = STAGES
@@ -65,14 +64,15 @@ def kill_at_once(supervisor, pids, victims):
     supervisor.signal(signal.SIGCONT)
 
 
-def runs_of(numbers):
-    """The numbers, each where it came first, cut before each new 0."""
+def runs_of(events):
+    """The ids of the events, each where it came first, cut before each 0. What
+    comes again has the time that it had."""
     runs = []
-    for n in numbers:
-        if n == 0 and (not runs or len(runs[-1]) > 1):
+    for n in {e["ingest_ns"]: e["id"] for e in events}.values():
+        if n == 0:
             runs.append([])
         runs[-1].append(n)
-    return [firsts(run) for run in runs]
+    return runs
 
 
 def assert_only_restarted(supervisor, victims, times=1):
@@ -84,7 +84,7 @@ def assert_only_restarted(supervisor, victims, times=1):
 
 def assert_in_order(server, sources):
     """No id is missing or before its turn, of each source."""
-    runs = runs_of(ids(server))
+    runs = runs_of(server.events())
     assert len(runs) == sources
     for run in runs:
         assert run == list(range(len(run)))
