@@ -4,6 +4,7 @@ runs, and the oracle: what must be true of all that came out in the end.
 
 import base64
 import json
+import re
 import select
 import signal
 import socket
@@ -12,7 +13,7 @@ import time
 from pathlib import Path
 
 from support import (COUNTS, PATIENCE, Process, cursor_of, frame, lines_of,
-                     program, shimmed)
+                     program, shimmed, wait_until)
 
 
 def letters_of(directory):
@@ -118,6 +119,13 @@ class Story:
         claim(counts["dropped"] == 0, f"{counts}: dropped")
 
 
+def blocks(pid, number):
+    """Whether a process has blocked a signal, to take it by itself."""
+    with open(f"/proc/{pid}/status", encoding="ascii") as lines:
+        blocked = re.search(r"^SigBlk:\s*(\w+)", lines.read(), re.M)[1]
+    return bool(int(blocked, 16) >> (number - 1) & 1)
+
+
 class Play:
     """One run of walproc, played to its end."""
 
@@ -210,6 +218,10 @@ class Play:
         """Ends walproc by a signal."""
         self.is_ending = True
         self.was_killed = how == "kill"
+        if not self.was_killed:
+            # Before it has its signals in hand one ends it as any program.
+            wait_until(lambda: not self.process.is_running() or blocks(
+                self.process.pid, signal.SIGTERM), "its signals")
         self.process.signal(signal.SIGKILL if self.was_killed
                             else signal.SIGTERM)
 
