@@ -36,6 +36,10 @@ PRIVILEGES = {
     "netlink", "inet6"}
 NETWORK = {"inet", "inet6", "unix", "netlink", "connect"}
 
+# One of the files by which names are found; small systems have no /etc/hosts.
+RESOLVER = next(path for path in ("/etc/hosts", "/etc/nsswitch.conf")
+                if os.path.exists(path))
+
 
 def landlock():
     """Which version of Landlock the kernel has; 0 for none."""
@@ -78,7 +82,7 @@ class Ground:
     def start(self, *options, limit=0, **settings):
         """Returns the program, and a descriptor that brings what it tried."""
         reader, writer = os.pipe()
-        read = ["/etc/passwd", "/etc/hosts", self.cwd / "file",
+        read = ["/etc/passwd", RESOLVER, self.cwd / "file",
                 *self.secrets.iterdir()]
         made = [self.cwd / "made", self.wal / "made",
                 self.wal.parent / "made"]
@@ -115,7 +119,7 @@ class Ground:
             "onramp": set(),
             "walproc": {f"make {self.wal / 'made'}"},
             "wssink": NETWORK | {f"read {self.secrets / 'token'}",
-                                 "read /etc/hosts"}}[self.name]
+                                 f"read {RESOLVER}"}}[self.name]
 
     def can_refuse(self, act):
         """Whether this kernel can, which for some acts depends on Landlock."""
