@@ -32,7 +32,7 @@ end_finally(struct crew *crew, enum stage_kind kind)
 	if (is_final)
 		return CHAIN_END_FINAL;
 	command_fini(&stage->command);
-	stage->command = stage->before;
+	crew_set_command(stage, &stage->before);
 	stage->before = (struct command){0};
 	return CHAIN_END_BAD;
 }

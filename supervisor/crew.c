@@ -51,12 +51,9 @@ keep_command(struct crew_stage *stage, const struct command *other)
 		command_fini(&stage->before);
 }
 
-/* Gives a stage its command, and the name that goes with it. */
-static void
-set_command(struct crew *crew, enum stage_kind kind, struct command *command)
+void
+crew_set_command(struct crew_stage *stage, const struct command *command)
 {
-	struct crew_stage *stage = &crew->stage[kind];
-
 	stage->command = *command;
 	stage->name.program =
 	    command->count == 0 ? "" : base_name(command->argv[0]);
@@ -104,7 +101,7 @@ crew_init(struct crew *crew, const struct config_instance *instance,
 		struct command command;
 
 		command_init(&command, kind, instance, context);
-		set_command(crew, kind, &command);
+		crew_set_command(&crew->stage[kind], &command);
 		stage->name.instance = crew->instance;
 		stage->name.flood = &stage->flood;
 		stage->control_fd = -1;
@@ -415,7 +412,7 @@ change_commands(struct crew *crew, const struct config_instance *instance,
 			continue;
 		}
 		keep_command(&crew->stage[kind], &command);
-		set_command(crew, kind, &command);
+		crew_set_command(&crew->stage[kind], &command);
 		if (command.count > 0)
 			journal_say_about(crew->shared->journal, LOG_INFO,
 			    &crew->stage[kind].name, "has changed");

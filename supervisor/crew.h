@@ -100,6 +100,10 @@ void crew_turn(struct crew *crew);
 void crew_stop(struct crew *crew);
 void crew_kill(struct crew *crew);
 
+/* Gives a stage its command, which it owns then, and the name of the program
+ * that goes with it. What it had is the caller's. */
+void crew_set_command(struct crew_stage *stage, const struct command *command);
+
 /* Sends a signal to a stage, if it runs; of a command, to all that it has
  * started. */
 void crew_signal(const struct crew *crew, enum stage_kind kind, int number);
