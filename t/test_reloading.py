@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from configs import supervisor
-from support import DONE, FINAL, Server, stored_events, wait_until
-from supervised import (TWO_INSTANCES, Supervisor, ids, is_alive,
+from support import BIN, DONE, FINAL, Server, stored_events, wait_until
+from supervised import (STAGES, TWO_INSTANCES, Supervisor, ids, is_alive,
                         write_config)
 
 
@@ -186,3 +186,22 @@ def test_a_stage_that_is_ready_too_late(tmp_path, fakes):
         running.wait_log("with its new arguments: those of before are used")
         running.wait_started(3, stages=["wssink"])
         assert running.stop() == DONE
+
+
+def test_what_has_been_at_work_is_no_trial_any_more(tmp_path, server, fakes):
+    """A failure for good that comes later is none of the reload's."""
+    text = write_config(tmp_path, server.url, extra=TWO_INSTANCES)
+    scripts = {stage: f'exec {BIN / stage} "$@"' for stage in STAGES}
+    scripts["wssink"] = f"[ ! -e bad ] || exit 100; {scripts['wssink']}"
+    with Supervisor(tmp_path, binary=fakes(**scripts)) as running:
+        running.wait_started(instance="one")
+        server.wait_count(2)
+        good = text.replace(", backoff_max", ", rate: 7777, backoff_max")
+        assert len(reload(tmp_path, good)) == 2
+        pids = running.wait_started(2, instance="one", stages=["wssink"])
+        server.wait_count(len(server.lines()) + 10)
+        (tmp_path / "bad").touch()
+        os.kill(pids["wssink"], signal.SIGKILL)
+        assert running.wait() == FINAL
+        assert "exit status 100 is final" in running.text()
+        assert "those of before are used" not in running.text()
