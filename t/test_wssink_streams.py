@@ -189,13 +189,15 @@ def test_another_stream_while_one_is_held(tmp_path, raw):
         peer = raw.accept().upgrade()
         old.sendall(frames_of(0, 2))
         ping = take_events(peer, [0, 1])
-        with stage.attach("in") as second, stage.attach("in") as third:
+        with stage.attach("in") as second:
+            # Before the third, which closes it.
             second.sendall(frames_of(10, 2))
-            third.sendall(frames_of(20, 2))
-            holds(stage, 2)
-            peer.send(PONG, ping)
-            peer.send(PONG, take_events(peer, [20, 21]))
-            assert Reverse(third).until_ack(2) == [2]
+            with stage.attach("in") as third:
+                third.sendall(frames_of(20, 2))
+                holds(stage, 2)
+                peer.send(PONG, ping)
+                peer.send(PONG, take_events(peer, [20, 21]))
+                assert Reverse(third).until_ack(2) == [2]
             assert stage.report()["confirmed"] == 4
         peer.close()
 
