@@ -50,7 +50,7 @@ confine_enter(
 		return -1;
 	}
 	/* The filter comes last: it does not let pass what the rest needs. */
-	if (confine_paths(paths, count, work == CONFINE_NET) == -1)
+	if (confine_paths(paths, count, work >= CONFINE_NET) == -1)
 		return -1;
 	return confine_calls(work);
 }

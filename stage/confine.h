@@ -16,8 +16,11 @@ enum confine_work {
 	CONFINE_PURE,  /* reads and writes what is open: no file is opened, no
 			* socket made, no thread, process or program started */
 	CONFINE_FILES, /* opens, makes and removes files; has threads */
-	CONFINE_NET,   /* reads files, connects by TCP, asks for names; has
-			* threads */
+	CONFINE_NET,   /* reads files, connects by TCP, asks the DNS for names;
+			* has threads */
+	CONFINE_NET_AND_UNIX, /* the same, and may connect to any socket of the
+			       * Unix domain, which Landlock does not see: for
+			       * a daemon that is asked for names */
 };
 
 enum confine_access {

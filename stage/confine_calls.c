@@ -34,14 +34,18 @@ enum part {
 	PART_READ = 4,	/* files */
 	PART_WRITE = 8, /* files */
 	PART_NET = 16,
+	PART_UNIX = 32,
 };
 
 static const unsigned parts_of[] = {
     [CONFINE_PURE] = PART_BASE,
     [CONFINE_FILES] = PART_BASE | PART_THREADS | PART_READ | PART_WRITE,
     [CONFINE_NET] = PART_BASE | PART_THREADS | PART_READ | PART_NET,
+    [CONFINE_NET_AND_UNIX] =
+	PART_BASE | PART_THREADS | PART_READ | PART_NET | PART_UNIX,
 };
-_Static_assert(sizeof(parts_of) / sizeof(parts_of[0]) == CONFINE_NET + 1,
+_Static_assert(
+    sizeof(parts_of) / sizeof(parts_of[0]) == CONFINE_NET_AND_UNIX + 1,
     "each work has its parts");
 
 /*
@@ -75,8 +79,8 @@ static const struct {
     /* Landlock says which files. */
     {PART_READ, "openat open openat2 stat stat64 lstat lstat64 access "
 		"faccessat faccessat2 readlink readlinkat getdents getdents64 "
-		"pread64 preadv flock getcwd"},
-    {PART_WRITE, "pwrite64 pwritev fsync fdatasync ftruncate ftruncate64 "
+		"pread64 preadv getcwd"},
+    {PART_WRITE, "flock pwrite64 pwritev fsync fdatasync ftruncate ftruncate64 "
 		 "mkdirat unlinkat renameat renameat2 linkat"},
     {PART_NET,
 	"socketpair pipe2 connect bind sendmmsg recvmmsg recvmmsg_time64"},
@@ -182,36 +186,39 @@ allow_threads(struct filter *filter)
 	allow_one(filter, "prctl", is(0, PR_SET_NAME));
 }
 
-/* To have sockets of a family and a type, flags aside. MPTCP and SCTP, which
- * have larger numbers than TCP and UDP, get around what Landlock says of TCP.
- */
+/* To have stream and datagram sockets of a family, flags aside. MPTCP and SCTP,
+ * which have larger numbers than TCP and UDP, get around what Landlock says of
+ * TCP. */
 static void
-allow_sockets(struct filter *filter, int family, int type)
+allow_sockets(struct filter *filter, int family)
 {
-	const struct scmp_arg_cmp conditions[] = {
-	    is(0, (scmp_datum_t)family),
-	    has(1, SOCKET_TYPES, (scmp_datum_t)type),
-	    {.arg = 2, .op = SCMP_CMP_LE, .datum_a = IPPROTO_UDP},
-	};
+	static const int types[] = {SOCK_STREAM, SOCK_DGRAM};
 
-	allow_if(filter, "socket", conditions,
-	    sizeof(conditions) / sizeof(conditions[0]));
+	for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+		const struct scmp_arg_cmp conditions[] = {
+		    is(0, (scmp_datum_t)family),
+		    has(1, SOCKET_TYPES, (scmp_datum_t)types[i]),
+		    {.arg = 2, .op = SCMP_CMP_LE, .datum_a = IPPROTO_UDP},
+		};
+
+		allow_if(filter, "socket", conditions,
+		    sizeof(conditions) / sizeof(conditions[0]));
+	}
 }
 
 /* To connect, and to ask for names and for what addresses there are. */
 static void
 allow_net(struct filter *filter)
 {
-	static const int families[] = {AF_INET, AF_INET6, AF_UNIX};
 	const struct scmp_arg_cmp netlink[] = {
 	    is(0, AF_NETLINK), is(2, NETLINK_ROUTE)};
 
-	for (size_t i = 0; i < sizeof(families) / sizeof(families[0]); i++) {
-		allow_sockets(filter, families[i], SOCK_STREAM);
-		allow_sockets(filter, families[i], SOCK_DGRAM);
-	}
+	allow_sockets(filter, AF_INET);
+	allow_sockets(filter, AF_INET6);
 	allow_if(filter, "socket", netlink, 2);
 	allow_one(filter, "ioctl", is(1, FIONBIO));
+	/* The interface of a link-local address, by its name. */
+	allow_one(filter, "ioctl", is(1, SIOCGIFINDEX));
 }
 
 /* Adds the list for `work`. */
@@ -228,6 +235,8 @@ allow_all(struct filter *filter, enum confine_work work)
 		allow_threads(filter);
 	if ((parts & PART_NET) != 0)
 		allow_net(filter);
+	if ((parts & PART_UNIX) != 0)
+		allow_sockets(filter, AF_UNIX);
 }
 
 /* Says how the filter is to work. */

@@ -5,12 +5,14 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -35,7 +37,8 @@ enum may {
 	MAY_WRITE = 2,
 	MAY_CONNECT = 4,
 	MAY_THREAD = 8,
-	MAY_NEVER = 16,
+	MAY_UNIX = 16,
+	MAY_NEVER = 32,
 };
 
 /* Opens a file in a directory, and closes it. */
@@ -134,6 +137,25 @@ act_netlink_audit(void)
 }
 
 static int
+act_unix(void)
+{
+	return make_socket(AF_UNIX, SOCK_STREAM, 0);
+}
+
+static int
+act_interface(void)
+{
+	struct ifreq request = {.ifr_name = "lo"};
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), result;
+
+	if (fd == -1)
+		return -1;
+	result = ioctl(fd, SIOCGIFINDEX, &request);
+	(void)close(fd);
+	return result;
+}
+
+static int
 act_seqpacket(void)
 {
 	return make_socket(AF_UNIX, SOCK_SEQPACKET, 0);
@@ -199,6 +221,8 @@ static const struct {
     {"a TCP socket", act_tcp, MAY_CONNECT},
     {"a netlink socket", act_netlink, MAY_CONNECT},
     {"a netlink socket of another kind", act_netlink_audit, MAY_NEVER},
+    {"the number of an interface", act_interface, MAY_CONNECT},
+    {"a Unix socket", act_unix, MAY_UNIX},
     {"a Unix socket of another kind", act_seqpacket, MAY_NEVER},
     {"a thread", act_thread, MAY_THREAD},
     {"a process", act_fork, MAY_NEVER},
@@ -273,7 +297,8 @@ START_TEST(test_free)
 {
 	try_acts();
 	assert_acts(
-	    MAY_READ | MAY_WRITE | MAY_CONNECT | MAY_THREAD | MAY_NEVER);
+	    MAY_READ | MAY_WRITE | MAY_CONNECT | MAY_THREAD | MAY_UNIX |
+	    MAY_NEVER);
 }
 END_TEST
 
@@ -288,6 +313,8 @@ static const struct {
     {CONFINE_FILES, CONFINE_READ, 1, MAY_READ | MAY_THREAD},
     {CONFINE_NET, CONFINE_READ, 1, MAY_READ | MAY_CONNECT | MAY_THREAD},
     {CONFINE_NET, CONFINE_READ, 0, MAY_CONNECT | MAY_THREAD},
+    {CONFINE_NET_AND_UNIX, CONFINE_READ, 1,
+	MAY_READ | MAY_CONNECT | MAY_THREAD | MAY_UNIX},
 };
 
 /* Runs `inside(n)` in a process, which must end by itself. Returns its status

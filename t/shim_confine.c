@@ -160,13 +160,17 @@ act_abstract(void)
 	const char *name = getenv("SHIM_ABSTRACT");
 	struct sockaddr_un to = {.sun_family = AF_UNIX};
 	size_t n = strlen(name == NULL ? "" : name);
+	int fd;
 
 	if (name == NULL || n >= sizeof(to.sun_path)) {
 		errno = EINVAL;
 		return -1;
 	}
 	memcpy(to.sun_path + 1, name, n);
-	return connect(act_unix(), (struct sockaddr *)&to,
+	fd = act_unix();
+	if (fd == -1)
+		return -1;
+	return connect(fd, (struct sockaddr *)&to,
 	    (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + n));
 }
 

@@ -6,11 +6,13 @@ its work, to the end.
 import ctypes
 import errno
 import os
+import re
 import resource
 import shutil
 import signal
 import socket
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -34,11 +36,20 @@ PRIVILEGES = {
     "process_vm_readv", "packet", "raw", "vsock", "mount", "chroot", "bpf",
     "io_uring", "userfaultfd", "keyctl", "open_by_handle_at", "own memory",
     "netlink", "inet6"}
-NETWORK = {"inet", "inet6", "unix", "netlink", "connect"}
+NETWORK = {"inet", "inet6", "netlink", "connect"}
 
 # One of the files by which names are found; small systems have no /etc/hosts.
 RESOLVER = next(path for path in ("/etc/hosts", "/etc/nsswitch.conf")
                 if os.path.exists(path))
+
+
+def asks_daemons(path="/etc/nsswitch.conf"):
+    """Whether this machine asks others than files and the DNS for names."""
+    text = Path(path).read_text() if os.path.exists(path) else ""
+    modules = re.sub(r"\[.*?\]", "", " ".join(
+        re.findall(r"^\s*hosts:([^#\n]*)", text, re.M))).split()
+    return bool(set(modules) - {"files", "dns"}) or os.path.exists(
+        "/var/run/nscd/socket")
 
 
 def landlock():
@@ -79,7 +90,7 @@ class Ground:
                        "--bearer-auth-file", self.secrets / "token"],
         }[self.name]
 
-    def start(self, *options, limit=0, **settings):
+    def start(self, *options, limit=0, prefix=(), **settings):
         """Returns the program, and a descriptor that brings what it tried."""
         reader, writer = os.pipe()
         read = ["/etc/passwd", RESOLVER, self.cwd / "file",
@@ -95,7 +106,7 @@ class Ground:
         with open(self.input, "rb") as stdin, \
                 open(self.output, "ab") as stdout:
             process = Process(
-                [*self.command(), *options], self.log, env=env, stdin=stdin,
+                [*prefix, *self.command(), *options], self.log, env=env, stdin=stdin,
                 stdout=stdout, cwd=self.cwd, pass_fds=[writer],
                 preexec_fn=lambda: resource.setrlimit(
                     resource.RLIMIT_CORE, (limit, limit)))
@@ -119,7 +130,8 @@ class Ground:
             "onramp": set(),
             "walproc": {f"make {self.wal / 'made'}"},
             "wssink": NETWORK | {f"read {self.secrets / 'token'}",
-                                 f"read {RESOLVER}"}}[self.name]
+                                 f"read {RESOLVER}"} | (
+                {"unix"} if asks_daemons() else set())}[self.name]
 
     def can_refuse(self, act):
         """Whether this kernel can, which for some acts depends on Landlock."""
@@ -288,6 +300,23 @@ def test_a_fifo_for_the_acks_cannot_be_permitted():
 def can_mount():
     return not subprocess.run(["unshare", "-m", "true"],
                               capture_output=True).returncode
+
+
+@pytest.mark.skipif(not can_mount(), reason="no mount namespace here")
+@pytest.mark.parametrize("hosts, has_daemon", [
+    ("files dns", False), ("files [NOTFOUND=return] dns # resolve", False),
+    ("files resolve [!UNAVAIL=return] dns", True), ("mymachines files", True)])
+def test_sockets_of_this_machine_are_for_names_only(tmp_path, server, hosts,
+                                                    has_daemon):
+    """A socket of the Unix domain leads to whoever listens there."""
+    conf = tmp_path / "nsswitch.conf"
+    conf.write_text(f"passwd: files systemd\nhosts: {hosts}\n")
+    if os.path.exists("/var/run/nscd/socket"):
+        pytest.skip("skipped: nscd runs here")
+    script = ('mount --bind "$1" /etc/nsswitch.conf && shift && exec "$@"')
+    acts = Ground(tmp_path, "wssink", server.port).acts(
+        SANDBOX, prefix=["unshare", "-m", "sh", "-c", script, "sh", conf])
+    assert acts["unix"] == (0 if has_daemon else errno.ENOSYS)
 
 
 @pytest.mark.skipif(not can_mount(), reason="no mount namespace here")

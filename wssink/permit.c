@@ -15,6 +15,8 @@
 #include <unistd.h>
 
 #define NSSWITCH "/etc/nsswitch.conf"
+/* nscd(8), which the C library asks before anybody else. */
+#define NSCD "/var/run/nscd/socket"
 #define NSSWITCH_BYTES ((size_t)64 << 10)
 #define FIRST_ROOM 32
 
@@ -129,31 +131,45 @@ load_module(const char *name)
 	free(library);
 }
 
-/* Loads the modules that a line of nsswitch.conf(5) names. */
-static void
+/* Says whether a module asks nobody on this machine, but reads files or asks
+ * the DNS. */
+static bool
+is_plain(const char *module)
+{
+	return strcmp(module, "files") == 0 || strcmp(module, "dns") == 0;
+}
+
+/* Loads the modules that a line of nsswitch.conf(5) names. Returns whether one
+ * of them may ask a daemon on this machine. */
+static bool
 load_modules(char *line)
 {
 	char *rest = line, *word;
-	bool is_action = false;
+	bool is_action = false, has_daemon = false;
 
 	while ((word = strsep(&rest, " \t")) != NULL) {
 		/* [NOTFOUND=return] stands between the names. */
 		is_action = is_action || word[0] == '[';
-		if (!is_action && word[0] != '\0')
+		if (!is_action && word[0] != '\0') {
 			load_module(word);
+			has_daemon |= !is_plain(word);
+		}
 		if (strchr(word, ']') != NULL)
 			is_action = false;
 	}
+	return has_daemon;
 }
 
 /*
  * Loads what the C library would load later: who is asked for names, and what
- * ends a thread. No code can be loaded once this process is confined.
+ * ends a thread. No code can be loaded once this process is confined. Returns
+ * whether a daemon on this machine is asked for names.
  */
-static void
+static bool
 load_libraries(void)
 {
 	static const char key[] = "hosts:";
+	bool has_daemon = access(NSCD, F_OK) == 0;
 	size_t bytes;
 	char *text = io_read_file(NSSWITCH, NSSWITCH_BYTES, &bytes);
 	char *rest = text, *line;
@@ -163,9 +179,10 @@ load_libraries(void)
 		line += strspn(line, " \t");
 		line[strcspn(line, "#")] = '\0';
 		if (strncmp(line, key, strlen(key)) == 0)
-			load_modules(line + strlen(key));
+			has_daemon |= load_modules(line + strlen(key));
 	}
 	free(text);
+	return has_daemon;
 }
 
 int
@@ -173,13 +190,14 @@ permit_enter(const struct permit *permit)
 {
 	struct confine_path *paths =
 	    mem_calloc(permit->count + 1, sizeof(*paths));
+	enum confine_work work =
+	    load_libraries() ? CONFINE_NET_AND_UNIX : CONFINE_NET;
 	int result;
 
-	load_libraries();
 	for (size_t i = 0; i < permit->count; i++)
 		paths[i] = (struct confine_path){
 		    .path = permit->paths[i].path, .access = CONFINE_READ};
-	result = confine_enter(CONFINE_NET, paths, permit->count);
+	result = confine_enter(work, paths, permit->count);
 	free(paths);
 	return result;
 }
