@@ -14,12 +14,28 @@
 
 static const char own_program[] = "supervisor";
 
+/* Opens what lines on stderr are written to. */
+static int
+open_stderr(void)
+{
+	int fd = -1;
+
+	if (isatty(STDERR_FILENO))
+		fd = open("/proc/self/fd/2",
+		    O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	/* Another user's terminal cannot be opened, but written to. */
+	return fd == -1 ? STDERR_FILENO : fd;
+}
+
 void
 journal_init(
     struct journal *journal, enum journal_format format, enum log_level level)
 {
+	int fd = open_stderr();
+
 	*journal = (struct journal){
-	    .fd = STDERR_FILENO,
+	    .fd = fd,
+	    .stderr_fd = fd,
 	    .format = format,
 	    .level = level,
 	};
@@ -177,9 +193,9 @@ void
 journal_close(struct journal *journal)
 {
 	(void)tell_lost(journal);
-	if (journal->fd != STDERR_FILENO)
+	if (journal->fd != journal->stderr_fd)
 		(void)close(journal->fd);
-	journal->fd = STDERR_FILENO;
+	journal->fd = journal->stderr_fd;
 	journal->is_torn = false;
 	journal->path = NULL;
 }

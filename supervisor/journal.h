@@ -23,7 +23,8 @@ enum journal_format {
 };
 
 struct journal {
-	int fd;		  /* 2, or the file, which is owned */
+	int fd;		  /* stderr_fd, or the file, which is owned */
+	int stderr_fd;	  /* 2, or the terminal there, opened anew */
 	const char *path; /* borrowed; NULL: stderr */
 	enum journal_format format;
 	enum log_level level; /* lines above it are not shown */
@@ -41,7 +42,12 @@ struct journal_stage {
 	struct flood *flood; /* of its lines; NULL: all pass */
 };
 
-/* Makes a journal on stderr. */
+/*
+ * Makes a journal on stderr. A terminal there is opened anew, for as long as
+ * the process lives: a write(2) to one that has room for half a line waits for
+ * somebody to read it, whatever poll(2) said, and the flags of descriptor 2 are
+ * not ours to change.
+ */
 void journal_init(
     struct journal *journal, enum journal_format format, enum log_level level);
 

@@ -141,6 +141,29 @@ def test_nobody_waits_for_who_reads_the_log(tmp_path, fakes):
     assert re.search(rb"warn \d+ log lines were lost", text)
 
 
+def test_nobody_waits_for_who_reads_a_terminal(tmp_path, fakes):
+    """Of a terminal that nobody reads poll(2) says that it can be written to,
+    as long as there is room for a byte."""
+    write_config(tmp_path)
+    binary = fakes(metronome="""
+        i=0
+        while [ $i -lt 900 ]; do i=$((i+1)); printf '%0900d\\n' $i >&2; done
+        echo done >flooded; exec sleep 600""")
+    controller, terminal = os.openpty()
+    child = subprocess.Popen([binary, "-c", "c.yaml"], cwd=tmp_path,
+                             stderr=terminal)
+    try:
+        wait_until((tmp_path / "flooded").exists, "end of the flood")
+        child.terminate()
+        assert child.wait(PATIENCE) == DONE
+        # The flags of the terminal are not ours to change.
+        assert os.get_blocking(terminal)
+    finally:
+        child.kill()
+        os.close(controller)
+        os.close(terminal)
+
+
 def test_a_flood_in_one_log(tmp_path, fakes):
     """Others are heard and a stop is obeyed while a stage floods its log, and
     the log does not grow without a bound."""
