@@ -2,6 +2,7 @@
 the one that takes its place.
 """
 
+import fcntl
 import os
 import re
 import signal
@@ -168,6 +169,29 @@ def test_a_log_has_one_process_at_a_time(server, supervisor):
                       supervisor.text())
     assert [what for _, what in life] == ["started", "ended"] * 4 + ["started"]
     assert all(life[i][0] == life[i + 1][0] for i in range(0, 8, 2))
+    assert_in_order(server, 1)
+
+
+def test_a_log_that_is_held_is_waited_for(tmp_path, server):
+    """By walproc repair, say, for which somebody has used the moment."""
+    write_config(tmp_path, server.url, interval=2)
+    with Supervisor(tmp_path) as supervisor:
+        pids = supervisor.wait_started()
+        server.wait_count(10)
+        lock = os.open(tmp_path / "state/01/p/LOCK", os.O_RDWR)
+        os.kill(pids[WAL], signal.SIGSTOP)
+        supervisor.signal(signal.SIGSTOP)
+        os.kill(pids[WAL], signal.SIGKILL)
+        wait_until(lambda: not is_alive(pids[WAL]), "end of the log")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        supervisor.signal(signal.SIGCONT)
+        wait_until(lambda: supervisor.text().count(
+            "another walproc has it") == 2, "two tries")
+        assert ("walproc", "exit status 111") in supervisor.ends()
+        os.close(lock)
+        wait_more(server)
+        assert_only_restarted(supervisor, [WAL], 3)
+        assert supervisor.stop() == DONE
     assert_in_order(server, 1)
 
 

@@ -423,7 +423,10 @@ run(struct command *command)
 {
 	struct walproc walproc;
 	struct place place;
-	enum exitcode exitcode = place_open(&place, command->dir);
+	/* Under a supervisor it is a repair that will come to its end. */
+	bool is_sole = !control_is_open(&command->options.control);
+	enum exitcode exitcode = place_open(&place, command->dir,
+	    is_sole ? EXITCODE_FINAL : EXITCODE_AGAIN);
 
 	if (exitcode != EXITCODE_DONE)
 		return exitcode;

@@ -61,7 +61,7 @@ place_exitcode(int error)
 }
 
 enum exitcode
-place_open(struct place *place, const char *path)
+place_open(struct place *place, const char *path, enum exitcode when_held)
 {
 	pid_t holder = 0;
 	int dir_fd = open_dir(path), lock_fd = -1;
@@ -82,6 +82,7 @@ place_open(struct place *place, const char *path)
 				  "removed",
 			    path);
 			(void)close(lock_fd);
+			exitcode = when_held;
 			break;
 		}
 		*place = (struct place){.dir_fd = dir_fd, .lock_fd = lock_fd};
@@ -89,6 +90,7 @@ place_open(struct place *place, const char *path)
 	case LOCK_HELD:
 		log_error(
 		    "%s: another walproc has it, pid %d", path, (int)holder);
+		exitcode = when_held;
 		break;
 	case LOCK_ERROR:
 		exitcode = place_exitcode(errno);

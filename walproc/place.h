@@ -18,9 +18,11 @@ struct place {
 /*
  * Opens the directory `path`, made (0700, durably) where it is not there but
  * its parent is, and locks it. Returns EXITCODE_DONE, or what to exit with:
- * EXITCODE_FINAL where it cannot be used or another process has it. Logged.
+ * EXITCODE_FINAL where it cannot be used, `when_held` where another process has
+ * it. Logged.
  */
-enum exitcode place_open(struct place *place, const char *path);
+enum exitcode place_open(
+    struct place *place, const char *path, enum exitcode when_held);
 
 /* Closes both, which lifts the lock. */
 void place_close(struct place *place);

@@ -326,7 +326,7 @@ repair_log(const char *path)
 	if (exitcode != EXITCODE_DONE)
 		return exitcode;
 	/* Only now, since it would make a directory that is not there. */
-	exitcode = place_open(&place, path);
+	exitcode = place_open(&place, path, EXITCODE_FINAL);
 	if (exitcode == EXITCODE_FINAL)
 		log_error("%s: a repair is not safe while a walproc runs on it",
 		    path);
