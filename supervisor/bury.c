@@ -74,8 +74,9 @@ bury(struct crew *crew, enum stage_kind kind)
 
 	hear_last(crew, kind);
 	(void)child_describe(stage->status, stage->last_exit);
-	/* What a command means by its status is for `restart` to say. */
-	if (kind != STAGE_COMMAND &&
+	/* What a command means by its status is for `restart` to say; and one
+	 * that is to be started anew says nothing of its new arguments. */
+	if (kind != STAGE_COMMAND && !crew->chain.stage[kind].is_again &&
 	    child_exited_with(stage->status, EXITCODE_FINAL)) {
 		end = end_finally(crew, kind);
 	} else {
@@ -90,5 +91,6 @@ bury(struct crew *crew, enum stage_kind kind)
 	stage->owes_report = false;
 	stage->has_ended = false;
 	stage->name.pid = 0;
+	crew_set_program(stage);
 	conclude(crew, kind, end);
 }

@@ -166,6 +166,16 @@ start_command(struct chain *chain)
 	return true;
 }
 
+/* Lets a source whose command has changed before it was ready read what is left
+ * of the output, now that it can be told so. */
+static bool
+drain_source(struct chain *chain)
+{
+	return state_of(chain, STAGE_SOURCE) == CHAIN_READY &&
+	       chain->stage[STAGE_SOURCE].is_again &&
+	       happen(chain, STAGE_SOURCE, CHAIN_EVENT_DRAIN);
+}
+
 static bool
 settle_run(struct chain *chain)
 {
@@ -175,7 +185,8 @@ settle_run(struct chain *chain)
 	}
 	return happen(chain, STAGE_WAL, CHAIN_EVENT_START) ||
 	       happen(chain, STAGE_SINK, CHAIN_EVENT_START) ||
-	       start_source(chain) || start_command(chain);
+	       start_source(chain) || start_command(chain) ||
+	       drain_source(chain);
 }
 
 static bool
@@ -442,7 +453,7 @@ chain_kill(struct chain *chain, int64_t now_ns)
 /* Ends a stage that runs, so that it starts anew; one that waits to start does
  * so now. */
 static void
-renew(struct chain *chain, enum stage_kind kind, enum chain_event event)
+renew(struct chain *chain, enum stage_kind kind)
 {
 	struct chain_stage *stage = &chain->stage[kind];
 
@@ -454,7 +465,11 @@ renew(struct chain *chain, enum stage_kind kind, enum chain_event event)
 	if (!chain_runs(chain, kind))
 		return;
 	stage->is_again = true;
-	if (!happen(chain, kind, event))
+	/* One that reads a command's output is left to read its end: as soon
+	 * as it is ready, and however often this is called. */
+	if (kind == STAGE_SOURCE && chain->pipe == CHAIN_PIPE_USED)
+		(void)drain_source(chain);
+	else
 		(void)happen(chain, kind, CHAIN_EVENT_STOP);
 }
 
@@ -479,12 +494,12 @@ chain_renew(struct chain *chain, enum stage_kind kind,
 		return;
 	chain->now_ns = now_ns;
 	if (kind > STAGE_SOURCE) {
-		renew(chain, kind, CHAIN_EVENT_STOP);
+		renew(chain, kind);
 		return;
 	}
 	chain->rules = *rules;
 	if (had_command)
-		renew(chain, STAGE_COMMAND, CHAIN_EVENT_STOP);
+		renew(chain, STAGE_COMMAND);
 	if (!rules->has_command) {
 		/* Where it runs, its end is its end. */
 		command->is_again = false;
@@ -495,9 +510,7 @@ chain_renew(struct chain *chain, enum stage_kind kind,
 	} else if (!had_command) {
 		command->is_again = chain_runs(chain, STAGE_COMMAND);
 	}
-	/* One that reads a command's output is left to read its end. */
-	renew(chain, STAGE_SOURCE,
-	    had_command ? CHAIN_EVENT_DRAIN : CHAIN_EVENT_STOP);
+	renew(chain, STAGE_SOURCE);
 	/* Nobody is there, nor will be, to read what a command has left. */
 	if (!rules->has_command && !chain_runs(chain, STAGE_SOURCE))
 		chain->pipe = CHAIN_PIPE_NONE;

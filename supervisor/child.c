@@ -180,6 +180,12 @@ child_signal_group(pid_t pid, int number)
 }
 
 bool
+child_leads_group(pid_t pid)
+{
+	return getpgid(pid) == pid;
+}
+
+bool
 child_exited_with(int status, int exitcode)
 {
 	return WIFEXITED(status) && WEXITSTATUS(status) == exitcode;

@@ -59,6 +59,10 @@ void child_signal(pid_t pid, int number);
  * has left processes in it. */
 void child_signal_group(pid_t pid, int number);
 
+/* Says whether a child that was not reaped yet is in the group that it was
+ * given, and not in another that it has joined. */
+bool child_leads_group(pid_t pid);
+
 /* Says whether the child exited with this status. */
 bool child_exited_with(int status, int exitcode);
 

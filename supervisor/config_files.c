@@ -38,13 +38,30 @@ directory_of(const char *path)
 	return resolved;
 }
 
-static void
-add_file(struct config *config, const char *path, struct faults *faults)
+/* Says whether reading a file could mean to wait for who writes it. */
+static bool
+may_wait(const char *path)
 {
-	size_t bytes = 0;
-	char *text = io_read_file(path, CONFIG_FILE_BYTES, &bytes);
-	char *base = text == NULL ? NULL : directory_of(path);
+	struct stat st;
 
+	return stat(path, &st) == 0 && !S_ISREG(st.st_mode) &&
+	       !S_ISDIR(st.st_mode);
+}
+
+static void
+add_file(struct config *config, const char *path, bool is_prompt,
+    struct faults *faults)
+{
+	struct place place = {.file = path, .line = 1, .column = 1};
+	size_t bytes = 0;
+	char *text, *base;
+
+	if (is_prompt && may_wait(path)) {
+		faults_add(faults, &place, "it is no regular file");
+		return;
+	}
+	text = io_read_file(path, CONFIG_FILE_BYTES, &bytes);
+	base = text == NULL ? NULL : directory_of(path);
 	if (base == NULL)
 		refuse_path(path, faults);
 	else
@@ -86,7 +103,7 @@ add_directory(struct config *config, const char *path, struct faults *faults)
 	for (int i = 0; i < count; i++) {
 		char *name = mem_printf("%s/%s", path, entries[i]->d_name);
 
-		add_file(config, name, faults);
+		add_file(config, name, true, faults);
 		free(name);
 		free(entries[i]);
 	}
@@ -94,7 +111,8 @@ add_directory(struct config *config, const char *path, struct faults *faults)
 }
 
 void
-config_files_add(struct config *config, const char *path, struct faults *faults)
+config_files_add(struct config *config, const char *path, bool is_live,
+    struct faults *faults)
 {
 	struct stat st;
 
@@ -103,7 +121,7 @@ config_files_add(struct config *config, const char *path, struct faults *faults)
 	else if (S_ISDIR(st.st_mode))
 		add_directory(config, path, faults);
 	else
-		add_file(config, path, faults);
+		add_file(config, path, is_live, faults);
 }
 
 /* Refuses a command whose program is not there, or cannot be run. */

@@ -8,17 +8,21 @@
 #include "supervisor/config.h"
 #include "supervisor/faults.h"
 
+#include <stdbool.h>
+
 /* The longest file. */
 #define CONFIG_FILE_BYTES ((size_t)1 << 20)
 
 /*
  * Adds the file `path`, or if it is a directory its *.yaml and *.yml files in
  * byte order, hidden ones left out. A file that cannot be read or is too long,
- * and a directory without any, is a fault at line 1, column 1. `path` is
- * borrowed while the configuration lives.
+ * and a directory without any, is a fault at line 1, column 1. So is what is no
+ * regular file, as a pipe, which could be waited for without end: in a
+ * directory, and if `is_live` as `path` itself. `path` is borrowed while the
+ * configuration lives.
  */
-void config_files_add(
-    struct config *config, const char *path, struct faults *faults);
+void config_files_add(struct config *config, const char *path, bool is_live,
+    struct faults *faults);
 
 /*
  * Checks that the files which the configuration names (certificates and the

@@ -52,11 +52,23 @@ keep_command(struct crew_stage *stage, const struct command *other)
 }
 
 void
+crew_set_program(struct crew_stage *stage)
+{
+	const struct command *command = &stage->command;
+
+	free(stage->program);
+	stage->program = mem_strdup(
+	    command->count == 0 ? "" : base_name(command->argv[0]));
+	stage->name.program = stage->program;
+}
+
+void
 crew_set_command(struct crew_stage *stage, const struct command *command)
 {
 	stage->command = *command;
-	stage->name.program =
-	    command->count == 0 ? "" : base_name(command->argv[0]);
+	/* What runs keeps its name until it has ended. */
+	if (stage->name.pid == 0)
+		crew_set_program(stage);
 }
 
 /* Calls all by their ids, which need not stand in a command. */
@@ -122,6 +134,7 @@ crew_fini(struct crew *crew)
 		link_close_fd(&stage->control_fd);
 		cJSON_Delete(stage->report);
 		free(stage->id);
+		free(stage->program);
 	}
 	link_close_fd(&crew->read_fd);
 	link_close_fd(&crew->write_fd);
@@ -155,7 +168,7 @@ crew_signal(const struct crew *crew, enum stage_kind kind, int number)
 		return;
 	if (kind == STAGE_COMMAND)
 		child_signal_group(stage->name.pid, number);
-	else
+	if (kind != STAGE_COMMAND || !child_leads_group(stage->name.pid))
 		child_signal(stage->name.pid, number);
 }
 
@@ -355,7 +368,10 @@ crew_ask(struct crew *crew)
 	for (int kind = 0; kind < STAGE_KINDS; kind++) {
 		struct crew_stage *stage = &crew->stage[kind];
 
-		if (crew_can_tell(crew, (enum stage_kind)kind) &&
+		/* One that does not read its messages needs no more of them:
+		 * there must be room for those that count. */
+		if (!stage->owes_report &&
+		    crew_can_tell(crew, (enum stage_kind)kind) &&
 		    control_send(stage->control_fd, CTLMSG_ASK, NULL, -1) == 0)
 			stage->owes_report = true;
 	}
@@ -376,6 +392,8 @@ crew_is_up(const struct crew *crew)
 	const struct chain_stage *stages = crew->chain.stage;
 
 	return crew->chain.goal != CHAIN_RUN ||
+	       stages[STAGE_WAL].delay_ms > 0 ||
+	       stages[STAGE_SOURCE].delay_ms > 0 ||
 	       (stages[STAGE_WAL].state == CHAIN_READY &&
 		   stages[STAGE_SOURCE].state == CHAIN_READY);
 }
@@ -431,6 +449,8 @@ crew_update(struct crew *crew, const struct config_instance *instance,
 	bool has_changed[STAGE_KINDS];
 	size_t count;
 
+	/* What is still to be done is so by the commands of before. */
+	obey(crew);
 	crew->has_stdin = config_source_of(onramp) == CONFIG_STDIN;
 	set_ids(crew, instance);
 	count = change_commands(crew, instance, context, has_changed);

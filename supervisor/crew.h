@@ -41,6 +41,7 @@ struct crew_stage {
 	struct command before;	   /* a reload: until it has begun its work with
 				    * the new one; else empty */
 	char *id;		   /* owned */
+	char *program;		   /* owned: of what runs, or ran, by name */
 	struct journal_stage name; /* .pid 0: it does not run */
 	struct relay relay;	   /* its log */
 	struct flood flood;	   /* how much of that is passed on */
@@ -100,9 +101,11 @@ void crew_turn(struct crew *crew);
 void crew_stop(struct crew *crew);
 void crew_kill(struct crew *crew);
 
-/* Gives a stage its command, which it owns then, and the name of the program
- * that goes with it. What it had is the caller's. */
+/* Gives a stage its command, which it owns then. What it had is the caller's. */
 void crew_set_command(struct crew_stage *stage, const struct command *command);
+
+/* Calls a stage that does not run by the program that its command runs. */
+void crew_set_program(struct crew_stage *stage);
 
 /* Sends a signal to a stage, if it runs; of a command, to all that it has
  * started. */
@@ -120,7 +123,8 @@ void crew_stop_trial(struct crew *crew);
 void crew_ask(struct crew *crew);
 bool crew_owes_report(const struct crew *crew);
 
-/* Says whether it does its job: events are taken in, or that is over. */
+/* Says whether it has begun its job (events are taken in, or that is over), or
+ * has failed at it, and is tried again: nobody is to wait for that. */
 bool crew_is_up(const struct crew *crew);
 
 /*

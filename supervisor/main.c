@@ -211,7 +211,8 @@ ask(const struct options *options, struct journal *journal)
 	    [VERB_STOP] = REQUEST_STOP,
 	    [VERB_RELOAD] = REQUEST_RELOAD,
 	};
-	struct plan_source source = {options->paths, options->path_count, NULL};
+	struct plan_source source = {
+	    .paths = options->paths, .path_count = options->path_count};
 	struct verbs_options asked = {.is_json = options->is_json};
 	enum exitcode exitcode = EXITCODE_FINAL;
 	struct faults faults;
@@ -260,7 +261,10 @@ perform(const struct options *options, struct journal *journal)
 	    [LOG_DEBUG] = "-v",
 	};
 	struct plan_source source = {
-	    options->paths, options->path_count, verbosity[options->level]};
+	    .paths = options->paths,
+	    .path_count = options->path_count,
+	    .verbosity = verbosity[options->level],
+	};
 	struct plan plan;
 	struct supervisor_options to_run = {&source, &plan, options->log_file};
 	struct faults faults, notes;

@@ -9,6 +9,7 @@
 #include "supervisor/config.h"
 #include "supervisor/faults.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Where a plan comes from. All borrowed. */
@@ -16,6 +17,7 @@ struct plan_source {
 	const char *const *paths; /* files and directories */
 	size_t path_count;
 	const char *verbosity; /* for the stages: "-v", "-q" or NULL */
+	bool is_live; /* stages run: what would wait for another is refused */
 };
 
 struct plan {

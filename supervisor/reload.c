@@ -17,11 +17,19 @@ static void
 tell_faults(struct journal *journal, const struct faults *faults,
     enum log_level level, cJSON *lines)
 {
+	char *more;
+
 	for (size_t i = 0; i < faults->count; i++) {
 		journal_say(journal, level, "%s", faults->text[i]);
 		(void)cJSON_AddItemToArray(
 		    lines, cJSON_CreateString(faults->text[i]));
 	}
+	if (faults->more == 0)
+		return;
+	more = mem_printf("and %zu more", faults->more);
+	journal_say(journal, level, "%s", more);
+	(void)cJSON_AddItemToArray(lines, cJSON_CreateString(more));
+	free(more);
 }
 
 /* Says whether two texts that may be missing are the same. */
@@ -120,13 +128,15 @@ char *
 reload_plan(const struct reload *reload, struct journal *journal)
 {
 	cJSON *answer, *lines = cJSON_CreateArray();
+	struct plan_source source = *reload->source;
 	struct faults faults, notes;
 	struct plan plan;
 	char *text;
 
 	faults_init(&faults);
 	faults_init(&notes);
-	if (plan_read(&plan, reload->source, &faults, &notes) == 0) {
+	source.is_live = true;
+	if (plan_read(&plan, &source, &faults, &notes) == 0) {
 		tell_faults(journal, &notes, LOG_WARN, lines);
 		answer = adopt(reload, &plan, journal, lines);
 		plan_fini(&plan);

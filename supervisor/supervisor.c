@@ -213,7 +213,8 @@ answer_statuses(struct supervisor *s)
 static void
 tell_up(struct supervisor *s)
 {
-	if (s->is_up || !fleet_is_up(&s->fleet))
+	if (s->is_up || s->life != SUPERVISOR_RUNNING ||
+	    !fleet_is_up(&s->fleet))
 		return;
 	s->is_up = true;
 	notify_send(

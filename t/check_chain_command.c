@@ -175,6 +175,73 @@ START_TEST(test_renew_a_command)
 }
 END_TEST
 
+/* Another change leaves a source alone that reads what is left; and so does one
+ * that does away with the command. */
+START_TEST(test_renew_while_the_source_drains)
+{
+	struct chain_rules plain = {false, CONFIG_ALWAYS, TIMEOUT};
+	struct chain_world w;
+
+	chain_world_run(&w, true, CONFIG_ALWAYS);
+	chain_renew(&w.chain, STAGE_COMMAND, &w.chain.rules, w.now_ns);
+	ASKED(&w, "term command, drain source");
+	chain_renew(&w.chain, STAGE_COMMAND, &w.chain.rules, w.now_ns);
+	ASKED(&w, "");
+	chain_renew(&w.chain, STAGE_COMMAND, &plain, w.now_ns);
+	ASKED(&w, "");
+	chain_renew(&w.chain, STAGE_SOURCE, &plain, w.now_ns);
+	ASKED(&w, "");
+	chain_world_ended(&w, STAGE_COMMAND, CHAIN_END_BAD);
+	chain_world_ended(&w, STAGE_SOURCE, CHAIN_END_GOOD);
+	ASKED(&w, "spawn source");
+}
+END_TEST
+
+/* A source that cannot be told yet to read what is left is told so when it can
+ * be. */
+START_TEST(test_renew_before_the_source_is_ready)
+{
+	struct chain_world w;
+
+	chain_world_run(&w, true, CONFIG_ALWAYS);
+	chain_world_ended(&w, STAGE_SOURCE, CHAIN_END_BAD);
+	chain_world_pass(&w, 100 * MS);
+	ASKED(&w, "spawn source");
+	chain_renew(&w.chain, STAGE_COMMAND, &w.chain.rules, w.now_ns);
+	ASKED(&w, "term command");
+	chain_world_ready(&w, STAGE_SOURCE);
+	ASKED(&w, "drain source");
+	chain_world_ended(&w, STAGE_COMMAND, CHAIN_END_BAD);
+	chain_world_ended(&w, STAGE_SOURCE, CHAIN_END_GOOD);
+	ASKED(&w, "spawn source");
+	chain_world_ready(&w, STAGE_SOURCE);
+	ASKED(&w, "spawn command");
+}
+END_TEST
+
+/* Nothing is left of a command that could not be started: there is nothing to
+ * wait for. */
+START_TEST(test_renew_a_command_unborn)
+{
+	struct chain_world w;
+
+	chain_world_run(&w, true, CONFIG_ALWAYS);
+	chain_world_ended(&w, STAGE_COMMAND, CHAIN_END_GOOD);
+	chain_world_ended(&w, STAGE_SOURCE, CHAIN_END_GOOD);
+	chain_world_pass(&w, 100 * MS);
+	chain_world_ready(&w, STAGE_SOURCE);
+	ASKED(&w, "spawn source, spawn command");
+	chain_world_ended(&w, STAGE_COMMAND, CHAIN_END_UNBORN);
+	ASKED(&w, "");
+	chain_renew(&w.chain, STAGE_COMMAND, &w.chain.rules, w.now_ns);
+	ASKED(&w, "term source");
+	chain_world_ended(&w, STAGE_SOURCE, CHAIN_END_GOOD);
+	ASKED(&w, "spawn source");
+	chain_world_ready(&w, STAGE_SOURCE);
+	ASKED(&w, "spawn command");
+}
+END_TEST
+
 START_TEST(test_renew_into_another_kind_of_source)
 {
 	struct chain_rules plain = {false, CONFIG_ALWAYS, TIMEOUT};
@@ -256,6 +323,9 @@ main(void)
 	tcase_add_test(tests, test_renew);
 	tcase_add_test(tests, test_renew_before_the_first_turn);
 	tcase_add_test(tests, test_renew_a_command);
+	tcase_add_test(tests, test_renew_while_the_source_drains);
+	tcase_add_test(tests, test_renew_before_the_source_is_ready);
+	tcase_add_test(tests, test_renew_a_command_unborn);
 	tcase_add_test(tests, test_renew_into_another_kind_of_source);
 	tcase_add_test(tests, test_renew_while_finishing);
 	tcase_add_test(tests, test_no_renewal_while_stopping);

@@ -108,7 +108,8 @@ def fakes_in(directory):
     the supervisor. Returns a function that is called with the shell text of
     each (None: no such file) and returns the supervisor. By default they do
     nothing, and end when they should. Each says that it is ready first, unless
-    `is_ready` is false."""
+    `is_ready` is false. Other programs than those of STAGES are there if they
+    are given."""
     quiet = {"metronome": "exec sleep 600", "walproc": OBEDIENT,
              "wssink": OBEDIENT}
     directory.mkdir()
@@ -116,8 +117,7 @@ def fakes_in(directory):
     shutil.copy(program("supervisor"), binary)
 
     def make(is_ready=True, **scripts):
-        for name in STAGES:
-            text = scripts.get(name, quiet[name])
+        for name, text in {**quiet, **scripts}.items():
             if text is None:
                 continue
             path = directory / name

@@ -272,6 +272,21 @@ def test_it_inherits_nothing_but_what_it_needs(tmp_path, server):
     assert numbers(server) == [0, 1, 2]
 
 
+def test_a_command_that_has_joined_another_group_is_ended(tmp_path, server):
+    script = tmp_path / "joins.py"
+    script.write_text("import os, time\n"
+                      "os.setpgid(0, os.getpgid(os.getppid()))\n"
+                      "print('{\"n\":1}', flush=True)\n"
+                      "time.sleep(600)\n")
+    write_config(tmp_path, server.url, exec_config(PYTHON, str(script)))
+    with Supervisor(tmp_path, start_new_session=True) as supervisor:
+        name = os.path.basename(PYTHON)
+        pid = supervisor.wait_started(stages=[name])[name]
+        server.wait_count(1)
+        assert supervisor.stop() == DONE
+        assert not is_alive(pid)
+
+
 def test_killed_with_the_supervisor(tmp_path, server):
     write_config(tmp_path, server.url, shell("exec sleep 600"))
     with Supervisor(tmp_path) as supervisor:

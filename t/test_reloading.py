@@ -3,14 +3,15 @@
 import json
 import os
 import signal
+import socket
 from pathlib import Path
 
 import pytest
 
 from configs import supervisor
 from support import BIN, DONE, FINAL, Server, stored_events, wait_until
-from supervised import (STAGES, TWO_INSTANCES, Supervisor, ids, is_alive,
-                        write_config)
+from supervised import (OBEDIENT, READY, STAGES, TWO_INSTANCES, Supervisor,
+                        ids, is_alive, write_config)
 
 
 def reload(directory, text):
@@ -205,3 +206,120 @@ def test_what_has_been_at_work_is_no_trial_any_more(tmp_path, server, fakes):
         assert running.wait() == FINAL
         assert "exit status 100 is final" in running.text()
         assert "those of before are used" not in running.text()
+
+
+EXEC = "type: exec, config: {command: [sleep, 600]}"
+
+
+def test_a_reload_in_the_turn_in_which_a_source_is_ready(tmp_path, fakes):
+    """What is to be started then is of the configuration of before."""
+    write_config(tmp_path, onramp=EXEC)
+    binary = fakes(
+        is_ready=False, walproc=READY + OBEDIENT, wssink=READY + OBEDIENT,
+        onramp="until [ -e go ]; do sleep 0.01; done\n" + READY +
+        ": >said\n" + OBEDIENT)
+    with Supervisor(tmp_path, binary=binary) as running:
+        running.wait_started(stages=["onramp"])
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(tmp_path / "state/SOCKET"))
+            # Who connects first is served first.
+            supervisor("-c", "c.yaml", "status", cwd=tmp_path)
+            running.signal(signal.SIGSTOP)
+            (tmp_path / "go").touch()
+            wait_until((tmp_path / "said").exists, "a source that is ready")
+            write_config(tmp_path)
+            client.sendall(b'{"command":"reload"}\n')
+            running.signal(signal.SIGCONT)
+            with client.makefile("rb") as answer:
+                assert b"has changed" in answer.read()
+        running.wait_started(stages=["metronome"])
+        assert len(running.started("sleep")) == 1
+        assert running.stop() == DONE
+
+
+def test_what_runs_keeps_its_name_until_it_has_ended(tmp_path, server):
+    """Also where another program takes its place."""
+    deaf = "trap '' TERM; while :; do sleep 0.05; done"
+    write_config(tmp_path, server.url, timeout=1, onramp="type: exec, config: "
+                 f'{{command: [sh, -c, "{deaf}"]}}')
+    with Supervisor(tmp_path) as running:
+        pid = running.wait_started(stages=["onramp", "sh"])["onramp"]
+        reload(tmp_path, write_config(tmp_path, server.url, timeout=1))
+        done = supervisor("-c", "c.yaml", "status", "--json", cwd=tmp_path)
+        stages = json.loads(done.stdout)["instances"][0]["stages"]
+        assert [stage["program"] for stage in stages
+                if stage["pid"] == pid] == ["onramp"]
+        running.wait_started(stages=["metronome"])
+        server.wait_count(1)
+        assert ("onramp", "exit status 0") in running.ends()
+        assert running.stop() == DONE
+
+
+def test_a_pipe_among_the_files_is_not_waited_for(tmp_path):
+    directory = tmp_path / "conf"
+    directory.mkdir()
+    text = write_config(directory, timeout=0.3)
+    with Supervisor(tmp_path, config="conf") as running:
+        pids = running.wait_started()
+        os.mkfifo(directory / "more.yaml")
+        done = supervisor("-c", "conf", "reload", cwd=tmp_path)
+        assert done.returncode == FINAL
+        assert "conf/more.yaml:1:1: it is no regular file" in done.stderr
+        (directory / "more.yaml").unlink()
+        assert all(map(is_alive, pids.values()))
+        (directory / "c.yaml").write_text(text)
+        done = supervisor("-c", "conf", "reload", cwd=tmp_path)
+        assert done.stdout == "nothing has changed\n"
+        assert running.stop() == DONE
+
+
+def test_a_pipe_is_read_at_a_start_only(tmp_path):
+    """As a shell makes one: supervisor -c <(...)."""
+    text = write_config(tmp_path, timeout=0.3)
+    (tmp_path / "c.yaml").unlink()
+    os.mkfifo(tmp_path / "c.yaml")
+    with Supervisor(tmp_path) as running:
+        (tmp_path / "c.yaml").write_text(text)
+        running.wait_started()
+        running.signal(signal.SIGHUP)
+        running.wait_log("c.yaml:1:1: it is no regular file")
+        assert running.stop() == DONE
+
+
+def test_of_many_faults_the_number_is_told(tmp_path):
+    text = write_config(tmp_path, timeout=0.3)
+    with Supervisor(tmp_path) as running:
+        running.wait_started()
+        (tmp_path / "c.yaml").write_text(
+            text + "".join(f"odd{n}: 1\n" for n in range(25)))
+        done = supervisor("-c", "c.yaml", "reload", cwd=tmp_path)
+        assert done.returncode == FINAL
+        for text in done.stderr, running.text():
+            assert text.count(" error c.yaml:") == 20
+            assert text.count(" error and 5 more\n") == 1
+        assert running.stop() == DONE
+
+
+def test_new_arguments_are_not_blamed_for_those_of_before(tmp_path, fakes):
+    """A stage refuses what it was given when it was already to be started
+    with something else."""
+    binary = fakes(is_ready=False, walproc=READY + OBEDIENT,
+                   metronome=READY + "exec sleep 600", wssink=f"""
+        case "$*" in
+        *7777*) trap '' TERM; : >begun
+            until [ -e go ]; do sleep 0.01; done; exit 100;;
+        esac
+        {READY}{OBEDIENT}""")
+    text = write_config(tmp_path)
+    with Supervisor(tmp_path, binary=binary) as running:
+        running.wait_started()
+        for rate in 7777, 8888:
+            reload(tmp_path, text.replace(
+                ", backoff_max", f", rate: {rate}, backoff_max"))
+            wait_until((tmp_path / "begun").exists, "the bad arguments")
+        (tmp_path / "go").touch()
+        pid = running.wait_started(3, stages=["wssink"])["wssink"]
+        wait_until(lambda: b"8888" in Path(
+            f"/proc/{pid}/cmdline").read_bytes(), "the good arguments")
+        assert "new arguments" not in running.text()
+        assert running.stop() == DONE

@@ -3,6 +3,7 @@ supervisor needs. Where systemd is not installed there is nobody to ask. No
 systemd is started; what the supervisor tells it is read by the test.
 """
 
+import contextlib
 import os
 import re
 import shutil
@@ -13,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from support import BIN, DONE, PATIENCE, ROOT
-from supervised import Supervisor, write_config
+from support import BIN, DONE, FINAL, PATIENCE, ROOT
+from supervised import TWO_INSTANCES, Supervisor, write_config
 
 UNIT = ROOT / "conf" / "walpipe.service"
 
@@ -62,10 +63,11 @@ def test_what_the_supervisor_counts_on():
         ("ExecReload", "/bin/kill -HUP $MAINPID"),
         ("Restart", "on-failure"), ("RestartPreventExitStatus", "100"),
         ("StateDirectory", "walpipe"), ("StateDirectoryMode", "0700"),
+        ("TimeoutStartSec", "infinity"),
     } <= set(settings)
-    # Its own timeout ends first: 5 s for the drain, 2 s each for the log and
-    # the sink.
-    assert int(dict(settings)["TimeoutStopSec"]) > 9
+    # Its own timeout ends first: 5 s for the drain, 2 s each for the onramp,
+    # the log and the sink.
+    assert int(dict(settings)["TimeoutStopSec"]) > 11
 
 
 @pytest.mark.parametrize("is_abstract", [False, True])
@@ -93,3 +95,38 @@ def test_what_the_service_manager_is_told(tmp_path, server, is_abstract):
             supervisor.signal(signal.SIGTERM)
             assert "STOPPING=1" in told()
             assert supervisor.wait() == DONE
+
+
+def test_one_that_fails_does_not_keep_the_others_from_being_ready(tmp_path,
+                                                                  server):
+    """Else a service manager would end all of them when its patience does."""
+    write_config(tmp_path, server.url, extra=TWO_INSTANCES)
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "two").write_text("no directory\n")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(PATIENCE)
+        with Supervisor(tmp_path, env=dict(
+                os.environ, NOTIFY_SOCKET=tmp_path / "notify")) as supervisor:
+            assert b"READY=1" in manager.recv(4096)
+            assert "two: cannot make the directory" in supervisor.text()
+            supervisor.wait_started(instance="one")
+            assert supervisor.stop() == DONE
+
+
+def test_who_never_ran_is_not_ready(tmp_path, fakes):
+    """Where a stage fails for good, stopping is all that is told."""
+    write_config(tmp_path)
+    binary = fakes(is_ready=False, walproc="exit 100")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(PATIENCE)
+        with Supervisor(tmp_path, binary=binary, env=dict(
+                os.environ, NOTIFY_SOCKET=tmp_path / "notify")) as supervisor:
+            assert supervisor.wait() == FINAL
+        manager.setblocking(False)
+        told = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                told.append(manager.recv(4096))
+    assert [text.split(b"\n")[0] for text in told] == [b"STOPPING=1"]

@@ -125,6 +125,26 @@ def test_a_frozen_stage_does_not_keep_the_status_back(tmp_path, server):
         assert running.stop() == DONE
 
 
+def test_who_owes_a_report_is_not_asked_again(tmp_path, fakes):
+    """It may be long without a look at its messages, and there must be room
+    for those that count."""
+    write_config(tmp_path, timeout=0.3)
+    binary = fakes(walproc="""
+        until [ -e go ]; do sleep 0.01; done
+        while :; do
+            packet=$(dd bs=9000 count=1 <&3 2>/dev/null)
+            echo "$packet" >>said
+            case $packet in ''|*drain*) exit 0;; esac
+        done""")
+    with Supervisor(tmp_path, binary=binary) as running:
+        running.wait_started()
+        for _ in range(3):
+            assert ask(tmp_path, "status").returncode == DONE
+        (tmp_path / "go").touch()
+        assert running.stop() == DONE
+    assert (tmp_path / "said").read_text().count('"ask"') == 1
+
+
 def test_the_service_away(tmp_path, server):
     """What is stored grows, and why is told; then the log is full."""
     server.kill()
