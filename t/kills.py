@@ -37,9 +37,18 @@ def processes():
             and (stat := stat_of(p)) is not None}
 
 
+def has_mark(pid, mark):
+    """Whether a process has this in its environment, where that can be
+    read."""
+    try:
+        return mark in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return False
+
+
 def children_of(pid):
-    """The children of a process by their programs' names; a zombie has
-    none, and stands under its number."""
+    """The children of a process by their programs' names; a zombie has none,
+    and stands under its number, and so does a second one of a program."""
     found = {}
     for child in [p for p, stat in processes().items() if stat[1] == pid]:
         try:
@@ -48,7 +57,8 @@ def children_of(pid):
             continue
         # A script stands behind its interpreter.
         name = words[1 if words[0].endswith((b"python3", b"/sh")) else 0]
-        found[os.path.basename(name).decode() or str(child)] = child
+        name = os.path.basename(name).decode()
+        found[str(child) if name in found or not name else name] = child
     return found
 
 
@@ -79,6 +89,7 @@ class Victims:
         self.wal = directory / "state" / "01" / "p"
         self.process = None
         self.sessions = set()
+        self.mark = f"VICTIMS_OF={directory}"
         self.undo = []      # (when, what) to bring back what is away
         self.harms = {}     # how often who was harmed
         self.stored = {}    # what was seen in the log, by its number there
@@ -86,9 +97,11 @@ class Victims:
 
     def start(self):
         """As cron would."""
+        name, value = self.mark.split("=")
         self.process = Process(
             [self.binary, "-c", "c.yaml"], self.directory / "log",
             cwd=self.directory, start_new_session=True,
+            env={**os.environ, name: value},
             preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_CORE,
                                                   (0, 0)))
         self.sessions.add(self.process.pid)
@@ -150,6 +163,10 @@ class Victims:
         if how == signal.SIGSTOP:
             self.freeze(self.server.process.pid)
         else:
+            self.server.process.signal(how)
+            # What is frozen dies of an abort when it thaws.
+            self.server.process.signal(signal.SIGCONT)
+            assert self.server.process.wait() == -how
             self.server.kill()
             self.later(self.server.start)
         return True
@@ -196,6 +213,10 @@ class Victims:
             self.look()
         return is_done
 
+    def harmed(self):
+        """How often one of our own processes was: the server is none."""
+        return sum(self.harms.values()) - self.harms.get(SERVER, 0)
+
     def look(self):
         """Takes a note of what is in the log at this moment."""
         try:
@@ -236,10 +257,11 @@ class Victims:
                        f"{most} descriptors in {name}")
 
     def story(self, names, count):
-        """Harms them so often, in as many lives as that takes."""
+        """Harms our own so often, in as many lives as that takes, and the
+        server as well."""
         self.start()
         self.check_open()
-        while sum(self.harms.values()) < count:
+        while self.harmed() < count:
             self.life(names)
             if SUPERVISOR in names:
                 self.harm(SUPERVISOR)
@@ -256,9 +278,11 @@ class Victims:
         wait_until(lambda: not self.strays(), f"no {self.strays()}")
 
     def strays(self):
-        """What still runs of all that was ever started here."""
+        """What still runs of all that was ever started here, also if it has
+        left the session."""
         return [pid for pid, (state, _, session) in processes().items()
-                if session in self.sessions and state not in "ZX"]
+                if state not in "ZX" and (session in self.sessions or
+                                          has_mark(pid, self.mark.encode()))]
 
     def __enter__(self):
         return self

@@ -166,8 +166,10 @@ def test_no_event_is_made_without_a_reader(begin):
     stage, reader = begin("-i", "20")
     reader.next()
     reader.close()
-    wait_asleep(stage.pid)
-    made = stage.report()["events"]
+    made = stage.wait_report(lambda r: not r["reader"])["events"]
+    # Not only until what it keeps is full: ten ticks go by.
+    assert_sleeps(stage.pid, 0.2)
+    assert stage.report()["events"] == made
     before = time.time_ns()
     reader = attach(stage)
     events = [json.loads(reader.next()) for _ in range(made + 5)]
