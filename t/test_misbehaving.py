@@ -189,8 +189,10 @@ def test_a_program_that_was_taken_away(tmp_path, server, fakes):
 # supervisor, and given back.
 
 LACKING = {
-    "--nofile": "Too many open files",
-    "--nproc": "Resource temporarily unavailable",
+    "--nofile": "Too many open files (too many for the supervisor: see "
+                "ulimit -n)",
+    "--nproc": "Resource temporarily unavailable (no more processes may run: "
+               "see ulimit -u, pids.max)",
 }
 
 
@@ -205,11 +207,11 @@ def assert_it_recovers(supervisor, server, stage, option, limit, user=None):
     supervisor tries again at leisure. Then it can."""
     others = [s for s in STAGES if s != stage]
     pids = supervisor.wait_started(instance="good")
-    before = ticks_of(supervisor.pid)
+    before, fds = ticks_of(supervisor.pid), fds_of(supervisor.pid)
     set_limit(supervisor, option, limit, user)
     os.kill(pids[stage], signal.SIGKILL)
     said = (rf"error good/\S+ {stage}: cannot start \S+/{stage}: "
-            rf"{LACKING[option]} ")
+            + re.escape(LACKING[option]))
     wait_until(lambda: len(re.findall(said, supervisor.text())) >= 4,
                f"4 times {said!r}")
     assert all(is_alive(pids[s]) for s in others)
@@ -217,6 +219,8 @@ def assert_it_recovers(supervisor, server, stage, option, limit, user=None):
     set_limit(supervisor, option, 1000, user)
     supervisor.wait_started(2, instance="good", stages=[stage])
     wait_good(server)
+    # What was opened for a start that failed is closed.
+    wait_until(lambda: fds_of(supervisor.pid) <= fds, f"{fds} descriptors")
     for other in others:
         assert len(supervisor.started(other, "good")) == 1
     assert supervisor.stop() == DONE

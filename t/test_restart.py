@@ -11,7 +11,7 @@ import time
 import pytest
 
 from supervised import READY, STAGES, Supervisor, is_alive, write_config
-from support import DONE, Server, wait_until
+from support import DONE, Server, shimmed, wait_until
 
 SOURCE, WAL, SINK = STAGES
 PAIRS = [(SOURCE, WAL), (WAL, SINK), (SOURCE, SINK)]
@@ -169,6 +169,26 @@ def test_a_log_has_one_process_at_a_time(server, supervisor):
                       supervisor.text())
     assert [what for _, what in life] == ["started", "ended"] * 4 + ["started"]
     assert all(life[i][0] == life[i + 1][0] for i in range(0, 8, 2))
+    assert_in_order(server, 1)
+
+
+def test_who_cannot_be_given_a_stream_is_restarted(tmp_path, server):
+    """It has not read what it is told for long: nothing can be done with it."""
+    write_config(tmp_path, server.url, interval=2)
+    no_pass = tmp_path / "no-pass"
+    with Supervisor(tmp_path, env=shimmed(
+            "shim_control", SHIM_NO_PASS=no_pass)) as supervisor:
+        pids = supervisor.wait_started()
+        server.wait_count(10)
+        no_pass.touch()
+        os.kill(pids[SINK], signal.SIGKILL)
+        supervisor.wait_started(2, stages=[WAL, SINK])
+        assert re.search(r"01/p walproc\[\d+\]: cannot be given a new stream "
+                         r"\(Resource temporarily unavailable\): killed\n",
+                         supervisor.text())
+        wait_more(server)
+        assert is_alive(pids[SOURCE])
+        assert supervisor.stop() == DONE
     assert_in_order(server, 1)
 
 

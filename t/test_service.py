@@ -4,6 +4,7 @@ systemd is started; what the supervisor tells it is read by the test.
 """
 
 import contextlib
+import json
 import os
 import re
 import shutil
@@ -14,8 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from support import BIN, DONE, FINAL, PATIENCE, ROOT
-from supervised import TWO_INSTANCES, Supervisor, write_config
+import configs
+from support import BIN, DONE, FINAL, PATIENCE, ROOT, wait_until
+from supervised import (OBEDIENT, READY, TWO_INSTANCES, Supervisor,
+                        write_config)
 
 UNIT = ROOT / "conf" / "walpipe.service"
 
@@ -95,6 +98,44 @@ def test_what_the_service_manager_is_told(tmp_path, server, is_abstract):
             supervisor.signal(signal.SIGTERM)
             assert "STOPPING=1" in told()
             assert supervisor.wait() == DONE
+
+
+def test_ready_is_who_takes_events_in(tmp_path, fakes):
+    """Not before the log is ready, nor before the source is."""
+    write_config(tmp_path)
+
+    def after(file, rest):
+        return f"until [ -e {file} ]; do sleep 0.01; done\n{READY}{rest}"
+
+    binary = fakes(is_ready=False, walproc=after("log", OBEDIENT),
+                   metronome=after("source", "exec sleep 600"),
+                   wssink=READY + OBEDIENT)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.setblocking(False)
+
+        def wait_state(supervisor, stage, state):
+            def is_so():
+                done = configs.supervisor("-c", "c.yaml", "status", "--json",
+                                          cwd=tmp_path)
+                [instance] = json.loads(done.stdout)["instances"]
+                return {s["program"]: s["state"]
+                        for s in instance["stages"]}[stage] == state
+            wait_until(is_so, f"{stage} {state}: {supervisor.text()}")
+        with Supervisor(tmp_path, binary=binary, env=dict(
+                os.environ, NOTIFY_SOCKET=tmp_path / "notify")) as supervisor:
+            wait_state(supervisor, "wssink", "ready")
+            with pytest.raises(BlockingIOError):
+                manager.recv(4096)
+            (tmp_path / "log").touch()
+            wait_state(supervisor, "walproc", "ready")
+            wait_state(supervisor, "metronome", "starting")
+            with pytest.raises(BlockingIOError):
+                manager.recv(4096)
+            (tmp_path / "source").touch()
+            manager.settimeout(PATIENCE)
+            assert b"READY=1" in manager.recv(4096)
+            assert supervisor.stop() == DONE
 
 
 def test_one_that_fails_does_not_keep_the_others_from_being_ready(tmp_path,
