@@ -50,7 +50,9 @@ write_holder(int fd)
 enum lock_status
 lock_take(int dir_fd, const char *name, int *fd, pid_t *holder)
 {
-	int lock = openat(dir_fd, name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	/* What it links to, if it does, is not ours to write to. */
+	int lock = openat(
+	    dir_fd, name, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 	int saved;
 
 	if (lock == -1)

@@ -4,6 +4,7 @@
 #include "supervisor/hear.h"
 #include "supervisor/logline.h"
 
+#include <poll.h>
 #include <string.h>
 
 /* Says that a stage has ended for good, with its last words; or that it would
@@ -35,6 +36,18 @@ end_finally(struct crew *crew, enum stage_kind kind)
 	crew_set_command(stage, &stage->before);
 	stage->before = (struct command){0};
 	return CHAIN_END_BAD;
+}
+
+/* Says how a stage that exited with 0 came to its end. */
+static enum chain_end
+end_well(const struct crew *crew, enum stage_kind kind)
+{
+	struct pollfd poll_fd = {.fd = crew->read_fd, .events = POLLIN};
+
+	if (kind != STAGE_SOURCE || poll(&poll_fd, 1, 0) != 1)
+		return CHAIN_END_GOOD;
+	/* What is left in a pipe can be read beside the hang-up. */
+	return poll_fd.revents == POLLHUP ? CHAIN_END_DRY : CHAIN_END_GOOD;
 }
 
 /* Says when a stage that has ended is started again, if it is. */
@@ -70,7 +83,7 @@ bury(struct crew *crew, enum stage_kind kind)
 	struct crew_stage *stage = &crew->stage[kind];
 	bool was_told = crew->chain.stage[kind].state >= CHAIN_DRAINING;
 	bool is_good = child_exited_with(stage->status, EXITCODE_DONE);
-	enum chain_end end = is_good ? CHAIN_END_GOOD : CHAIN_END_BAD;
+	enum chain_end end = is_good ? end_well(crew, kind) : CHAIN_END_BAD;
 
 	hear_last(crew, kind);
 	(void)child_describe(stage->status, stage->last_exit);

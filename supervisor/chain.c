@@ -176,6 +176,17 @@ drain_source(struct chain *chain)
 	       happen(chain, STAGE_SOURCE, CHAIN_EVENT_DRAIN);
 }
 
+/* Ends a source that has read all that its command wrote, once it is clear that
+ * there will be no other. */
+static bool
+end_source(struct chain *chain)
+{
+	return chain->rules.has_command && chain->pipe == CHAIN_PIPE_NONE &&
+	       state_of(chain, STAGE_COMMAND) == CHAIN_ENDED &&
+	       state_of(chain, STAGE_SOURCE) == CHAIN_IDLE &&
+	       happen(chain, STAGE_SOURCE, CHAIN_EVENT_STOP);
+}
+
 static bool
 settle_run(struct chain *chain)
 {
@@ -186,7 +197,7 @@ settle_run(struct chain *chain)
 	return happen(chain, STAGE_WAL, CHAIN_EVENT_START) ||
 	       happen(chain, STAGE_SINK, CHAIN_EVENT_START) ||
 	       start_source(chain) || start_command(chain) ||
-	       drain_source(chain);
+	       drain_source(chain) || end_source(chain);
 }
 
 static bool
@@ -238,6 +249,15 @@ settle_stop_of(struct chain *chain, enum stage_kind kind)
 	return happen(chain, kind, CHAIN_EVENT_STOP);
 }
 
+/* Says whether a source has still time to give away what it has, and so needs a
+ * WAL. */
+static bool
+needs_wal(const struct chain *chain)
+{
+	return chain_runs(chain, STAGE_SOURCE) &&
+	       chain->now_ns < chain->stop_ns;
+}
+
 static bool
 settle_stop(struct chain *chain)
 {
@@ -248,7 +268,8 @@ settle_stop(struct chain *chain)
 			return true;
 		/* Each waits for the one before it. */
 		if (state_of(chain, kind) != CHAIN_ENDED)
-			return false;
+			return needs_wal(chain) &&
+			       happen(chain, STAGE_WAL, CHAIN_EVENT_START);
 	}
 	chain->goal = CHAIN_OVER;
 	return true;
@@ -355,9 +376,8 @@ judge_source(struct chain *chain, enum chain_end end)
 {
 	if (chain->pipe == CHAIN_PIPE_NONE)
 		return judge_end_of_stream(chain, end);
-	/* It can have come to the end of its input only if there is one. */
-	if (end != CHAIN_END_GOOD || chain->pipe == CHAIN_PIPE_FRESH ||
-	    chain_runs(chain, STAGE_COMMAND))
+	/* Else there is something left for another. */
+	if (end != CHAIN_END_DRY)
 		return CHAIN_EVENT_FAIL;
 	chain->pipe = CHAIN_PIPE_NONE;
 	return state_of(chain, STAGE_COMMAND) == CHAIN_ENDED
@@ -378,7 +398,10 @@ judge(struct chain *chain, enum stage_kind kind, enum chain_end end)
 		return CHAIN_EVENT_END;
 	}
 	if (chain->goal == CHAIN_STOP)
-		return CHAIN_EVENT_END;
+		return kind == STAGE_WAL && stage->state <= CHAIN_READY &&
+			       needs_wal(chain)
+			   ? CHAIN_EVENT_FAIL
+			   : CHAIN_EVENT_END;
 	if (stage->is_again)
 		return CHAIN_EVENT_AGAIN;
 	if (end == CHAIN_END_UNBORN)
@@ -445,6 +468,7 @@ void
 chain_kill(struct chain *chain, int64_t now_ns)
 {
 	chain_stop(chain, now_ns);
+	chain->stop_ns = now_ns;
 	for (int i = 0; i < STAGE_KINDS; i++)
 		(void)happen(chain, (enum stage_kind)i, CHAIN_EVENT_KILL);
 	settle(chain);

@@ -19,7 +19,8 @@
  *	FINISH  the source has come to its end; the WAL drains, then the sink,
  *	        for as long as that takes.
  *	STOP    all end, in the order of the stream, each when the one before it
- *	        has; from a deadline on they are made to.
+ *	        has; from a deadline on they are made to. None starts any more
+ *	        but the WAL, for a source that has not given away all it has.
  *	OVER    no stage runs, and none will.
  */
 #ifndef SUPERVISOR_CHAIN_H
@@ -65,6 +66,8 @@ enum chain_action {
 /* How a stage came to its end. */
 enum chain_end {
 	CHAIN_END_GOOD,	  /* exit status 0 */
+	CHAIN_END_DRY,	  /* the same, of a source whose pipe has been read to
+			   * its end: nobody can write into it any more */
 	CHAIN_END_BAD,	  /* another, or a signal */
 	CHAIN_END_FINAL,  /* not to be tried again */
 	CHAIN_END_UNBORN, /* it could not be started, which may pass */

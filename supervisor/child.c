@@ -81,7 +81,8 @@ become(const char *path, char *const argv[], const struct child_setup *setup,
 	report_fd = fcntl(report_fd, F_DUPFD_CLOEXEC, FIRST_FREE_FD);
 	if (report_fd == -1)
 		_exit(EXITCODE_AGAIN);
-	if (setpgid(0, 0) == -1 || place_fds(setup) == -1 ||
+	if ((!setup->shares_group && setpgid(0, 0) == -1) ||
+	    place_fds(setup) == -1 ||
 	    sigaction(SIGPIPE, &fallback, NULL) == -1 ||
 	    sigaction(SIGXFSZ, &fallback, NULL) == -1 ||
 	    setrlimit(RLIMIT_NOFILE, setup->fd_limit) == -1 ||

@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static struct chain_rules
 rules_of(const struct config_instance *instance, int64_t shutdown_timeout_ns)
@@ -71,20 +72,33 @@ crew_set_command(struct crew_stage *stage, const struct command *command)
 		crew_set_program(stage);
 }
 
-/* Calls all by their ids, which need not stand in a command. */
-static void
+/* Gives a name, which is owned, another text. Returns whether it had another. */
+static bool
+set_name(char **name, const char *text)
+{
+	if (*name != NULL && strcmp(*name, text) == 0)
+		return false;
+	free(*name);
+	*name = mem_strdup(text);
+	return true;
+}
+
+/* Calls all by their ids, which need not stand in a command. Returns whether
+ * one is new. */
+static bool
 set_ids(struct crew *crew, const struct config_instance *instance)
 {
-	free(crew->binding);
-	crew->binding = mem_strdup(instance->binding->id.text);
+	bool is_new = set_name(&crew->binding, instance->binding->id.text);
+
 	for (int kind = 0; kind < STAGE_KINDS; kind++) {
 		struct crew_stage *stage = &crew->stage[kind];
 
-		free(stage->id);
-		stage->id = mem_strdup(
-		    command_stage_id((enum stage_kind)kind, instance));
+		if (set_name(&stage->id,
+			command_stage_id((enum stage_kind)kind, instance)))
+			is_new = true;
 		stage->name.id = stage->id;
 	}
+	return is_new;
 }
 
 void
@@ -119,7 +133,7 @@ crew_init(struct crew *crew, const struct config_instance *instance,
 		stage->control_fd = -1;
 		relay_init(&stage->relay, -1);
 	}
-	set_ids(crew, instance);
+	(void)set_ids(crew, instance);
 }
 
 void
@@ -218,6 +232,8 @@ static int
 make_directory(const struct crew *crew)
 {
 	const struct identity *who = &crew->shared->identity;
+	uid_t uid = who->is_given ? who->uid : geteuid();
+	gid_t gid = who->is_given ? who->gid : (gid_t)-1;
 	char *path =
 	    mem_printf("%s/%s", crew->shared->state_dir, crew->instance);
 	int result = state_dir_make(path);
@@ -225,8 +241,9 @@ make_directory(const struct crew *crew)
 	if (result == -1)
 		journal_say_about(crew->shared->journal, LOG_ERROR, &crew->name,
 		    "cannot make the directory %s: %m", path);
-	if (result == 0 && who->is_given) {
-		result = state_dir_give(path, who->uid, who->gid);
+	/* Also back to root: what root makes there it could not use again. */
+	if (result == 0 && (who->is_given || geteuid() == 0)) {
+		result = state_dir_give(path, uid, gid);
 		if (result == -1)
 			journal_say_about(crew->shared->journal, LOG_ERROR,
 			    &crew->name,
@@ -411,13 +428,11 @@ is_same_command(const struct command *one, const struct command *other)
 }
 
 /* Gives each stage its command by the new configuration. Sets which of them
- * have another one than before; returns how many. */
-static size_t
+ * have another one than before. */
+static void
 change_commands(struct crew *crew, const struct config_instance *instance,
     const struct command_context *context, bool has_changed[STAGE_KINDS])
 {
-	size_t count = 0;
-
 	for (int i = 0; i < STAGE_KINDS; i++) {
 		enum stage_kind kind = (enum stage_kind)i;
 		struct command command;
@@ -434,41 +449,53 @@ change_commands(struct crew *crew, const struct config_instance *instance,
 		if (command.count > 0)
 			journal_say_about(crew->shared->journal, LOG_INFO,
 			    &crew->stage[kind].name, "has changed");
-		count++;
 	}
-	return count;
 }
 
-size_t
-crew_update(struct crew *crew, const struct config_instance *instance,
-    const struct command_context *context, int64_t shutdown_timeout_ns,
-    bool *is_source_new)
+/* Takes over what stands in no command. Returns whether any of it is new. */
+static bool
+change_rest(struct crew *crew, const struct config_instance *instance,
+    const struct chain_rules *rules)
 {
-	const struct config_onramp *onramp = instance->binding->onramp;
+	struct chain_rules *old = &crew->chain.rules;
+	bool is_new = set_ids(crew, instance) ||
+		      old->restart != rules->restart ||
+		      old->shutdown_timeout_ns != rules->shutdown_timeout_ns;
+
+	old->restart = rules->restart;
+	old->shutdown_timeout_ns = rules->shutdown_timeout_ns;
+	crew->has_stdin =
+	    config_source_of(instance->binding->onramp) == CONFIG_STDIN;
+	return is_new;
+}
+
+struct crew_change
+crew_update(struct crew *crew, const struct config_instance *instance,
+    const struct command_context *context, int64_t shutdown_timeout_ns)
+{
 	struct chain_rules rules = rules_of(instance, shutdown_timeout_ns);
+	struct crew_change change = {0};
 	bool has_changed[STAGE_KINDS];
-	size_t count;
 
 	/* What is still to be done is so by the commands of before. */
 	obey(crew);
-	crew->has_stdin = config_source_of(onramp) == CONFIG_STDIN;
-	set_ids(crew, instance);
-	count = change_commands(crew, instance, context, has_changed);
-	*is_source_new =
+	change.is_other = change_rest(crew, instance, &rules);
+	change_commands(crew, instance, context, has_changed);
+	change.is_source_new =
 	    has_changed[STAGE_COMMAND] || has_changed[STAGE_SOURCE];
+	/* Whichever of the two is named, both are started anew. */
 	if (has_changed[STAGE_COMMAND])
 		has_changed[STAGE_SOURCE] = false;
-	crew->chain.rules.shutdown_timeout_ns = shutdown_timeout_ns;
-	crew->chain.rules.restart = rules.restart;
 	for (int i = 0; i < STAGE_KINDS; i++) {
 		if (!has_changed[i])
 			continue;
 		chain_renew(
 		    &crew->chain, (enum stage_kind)i, &rules, loop_now_ns());
 		obey(crew);
+		change.anew += i > STAGE_SOURCE ? 1 : rules.has_command ? 2 : 1;
 	}
-	crew->is_trial = crew->is_trial || count > 0;
-	return count;
+	crew->is_trial = crew->is_trial || change.anew > 0;
+	return change;
 }
 
 int64_t

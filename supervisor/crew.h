@@ -127,16 +127,23 @@ bool crew_owes_report(const struct crew *crew);
  * has failed at it, and is tried again: nobody is to wait for that. */
 bool crew_is_up(const struct crew *crew);
 
+/* What a reload has changed for a crew. */
+struct crew_change {
+	size_t anew;	    /* so many stages are started anew */
+	bool is_source_new; /* the source is one of them */
+	bool is_other;	    /* something by which none is: a name, or what
+			     * follows an end */
+};
+
 /*
  * Takes over what has changed in the configuration of the instance, which is
  * the same instance of the same pipeline: stages whose commands have changed
  * are started anew, and no others; a source that has come to its end is not.
- * Each is named in the journal. Returns how many, with *is_source_new saying
- * whether the source is one of them.
+ * Each is named in the journal. Returns what it was.
  */
-size_t crew_update(struct crew *crew, const struct config_instance *instance,
-    const struct command_context *context, int64_t shutdown_timeout_ns,
-    bool *is_source_new);
+struct crew_change crew_update(struct crew *crew,
+    const struct config_instance *instance,
+    const struct command_context *context, int64_t shutdown_timeout_ns);
 
 /* Says in the journal what an instance that is removed leaves behind. */
 void crew_tell_left(const struct crew *crew);

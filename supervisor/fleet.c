@@ -89,10 +89,9 @@ update_crew(struct crew *crew, const struct plan *plan, int64_t timeout_ns,
 {
 	const struct config_instance *instance =
 	    find_instance(&plan->config, crew);
+	struct crew_change change;
 	enum chain_goal goal;
-	bool is_source_new;
 	char *text;
-	size_t count;
 
 	if (crew->is_removed)
 		return;
@@ -107,13 +106,12 @@ update_crew(struct crew *crew, const struct plan *plan, int64_t timeout_ns,
 		remove_crew(crew);
 		return;
 	}
-	count = crew_update(
-	    crew, instance, &plan->context, timeout_ns, &is_source_new);
-	if (count == 0)
+	change = crew_update(crew, instance, &plan->context, timeout_ns);
+	if (change.anew == 0 && !change.is_other)
 		return;
 	/* The source has come to its end; what is new has not. The same is
 	 * not run a second time for what stands behind it. */
-	if (goal != CHAIN_RUN && is_source_new) {
+	if (goal != CHAIN_RUN && change.is_source_new) {
 		remove_crew(crew);
 		return;
 	}
@@ -121,8 +119,11 @@ update_crew(struct crew *crew, const struct plan *plan, int64_t timeout_ns,
 		note(changes, crew, "has changed, and has come to its end");
 		return;
 	}
-	text = mem_printf("has changed: %zu stage%s anew", count,
-	    count == 1 ? " starts" : "s start");
+	if (change.anew == 0)
+		text = mem_strdup("has changed: no stage starts anew");
+	else
+		text = mem_printf("has changed: %zu stage%s anew", change.anew,
+		    change.anew == 1 ? " starts" : "s start");
 	note(changes, crew, text);
 	free(text);
 }

@@ -292,6 +292,7 @@ main(int argc, char **argv)
 	struct options options = {.level = LOG_INFO};
 	struct journal journal;
 	enum exitcode exitcode;
+	bool has_output = io_is_open(STDOUT_FILENO);
 
 	/* Nobody reading our output is no reason to die unheard. */
 	(void)signal(SIGPIPE, SIG_IGN);
@@ -304,8 +305,15 @@ main(int argc, char **argv)
 		return EXITCODE_AGAIN;
 	}
 	journal_init(&journal, options.format, options.level);
-	exitcode = options.verb > VERB_CHECK ? ask(&options, &journal)
-					     : perform(&options, &journal);
+	if (!has_output &&
+	    (options.verb == VERB_CHECK || options.verb == VERB_STATUS)) {
+		journal_say(&journal, LOG_ERROR, "standard output is closed");
+		exitcode = EXITCODE_FINAL;
+	} else if (options.verb > VERB_CHECK) {
+		exitcode = ask(&options, &journal);
+	} else {
+		exitcode = perform(&options, &journal);
+	}
 	journal_close(&journal);
 	free(options.paths);
 	return (int)exitcode;

@@ -139,7 +139,8 @@ state_dir_give(const char *path, uid_t uid, gid_t gid)
 
 	if (fd == -1)
 		return -1;
-	if (fstat(fd, &st) == 0 && st.st_uid == uid && st.st_gid == gid) {
+	if (fstat(fd, &st) == 0 && st.st_uid == uid &&
+	    (gid == (gid_t)-1 || st.st_gid == gid)) {
 		(void)close(fd);
 		return 0;
 	}

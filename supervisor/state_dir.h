@@ -33,7 +33,8 @@ int state_dir_make(const char *path);
 
 /*
  * Makes the directory `path` and all that is in it the property of `uid` and
- * `gid`, if it is not yet: of the user as whom its owner runs from now on.
+ * `gid`, if it is not yet: of the user as whom its owner runs from now on. With
+ * a `gid` of -1 the groups stay what they are.
  * Symbolic links are not followed, files with several names are left as they
  * are. Returns 0, or -1 with errno set.
  */

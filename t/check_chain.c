@@ -339,6 +339,59 @@ START_TEST(test_stop_while_waiting)
 }
 END_TEST
 
+/* A source that runs needs a WAL to give away what it has: as long as there is
+ * time, whenever that died. */
+START_TEST(test_stop_without_a_wal)
+{
+	for (int is_before = 0; is_before < 2; is_before++) {
+		struct chain_world w;
+
+		chain_world_run(&w, false, CONFIG_ALWAYS);
+		if (is_before)
+			chain_world_ended(&w, STAGE_WAL, CHAIN_END_BAD);
+		chain_stop(&w.chain, w.now_ns);
+		if (!is_before)
+			chain_world_ended(&w, STAGE_WAL, CHAIN_END_BAD);
+		ASKED(&w, "term source");
+		chain_world_pass(&w, 100 * MS);
+		ASKED(&w, "spawn wal");
+		chain_world_ready(&w, STAGE_WAL);
+		ASKED(&w, "");
+		chain_world_ended(&w, STAGE_SOURCE, CHAIN_END_GOOD);
+		ASKED(&w, "drain wal");
+		/* With the source gone it is not needed again. */
+		chain_world_ended(&w, STAGE_WAL, CHAIN_END_BAD);
+		ASKED(&w, "term sink");
+	}
+}
+END_TEST
+
+/* Nor when the time is over. */
+START_TEST(test_stop_without_a_wal_or_time)
+{
+	struct chain_world w;
+
+	chain_world_run(&w, false, CONFIG_ALWAYS);
+	chain_stop(&w.chain, w.now_ns);
+	chain_world_pass(&w, TIMEOUT - 50 * MS);
+	chain_world_ended(&w, STAGE_WAL, CHAIN_END_BAD);
+	ASKED(&w, "term source");
+	chain_world_pass(&w, 50 * MS);
+	ASKED(&w, "kill source");
+	chain_world_pass(&w, SECOND);
+	ASKED(&w, "");
+	chain_world_ended(&w, STAGE_SOURCE, CHAIN_END_BAD);
+	ASKED(&w, "term sink");
+
+	chain_world_run(&w, false, CONFIG_ALWAYS);
+	chain_world_ended(&w, STAGE_WAL, CHAIN_END_BAD);
+	chain_stop(&w.chain, w.now_ns);
+	chain_kill(&w.chain, w.now_ns);
+	chain_world_pass(&w, SECOND);
+	ASKED(&w, "term source, kill source, kill sink");
+}
+END_TEST
+
 START_TEST(test_kill)
 {
 	struct chain_world w;
@@ -379,6 +432,8 @@ main(void)
 	tcase_add_test(tests, test_stop_with_all_hanging);
 	tcase_add_test(tests, test_stop_without_a_sink);
 	tcase_add_test(tests, test_stop_while_waiting);
+	tcase_add_test(tests, test_stop_without_a_wal);
+	tcase_add_test(tests, test_stop_without_a_wal_or_time);
 	tcase_add_test(tests, test_kill);
 	return suite_run(suite);
 }

@@ -19,14 +19,14 @@ START_TEST(test_command_always)
 	/* The rest of its output comes first, however long that takes. */
 	chain_world_pass(&w, 100 * SECOND);
 	ASKED(&w, "");
-	chain_world_ended(&w, STAGE_SOURCE, CHAIN_END_GOOD);
+	chain_world_ended(&w, STAGE_SOURCE, CHAIN_END_DRY);
 	ASKED(&w, "spawn source");
 	ck_assert_int_eq(w.chain.pipe, CHAIN_PIPE_FRESH);
 	chain_world_ready(&w, STAGE_SOURCE);
 	ASKED(&w, "spawn command");
 	/* The other way round: the delay is what takes long. */
 	chain_world_ended(&w, STAGE_COMMAND, CHAIN_END_BAD);
-	chain_world_ended(&w, STAGE_SOURCE, CHAIN_END_GOOD);
+	chain_world_ended(&w, STAGE_SOURCE, CHAIN_END_DRY);
 	ck_assert_int_eq(w.chain.pipe, CHAIN_PIPE_NONE);
 	ASKED(&w, "");
 	chain_world_pass(&w, 200 * MS);
@@ -53,7 +53,7 @@ START_TEST(test_command_that_ends_for_good)
 
 		chain_world_run(&w, true, table[i].restart);
 		chain_world_ended(&w, STAGE_COMMAND, table[i].end);
-		chain_world_ended(&w, STAGE_SOURCE, CHAIN_END_GOOD);
+		chain_world_ended(&w, STAGE_SOURCE, CHAIN_END_DRY);
 		ASKED(&w, table[i].is_over ? "drain wal" : "");
 		ck_assert_int_eq(
 		    w.chain.goal, table[i].is_over ? CHAIN_FINISH : CHAIN_RUN);
@@ -72,6 +72,49 @@ START_TEST(test_command_unborn)
 	chain_world_pass(&w, 100 * MS);
 	ASKED(&w, "spawn command");
 	ck_assert_int_eq(w.chain.pipe, CHAIN_PIPE_USED);
+}
+END_TEST
+
+/* A command that closes its output and runs on: its source has nothing more to
+ * do, and another comes when the command has ended. */
+START_TEST(test_command_that_closes_its_output)
+{
+	struct chain_world w;
+
+	chain_world_run(&w, true, CONFIG_ALWAYS);
+	chain_world_ended(&w, STAGE_SOURCE, CHAIN_END_DRY);
+	chain_world_pass(&w, 100 * SECOND);
+	ASKED(&w, "");
+	ck_assert_int_eq(w.chain.pipe, CHAIN_PIPE_NONE);
+	chain_world_ended(&w, STAGE_COMMAND, CHAIN_END_GOOD);
+	chain_world_pass(&w, 100 * MS);
+	ASKED(&w, "spawn source");
+	/* And where there will be no other. */
+	chain_world_run(&w, true, CONFIG_NEVER);
+	chain_world_ended(&w, STAGE_SOURCE, CHAIN_END_DRY);
+	chain_world_pass(&w, 100 * SECOND);
+	ASKED(&w, "");
+	chain_world_ended(&w, STAGE_COMMAND, CHAIN_END_GOOD);
+	ASKED(&w, "drain wal");
+	ck_assert_int_eq(w.chain.goal, CHAIN_FINISH);
+}
+END_TEST
+
+/* A source that was told to end by somebody else has left something to read,
+ * whether its command runs or not. */
+START_TEST(test_source_that_ends_before_its_input)
+{
+	for (int runs = 0; runs < 2; runs++) {
+		struct chain_world w;
+
+		chain_world_run(&w, true, CONFIG_NEVER);
+		if (!runs)
+			chain_world_ended(&w, STAGE_COMMAND, CHAIN_END_GOOD);
+		chain_world_ended(&w, STAGE_SOURCE, CHAIN_END_GOOD);
+		ck_assert_int_eq(w.chain.pipe, CHAIN_PIPE_USED);
+		chain_world_pass(&w, 100 * MS);
+		ASKED(&w, "spawn source");
+	}
 }
 END_TEST
 
@@ -94,7 +137,7 @@ START_TEST(test_command_outlives_its_source)
 	ASKED(&w, "spawn source");
 	chain_world_ready(&w, STAGE_SOURCE);
 	ASKED(&w, "");
-	chain_world_ended(&w, STAGE_SOURCE, CHAIN_END_GOOD);
+	chain_world_ended(&w, STAGE_SOURCE, CHAIN_END_DRY);
 	ASKED(&w, "spawn source");
 	chain_world_ready(&w, STAGE_SOURCE);
 	ASKED(&w, "spawn command");
@@ -168,7 +211,7 @@ START_TEST(test_renew_a_command)
 	ASKED(&w, "term command, drain source");
 	chain_world_ended(&w, STAGE_COMMAND, CHAIN_END_BAD);
 	ASKED(&w, "");
-	chain_world_ended(&w, STAGE_SOURCE, CHAIN_END_GOOD);
+	chain_world_ended(&w, STAGE_SOURCE, CHAIN_END_DRY);
 	ASKED(&w, "spawn source");
 	chain_world_ready(&w, STAGE_SOURCE);
 	ASKED(&w, "spawn command");
@@ -192,7 +235,7 @@ START_TEST(test_renew_while_the_source_drains)
 	chain_renew(&w.chain, STAGE_SOURCE, &plain, w.now_ns);
 	ASKED(&w, "");
 	chain_world_ended(&w, STAGE_COMMAND, CHAIN_END_BAD);
-	chain_world_ended(&w, STAGE_SOURCE, CHAIN_END_GOOD);
+	chain_world_ended(&w, STAGE_SOURCE, CHAIN_END_DRY);
 	ASKED(&w, "spawn source");
 }
 END_TEST
@@ -212,7 +255,7 @@ START_TEST(test_renew_before_the_source_is_ready)
 	chain_world_ready(&w, STAGE_SOURCE);
 	ASKED(&w, "drain source");
 	chain_world_ended(&w, STAGE_COMMAND, CHAIN_END_BAD);
-	chain_world_ended(&w, STAGE_SOURCE, CHAIN_END_GOOD);
+	chain_world_ended(&w, STAGE_SOURCE, CHAIN_END_DRY);
 	ASKED(&w, "spawn source");
 	chain_world_ready(&w, STAGE_SOURCE);
 	ASKED(&w, "spawn command");
@@ -227,7 +270,7 @@ START_TEST(test_renew_a_command_unborn)
 
 	chain_world_run(&w, true, CONFIG_ALWAYS);
 	chain_world_ended(&w, STAGE_COMMAND, CHAIN_END_GOOD);
-	chain_world_ended(&w, STAGE_SOURCE, CHAIN_END_GOOD);
+	chain_world_ended(&w, STAGE_SOURCE, CHAIN_END_DRY);
 	chain_world_pass(&w, 100 * MS);
 	chain_world_ready(&w, STAGE_SOURCE);
 	ASKED(&w, "spawn source, spawn command");
@@ -235,7 +278,7 @@ START_TEST(test_renew_a_command_unborn)
 	ASKED(&w, "");
 	chain_renew(&w.chain, STAGE_COMMAND, &w.chain.rules, w.now_ns);
 	ASKED(&w, "term source");
-	chain_world_ended(&w, STAGE_SOURCE, CHAIN_END_GOOD);
+	chain_world_ended(&w, STAGE_SOURCE, CHAIN_END_DRY);
 	ASKED(&w, "spawn source");
 	chain_world_ready(&w, STAGE_SOURCE);
 	ASKED(&w, "spawn command");
@@ -258,7 +301,7 @@ START_TEST(test_renew_into_another_kind_of_source)
 	chain_renew(&w.chain, STAGE_COMMAND, &plain, w.now_ns);
 	ASKED(&w, "term command, drain source");
 	chain_world_ended(&w, STAGE_COMMAND, CHAIN_END_BAD);
-	chain_world_ended(&w, STAGE_SOURCE, CHAIN_END_GOOD);
+	chain_world_ended(&w, STAGE_SOURCE, CHAIN_END_DRY);
 	ASKED(&w, "spawn source");
 	chain_world_ready(&w, STAGE_SOURCE);
 	ASKED(&w, "");
@@ -319,6 +362,8 @@ main(void)
 	tcase_add_test(tests, test_command_always);
 	tcase_add_test(tests, test_command_that_ends_for_good);
 	tcase_add_test(tests, test_command_unborn);
+	tcase_add_test(tests, test_command_that_closes_its_output);
+	tcase_add_test(tests, test_source_that_ends_before_its_input);
 	tcase_add_test(tests, test_command_outlives_its_source);
 	tcase_add_test(tests, test_renew);
 	tcase_add_test(tests, test_renew_before_the_first_turn);

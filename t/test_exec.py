@@ -3,17 +3,20 @@ and the supervisor's own standard input.
 """
 
 import base64
+import contextlib
+import fcntl
 import json
 import os
 import re
 import signal
 import subprocess
+import termios
 
 import pytest
 
 from supervised import Supervisor, is_alive
 from support import (AGAIN, DONE, FINAL, PATIENCE, PYTHON, events_of, program,
-                     wait_until)
+                     wait_asleep, wait_until)
 
 
 def write_config(directory, url, onramp, extra=""):
@@ -91,6 +94,34 @@ def test_always_is_always(tmp_path, server):
         server.wait_count(9)
         assert supervisor.stop() == DONE
     assert numbers(server)[:9] == 3 * [0, 1, 2]
+
+
+@pytest.mark.parametrize("restart, again", [("always", True),
+                                             ("never", False)])
+def test_a_command_that_closes_its_output_and_runs_on(tmp_path, server,
+                                                      restart, again):
+    """Its source ends with what it has printed, and is not run again before
+    there is something to read."""
+    write_config(tmp_path, server.url, shell(
+        "echo '{\"n\":1}'; exec >&-; until [ -e go ]; do sleep 0.05; done",
+        restart))
+    with Supervisor(tmp_path) as supervisor:
+        supervisor.wait_started(stages=["sh"])
+        server.wait_count(1)
+        supervisor.wait_log("ended: exit status 0")
+        # It would have been started again three times by now.
+        wait_asleep(supervisor.pid, 1)
+        assert len(supervisor.started("onramp")) == 1
+        (tmp_path / "go").touch()
+        if again:
+            supervisor.wait_started(2, stages=["onramp", "sh"])
+            server.wait_count(2)
+            assert supervisor.delays()[0] == "0.1"
+            assert supervisor.stop() == DONE
+        else:
+            assert supervisor.wait() == DONE
+            assert len(supervisor.started("onramp")) == 1
+            assert supervisor.delays() == []
 
 
 def test_standard_error_is_in_the_log(tmp_path, server):
@@ -347,6 +378,49 @@ def test_a_file_on_standard_input(tmp_path, server):
         with Supervisor(tmp_path, stdin=stdin) as supervisor:
             assert supervisor.wait() == DONE
     assert numbers(server) == list(range(1000))
+
+
+@contextlib.contextmanager
+def on_a_terminal(directory):
+    """A supervisor whose standard input is its terminal; and what to write to
+    for whatever is typed there."""
+    controller, terminal = os.openpty()
+
+    def take_terminal():
+        os.setsid()
+        fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+    try:
+        with Supervisor(directory, stdin=terminal,
+                        preexec_fn=take_terminal) as supervisor:
+            yield supervisor, controller
+    finally:
+        os.close(controller)
+        os.close(terminal)
+
+
+def test_a_terminal_on_standard_input(tmp_path, server):
+    """Lines are taken as they are typed, and ^D is the end."""
+    write_config(tmp_path, server.url, "type: stdin")
+    with on_a_terminal(tmp_path) as (supervisor, controller):
+        supervisor.wait_started(stages=["onramp"])
+        for n in range(2):
+            os.write(controller, b'{"n":%d}\n' % n)
+            server.wait_count(n + 1)
+        os.write(controller, b"\x04")
+        assert supervisor.wait() == DONE
+    assert numbers(server) == [0, 1]
+
+
+def test_ctrl_c_on_a_terminal_is_an_orderly_stop(tmp_path, server):
+    """Who reads the terminal hears of it as well."""
+    write_config(tmp_path, server.url, "type: stdin")
+    with on_a_terminal(tmp_path) as (supervisor, controller):
+        os.write(controller, b'{"n":0}\n')
+        server.wait_count(1)
+        os.write(controller, b"\x03")
+        assert supervisor.wait() == DONE
+        assert "stopping: SIGINT" in supervisor.text()
+    assert numbers(server) == [0]
 
 
 def test_no_standard_input_is_an_empty_one(tmp_path, server):

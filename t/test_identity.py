@@ -7,13 +7,15 @@ import pwd
 import re
 import shutil
 import stat
+import subprocess
 import tempfile
 from pathlib import Path
 
 import pytest
 
 from supervised import STAGES, Supervisor, ids, write_config
-from support import BIN, DONE, FINAL, Process, Server, program, wait_until
+from support import (BIN, DONE, FINAL, Process, Server, program,
+                     stored_events, wait_until)
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="not root")
 
@@ -88,7 +90,8 @@ def test_a_log_changes_hands(place):
     sent = 0
     with Server(place) as server:
         server.kill()
-        for n, keys in enumerate(["", "user: nobody", "user: daemon", ""]):
+        for n, keys in enumerate(["", "user: nobody", "", "user: nobody",
+                                  "user: daemon", ""]):
             write_config(place, server.url, timeout=0.2, count=10, interval=0,
                          extra=keys + "\n")
             with supervise(place, f"log{n}") as supervisor:
@@ -108,6 +111,29 @@ def test_a_log_changes_hands(place):
             assert supervisor.wait() == DONE
         assert ids(server) == list(range(10)) * (sent // 10 + 1)
     assert owner_of(outside)[0] == 0
+
+
+def test_a_repair_by_root_leaves_the_log_to_its_owner(place):
+    write_config(place, timeout=0.2, extra="user: nobody\n")
+    wal = place / "state/01/p"
+    with supervise(place) as supervisor:
+        supervisor.wait_started()
+        wait_until(lambda: stored_events(wal), "events")
+        assert supervisor.stop() == DONE
+    [segment] = wal.glob("*.seg")
+    data = bytearray(segment.read_bytes())
+    # Within the first event: of those behind it it is known that they are.
+    data[data.index(b'"onramp"') + 2] ^= 1
+    segment.write_bytes(data)
+    done = subprocess.run([program("walproc"), "repair", wal],
+                          capture_output=True, text=True)
+    assert done.returncode == DONE, done.stderr
+    assert list((wal / "quarantine").iterdir())
+    assert {owner_of(path)[0] for path in wal.rglob("*")} == {NOBODY.pw_uid}
+    with supervise(place, "next") as supervisor:
+        supervisor.wait_started()
+        supervisor.wait_log("1 events from 1 on are missing")
+        assert supervisor.stop() == DONE
 
 
 @pytest.mark.parametrize("keys, words", [

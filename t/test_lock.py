@@ -74,6 +74,18 @@ def test_modes_of_what_it_makes(tmp_path, server):
     assert mode("a/b/state/LOCK") == mode("out.log") == 0o600
 
 
+def test_a_lock_that_is_a_link_is_not_followed(tmp_path):
+    write_config(tmp_path)
+    (tmp_path / "state").mkdir()
+    (tmp_path / "other").write_text("something else\n")
+    (tmp_path / "state/LOCK").symlink_to(tmp_path / "other")
+    with Supervisor(tmp_path) as supervisor:
+        assert supervisor.wait() == AGAIN
+        assert "state/LOCK: Too many levels of symbolic links" in \
+            supervisor.text()
+    assert (tmp_path / "other").read_text() == "something else\n"
+
+
 @pytest.fixture
 def held_lock(tmp_path):
     """The lock of the state directory, held by this process, and a way to

@@ -50,6 +50,9 @@ def test_what_is_renamed_is_called_so(tmp_path):
         text = text.replace("id: w,", "id: new,").replace(
             "/offramp/w/", "/offramp/new/").replace(
             "id: b", "id: other").replace("/binding/b/", "/binding/other/")
+        assert reload(tmp_path, text) == [
+            f"{name}/p has changed: no stage starts anew"
+            for name in ("one", "two")]
         assert reload(tmp_path, text) == []
         done = supervisor("-c", "c.yaml", "status", "--json", cwd=tmp_path)
         for instance in json.loads(done.stdout)["instances"]:
@@ -208,12 +211,12 @@ def test_what_has_been_at_work_is_no_trial_any_more(tmp_path, server, fakes):
         assert "those of before are used" not in running.text()
 
 
-EXEC = "type: exec, config: {command: [sleep, 600]}"
+EXEC = "type: exec, config: {command: [sleep, 600]"
 
 
 def test_a_reload_in_the_turn_in_which_a_source_is_ready(tmp_path, fakes):
     """What is to be started then is of the configuration of before."""
-    write_config(tmp_path, onramp=EXEC)
+    write_config(tmp_path, onramp=EXEC + "}")
     binary = fakes(
         is_ready=False, walproc=READY + OBEDIENT, wssink=READY + OBEDIENT,
         onramp="until [ -e go ]; do sleep 0.01; done\n" + READY +
@@ -234,6 +237,23 @@ def test_a_reload_in_the_turn_in_which_a_source_is_ready(tmp_path, fakes):
                 assert b"has changed" in answer.read()
         running.wait_started(stages=["metronome"])
         assert len(running.started("sleep")) == 1
+        assert running.stop() == DONE
+
+
+@pytest.mark.parametrize("old, new, anew", [
+    ("restart: always", "restart: never", "no stage starts anew"),
+    ("timeout: 0.3", "timeout: 0.4", "no stage starts anew"),
+    ("[sleep, 600]", "[sleep, 601]", "2 stages start anew"),
+    (f"{EXEC}, restart: always}}", "type: metronome",
+     "1 stage starts anew")])
+def test_what_has_changed_is_told(tmp_path, old, new, anew):
+    text = write_config(tmp_path, timeout=0.3,
+                        onramp=f"{EXEC}, restart: always}}")
+    with Supervisor(tmp_path) as running:
+        running.wait_started(stages=["sleep", "onramp"])
+        assert old in text
+        assert reload(tmp_path, text.replace(old, new)) == [
+            f"01/p has changed: {anew}"]
         assert running.stop() == DONE
 
 

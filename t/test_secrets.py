@@ -144,6 +144,7 @@ SUPERVISED = {
     "basic_auth_file": ("basic_auth_file: user",
                         "Authorization", basic(f"me:{SECRET}")),
     "url": ("", None, None),
+    "path": ("", None, None),
     # What shows a secret, so that the test is one.
     "plain": (f"headers: {{X-Plain: {SECRET}}}", "X-Plain", SECRET),
 }
@@ -173,9 +174,9 @@ def test_a_secret_of_a_pipeline_is_shown_nowhere(tmp_path, raw, kind):
     (tmp_path / "headers").write_text(f"X-Key: {SECRET}\n")
     (tmp_path / "token").write_text(f"{SECRET}\n")
     (tmp_path / "user").write_text(f"me:{SECRET}\n")
+    target = {"url": "?token=%s", "path": "hook/%s"}.get(kind, "")
     (tmp_path / "c.yaml").write_text(CONFIG.format(
-        url=raw.url + ("?token=${env:SECRET}" if kind == "url" else ""),
-        more=more))
+        url=raw.url + target.replace("%s", "${env:SECRET}"), more=more))
     env = {**ENVIRONMENT, "SECRET": SECRET, "NOTE": f"note-{SECRET}"}
     argv = [program("supervisor"), "-v", "-c", tmp_path / "c.yaml"]
     checked = subprocess.run([*argv, "check"], env=env, check=True,
@@ -186,7 +187,7 @@ def test_a_secret_of_a_pipeline_is_shown_nowhere(tmp_path, raw, kind):
         peer = raw.accept().upgrade()
         assert SECRET.encode() in peer.until_opcode(TEXT)
         if name is None:
-            assert peer.request.startswith(f"GET /?token={SECRET} HTTP")
+            assert peer.request.startswith(f"GET /{target % SECRET} HTTP")
         else:
             assert all_headers(peer, name) == [value]
         shown = {"ps": shown_of(process.pid), "status": b"".join(

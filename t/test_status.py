@@ -331,8 +331,9 @@ def test_reload(tmp_path, server):
             "one", '"01"'))
         done = ask(tmp_path, "reload", "--json")
         assert done.returncode == DONE, done.stderr
-        [change] = json.loads(done.stdout)["changes"]
-        assert "two" in change
+        assert json.loads(done.stdout)["changes"] == [
+            "01/p has changed: no stage starts anew",
+            "two/p is new: it starts"]
         running.wait_started(instance="two")
         assert {stage["program"]: stage["pid"]
                 for item in status(tmp_path)["instances"]

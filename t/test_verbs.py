@@ -240,3 +240,14 @@ def test_json_is_for_answers(here, verb):
     done = supervisor("-c", "c.yaml", "--json", verb, cwd=here)
     assert done.returncode == FINAL
     assert f"--json is not for {verb}" in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["status", "check"])
+def test_nobody_to_be_told(here, verb):
+    """What has nothing but its answer to give is of no use without one."""
+    (here / "c.yaml").write_text("state_dir: state\n")
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", program("supervisor"), "-c",
+         "c.yaml", verb], cwd=here, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == FINAL
+    assert "standard output is closed" in done.stderr

@@ -8,11 +8,13 @@
 #include "walproc/rewrite.h"
 
 #include <errno.h>
+#include <grp.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* Repairs in a row: the first does all, unless the disk gets worse. */
@@ -315,6 +317,23 @@ repair_all(struct repair *repair)
 	return result.is_damaged ? EXITCODE_DAMAGE : EXITCODE_DONE;
 }
 
+/* As root in another's log this process becomes its owner, who could not open
+ * what root would make there. */
+static int
+become_owner(const char *path)
+{
+	struct stat st;
+
+	if (geteuid() != 0 || stat(path, &st) == -1 || st.st_uid == 0)
+		return 0;
+	if (setgroups(0, NULL) == 0 &&
+	    setresgid(st.st_gid, st.st_gid, st.st_gid) == 0 &&
+	    setresuid(st.st_uid, st.st_uid, st.st_uid) == 0)
+		return 0;
+	log_error("%s: this cannot become the user whose log it is: %m", path);
+	return -1;
+}
+
 enum exitcode
 repair_log(const char *path)
 {
@@ -322,6 +341,8 @@ repair_log(const char *path)
 	enum exitcode exitcode, flushed;
 	struct place place;
 
+	if (become_owner(path) == -1)
+		return EXITCODE_AGAIN;
 	exitcode = look_exitcode(look_open(&repair.look, path));
 	if (exitcode != EXITCODE_DONE)
 		return exitcode;

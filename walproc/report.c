@@ -91,7 +91,8 @@ put_breakers(cJSON *json, const struct walproc *walproc)
 		    json, "source_breaker_reason", msg.reason);
 	}
 	(void)cJSON_AddStringToObject(
-	    json, "sink_breaker", words[walproc->breaker_is_open]);
+	    json, "sink_breaker",
+	    words[walproc->breaker_is_open || !streams_have_sink(walproc)]);
 }
 
 void

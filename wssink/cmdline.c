@@ -211,7 +211,10 @@ static int
 take_url(struct cmdline *cmdline, char *url)
 {
 	int result = take_text("-u", url, ENVTEXT_URL, &cmdline->url);
+	const char *secret = strstr(url, "${env:");
 
+	cmdline->hides_path =
+	    secret != NULL && secret < url + strcspn(url, "?");
 	secret_hide_user(url);
 	return result;
 }
@@ -447,7 +450,8 @@ complete(struct cmdline *cmdline)
 	    control_is_open(cmdline->options.control))
 		return wrong("--acks: under a supervisor the acks go back "
 			     "where the events come from");
-	parsed = conn_url_parse(&link->url, cmdline->url, &why);
+	parsed = conn_url_parse(
+	    &link->url, cmdline->url, cmdline->hides_path, &why);
 	/* The URL is not shown: a password may stand in it. */
 	if (parsed == -1)
 		return wrong("-u: %s", why);

@@ -31,6 +31,7 @@ struct cmdline {
 	char *protocols;	 /* owned; NULL: none */
 	char *proxy;		 /* owned; NULL: none */
 	char *url;		 /* owned; NULL: none */
+	bool hides_path;	 /* a variable stands in its path */
 };
 
 /* What is to be done. */

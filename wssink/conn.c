@@ -75,9 +75,9 @@ is_visible_ascii(const char *text)
 	return true;
 }
 
-/* Takes the parts out of a parsed URL; `is_tls` chose its scheme. */
+/* Takes the parts out of a parsed URL but for `shown`. */
 static int
-take_parts(struct conn_url *url, CURLU *parsed, bool is_tls, const char **why)
+take_parts(struct conn_url *url, CURLU *parsed, const char **why)
 {
 	char *host = get_part(parsed, CURLUPART_HOST, 0);
 	char *port = get_part(parsed, CURLUPART_PORT, CURLU_NO_DEFAULT_PORT);
@@ -101,8 +101,6 @@ take_parts(struct conn_url *url, CURLU *parsed, bool is_tls, const char **why)
 	    "%s%s%s", host, port == NULL ? "" : ":", port == NULL ? "" : port);
 	url->target = mem_printf("%s%s%s", path, query == NULL ? "" : "?",
 	    query == NULL ? "" : query);
-	url->shown = mem_printf("%s://%s%s%s", is_tls ? "wss" : "ws", url->host,
-	    path, query == NULL ? "" : "?...");
 	(void)curl_url_set(parsed, CURLUPART_USER, NULL, 0);
 	(void)curl_url_set(parsed, CURLUPART_PASSWORD, NULL, 0);
 	url->plain = get_part(parsed, CURLUPART_URL, 0);
@@ -118,9 +116,22 @@ done:
 	return result;
 }
 
+/* Returns what may be shown of a URL that was taken apart; the caller frees it.
+ */
+static char *
+show(const struct conn_url *url, bool is_tls, bool hides_path)
+{
+	size_t path_bytes = strcspn(url->target, "?");
+	bool has_query = url->target[path_bytes] == '?';
+
+	return mem_printf("%s://%s%.*s%s", is_tls ? "wss" : "ws", url->host,
+	    hides_path ? 4 : (int)path_bytes, hides_path ? "/..." : url->target,
+	    has_query ? "?..." : "");
+}
+
 /* As take_parts, once a fragment is ruled out (RFC 6455, section 3). */
 static int
-check_parts(struct conn_url *url, CURLU *parsed, bool is_tls, const char **why)
+check_parts(struct conn_url *url, CURLU *parsed, const char **why)
 {
 	char *fragment = get_part(parsed, CURLUPART_FRAGMENT, 0);
 
@@ -129,11 +140,12 @@ check_parts(struct conn_url *url, CURLU *parsed, bool is_tls, const char **why)
 		*why = "a websocket URL has no fragment (#)";
 		return -1;
 	}
-	return take_parts(url, parsed, is_tls, why);
+	return take_parts(url, parsed, why);
 }
 
 int
-conn_url_parse(struct conn_url *url, const char *text, const char **why)
+conn_url_parse(struct conn_url *url, const char *text, bool hides_path,
+    const char **why)
 {
 	CURLU *parsed;
 	CURLUcode code;
@@ -161,11 +173,13 @@ conn_url_parse(struct conn_url *url, const char *text, const char **why)
 	plain = mem_printf("%s://%s", is_tls ? "https" : "http", rest);
 	code = curl_url_set(parsed, CURLUPART_URL, plain, CURLU_URLENCODE);
 	if (code == CURLUE_OK)
-		result = check_parts(url, parsed, is_tls, why);
+		result = check_parts(url, parsed, why);
 	else
 		*why = curl_url_strerror(code);
 	if (result == -1)
 		conn_url_fini(url);
+	else
+		url->shown = show(url, is_tls, hides_path);
 	free(plain);
 	curl_url_cleanup(parsed);
 	return result;

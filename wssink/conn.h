@@ -23,7 +23,8 @@
 /* A websocket URL in its parts. All strings are owned. */
 struct conn_url {
 	char *plain;	/* as http or https, without user and password */
-	char *shown;	/* for the log: no user, password or query */
+	char *shown;	/* for the log: no user, password or query, and no
+			 * path that may be secret */
 	char *host;	/* the Host header's value */
 	char *target;	/* path and query, visible ASCII */
 	char *user;	/* NULL: none in the URL */
@@ -31,10 +32,12 @@ struct conn_url {
 };
 
 /*
- * Parses a ws:// or wss:// URL. Returns 0, and the caller gives *url to
- * conn_url_fini; or -1 with *why saying what is wrong (a constant string).
+ * Parses a ws:// or wss:// URL, whose path is secret or not. Returns 0, and the
+ * caller gives *url to conn_url_fini; or -1 with *why saying what is wrong (a
+ * constant string).
  */
-int conn_url_parse(struct conn_url *url, const char *text, const char **why);
+int conn_url_parse(struct conn_url *url, const char *text, bool hides_path,
+    const char **why);
 
 /* Frees the strings. */
 void conn_url_fini(struct conn_url *url);
