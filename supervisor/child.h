@@ -22,7 +22,7 @@ struct child_setup {
 	const sigset_t *mask;	 /* signal mask; borrowed for the call */
 	const struct identity *identity; /* who it is; borrowed for the call */
 	const struct rlimit *fd_limit;	 /* of its descriptors; borrowed */
-	bool shares_group; /* it stays in our process group */
+	bool shares_group;		 /* it stays in our process group */
 };
 
 /*

@@ -58,8 +58,8 @@ crew_set_program(struct crew_stage *stage)
 	const struct command *command = &stage->command;
 
 	free(stage->program);
-	stage->program = mem_strdup(
-	    command->count == 0 ? "" : base_name(command->argv[0]));
+	stage->program =
+	    mem_strdup(command->count == 0 ? "" : base_name(command->argv[0]));
 	stage->name.program = stage->program;
 }
 
@@ -72,7 +72,8 @@ crew_set_command(struct crew_stage *stage, const struct command *command)
 		crew_set_program(stage);
 }
 
-/* Gives a name, which is owned, another text. Returns whether it had another. */
+/* Gives a name, which is owned, another text. Returns whether it had another.
+ */
 static bool
 set_name(char **name, const char *text)
 {

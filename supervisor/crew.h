@@ -101,7 +101,8 @@ void crew_turn(struct crew *crew);
 void crew_stop(struct crew *crew);
 void crew_kill(struct crew *crew);
 
-/* Gives a stage its command, which it owns then. What it had is the caller's. */
+/* Gives a stage its command, which it owns then. What it had is the caller's.
+ */
 void crew_set_command(struct crew_stage *stage, const struct command *command);
 
 /* Calls a stage that does not run by the program that its command runs. */

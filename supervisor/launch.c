@@ -117,8 +117,8 @@ spawn_on(struct crew *crew, enum stage_kind kind, const struct link *link)
 	    .identity = &crew->shared->identity,
 	    .fd_limit = &crew->shared->fd_limit,
 	    /* Only the group in the foreground may read a terminal. */
-	    .shares_group = kind == STAGE_SOURCE && crew->has_stdin &&
-			    isatty(STDIN_FILENO),
+	    .shares_group =
+		kind == STAGE_SOURCE && crew->has_stdin && isatty(STDIN_FILENO),
 	};
 	char *path = program_find(stage->command.argv[0]), *line;
 	int result, saved;

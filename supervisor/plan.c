@@ -102,8 +102,8 @@ plan_locate(
 	*plan = (struct plan){0};
 	config_init(&plan->config);
 	for (size_t i = 0; i < source->path_count; i++)
-		config_files_add(&plan->config, source->paths[i],
-		    source->is_live, faults);
+		config_files_add(
+		    &plan->config, source->paths[i], source->is_live, faults);
 	/* Where it would be by default is not for us to guess: a file that
 	 * cannot be read may say something else. */
 	if (faults->count == 0 || plan->config.state_dir.is_given)

@@ -75,14 +75,14 @@ has_plain_secret(const char *url)
 	const char *at = strchr(url, '?');
 
 	while (at != NULL) {
-		size_t bytes = strcspn(++at, "=&");
+		size_t bytes = strcspn(++at, "=&;");
 
 		for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 			if (bytes == strlen(names[i]) && at[bytes] == '=' &&
 			    strncasecmp(at, names[i], bytes) == 0 &&
 			    strncmp(at + bytes, "=${env:", 7) != 0)
 				return true;
-		at = strchr(at, '&');
+		at = strpbrk(at, "&;");
 	}
 	return false;
 }

@@ -156,8 +156,8 @@ go_well(struct chain_world *w)
 				 !chain_runs(&w->chain, STAGE_COMMAND);
 
 		/* And one whose output nobody waits for ends some day. */
-		bool is_left = kind == STAGE_COMMAND &&
-			       w->chain.pipe == CHAIN_PIPE_NONE;
+		bool is_left =
+		    kind == STAGE_COMMAND && w->chain.pipe == CHAIN_PIPE_NONE;
 
 		if (state == CHAIN_STARTING)
 			chain_world_ready(w, kind);

@@ -296,9 +296,8 @@ assert_acts(int may)
 START_TEST(test_free)
 {
 	try_acts();
-	assert_acts(
-	    MAY_READ | MAY_WRITE | MAY_CONNECT | MAY_THREAD | MAY_UNIX |
-	    MAY_NEVER);
+	assert_acts(MAY_READ | MAY_WRITE | MAY_CONNECT | MAY_THREAD | MAY_UNIX |
+		    MAY_NEVER);
 }
 END_TEST
 

@@ -348,6 +348,7 @@ def test_enough_kinds_are_refused():
 @pytest.mark.parametrize("config", [
     'url: "ws://user:hunter2@h/"',
     'url: "ws://h/?token=hunter2"',
+    'url: "ws://h/?a=1;Token=hunter2"',
     'url: "ws://h/in?a=b&Access_Token=hunter2&c=d"',
     'url: "ws://h/?token=${env:A}&secret=hunter2"',
     'url: "ws://h/?api_key=hunter2${env:A}"',

@@ -11,6 +11,7 @@ import re
 import signal
 import subprocess
 import termios
+import time
 
 import pytest
 
@@ -218,6 +219,24 @@ def test_stop_lets_it_finish(tmp_path, server):
         assert supervisor.stop() == DONE
         assert " warn " not in supervisor.text()
     assert numbers(server) == [1, 2]
+
+
+def test_a_log_that_dies_at_a_stop_comes_back_for_what_is_read(tmp_path,
+                                                               server):
+    write_config(tmp_path, server.url, exec_config(PYTHON, "-c", ENDLESS),
+                 extra="shutdown_timeout: 30\n")
+    name = os.path.basename(PYTHON)
+    with Supervisor(tmp_path) as supervisor:
+        pids = supervisor.wait_started(stages=[name, "walproc", "onramp"])
+        server.wait_count(20)
+        os.kill(pids["walproc"], signal.SIGKILL)
+        start = time.monotonic()
+        assert supervisor.stop() == DONE
+        assert time.monotonic() - start < 15
+        assert ("onramp", "exit status 0") in supervisor.ends()
+        assert "stopped without all acks" not in supervisor.text()
+    seen = list(dict.fromkeys(numbers(server)))
+    assert seen == list(range(len(seen)))
 
 
 def test_a_deaf_command_does_not_hang_the_stop(tmp_path, server):

@@ -425,8 +425,8 @@ run(struct command *command)
 	struct place place;
 	/* Under a supervisor it is a repair that will come to its end. */
 	bool is_sole = !control_is_open(&command->options.control);
-	enum exitcode exitcode = place_open(&place, command->dir,
-	    is_sole ? EXITCODE_FINAL : EXITCODE_AGAIN);
+	enum exitcode exitcode = place_open(
+	    &place, command->dir, is_sole ? EXITCODE_FINAL : EXITCODE_AGAIN);
 
 	if (exitcode != EXITCODE_DONE)
 		return exitcode;

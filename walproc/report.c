@@ -90,8 +90,7 @@ put_breakers(cJSON *json, const struct walproc *walproc)
 		(void)cJSON_AddStringToObject(
 		    json, "source_breaker_reason", msg.reason);
 	}
-	(void)cJSON_AddStringToObject(
-	    json, "sink_breaker",
+	(void)cJSON_AddStringToObject(json, "sink_breaker",
 	    words[walproc->breaker_is_open || !streams_have_sink(walproc)]);
 }
 

@@ -450,8 +450,8 @@ complete(struct cmdline *cmdline)
 	    control_is_open(cmdline->options.control))
 		return wrong("--acks: under a supervisor the acks go back "
 			     "where the events come from");
-	parsed = conn_url_parse(
-	    &link->url, cmdline->url, cmdline->hides_path, &why);
+	parsed =
+	    conn_url_parse(&link->url, cmdline->url, cmdline->hides_path, &why);
 	/* The URL is not shown: a password may stand in it. */
 	if (parsed == -1)
 		return wrong("-u: %s", why);

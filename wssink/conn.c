@@ -144,8 +144,8 @@ check_parts(struct conn_url *url, CURLU *parsed, const char **why)
 }
 
 int
-conn_url_parse(struct conn_url *url, const char *text, bool hides_path,
-    const char **why)
+conn_url_parse(
+    struct conn_url *url, const char *text, bool hides_path, const char **why)
 {
 	CURLU *parsed;
 	CURLUcode code;

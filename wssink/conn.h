@@ -36,8 +36,8 @@ struct conn_url {
  * caller gives *url to conn_url_fini; or -1 with *why saying what is wrong (a
  * constant string).
  */
-int conn_url_parse(struct conn_url *url, const char *text, bool hides_path,
-    const char **why);
+int conn_url_parse(
+    struct conn_url *url, const char *text, bool hides_path, const char **why);
 
 /* Frees the strings. */
 void conn_url_fini(struct conn_url *url);

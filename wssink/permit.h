@@ -39,8 +39,9 @@ void permit_fini(struct permit *permit);
 /*
  * Confines the process to the files, and to connecting; where nsswitch.conf(5)
  * names more than files and the DNS, or nscd(8) runs, to sockets of the Unix
- * domain as well. Loads before what could not be loaded any more. Call it with one thread only, once libcurl is set up.
- * Returns 0, or -1 as confine_enter does.
+ * domain as well. Loads before what could not be loaded any more. Call it with
+ * one thread only, once libcurl is set up. Returns 0, or -1 as confine_enter
+ * does.
  */
 int permit_enter(const struct permit *permit);
 
