@@ -6,10 +6,14 @@
  *
  *   SHIM_RESULTS=FD     where to; without it nothing is tried
  *   SHIM_READ=PATHS     files to read, separated by colons: "read PATH"
+ *   SHIM_WRITE=PATHS    files to open for writing: "write PATH"
  *   SHIM_MAKE=PATHS     files to make, and remove again: "make PATH"
  *   SHIM_CONNECT=PORT   a TCP port of 127.0.0.1 to connect to
  *   SHIM_ABSTRACT=NAME  an abstract socket to connect to
  *   SHIM_ABORT=1        abort(3) then
+ *   SHIM_HIDE=WORDS     what of its confinement the program does without, since
+ *                       it is told that the kernel does not have it: landlock,
+ *                       seccomp
  *
  * What would change this process is tried in a child, if it can have one.
  */
@@ -23,6 +27,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,6 +45,11 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+/* Of later C libraries. */
+#ifndef IPPROTO_MPTCP
+#define IPPROTO_MPTCP 262
+#endif
 
 int ppoll(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
     const sigset_t *mask);
@@ -65,6 +75,12 @@ static int
 act_kill(void)
 {
 	return kill(parent, 0);
+}
+
+static int
+act_tgkill(void)
+{
+	return (int)syscall(SYS_tgkill, parent, parent, 0);
 }
 
 static int
@@ -120,6 +136,12 @@ static int
 act_raw(void)
 {
 	return make_socket(AF_INET, SOCK_RAW, IPPROTO_ICMP);
+}
+
+static int
+act_mptcp(void)
+{
+	return make_socket(AF_INET, SOCK_STREAM, IPPROTO_MPTCP);
 }
 
 static int
@@ -200,6 +222,32 @@ static int
 act_dumpable(void)
 {
 	return prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+}
+
+/* Fails, as what this process is refuses what it could do. */
+static int
+refuse(void)
+{
+	errno = EPERM;
+	return -1;
+}
+
+/* To leave a core, and to be looked into. */
+static int
+act_be_dumpable(void)
+{
+	int is_dumpable = prctl(PR_GET_DUMPABLE, 0, 0, 0, 0);
+
+	return is_dumpable == 0 ? refuse() : is_dumpable;
+}
+
+/* To get, by starting a program, the privileges that its file gives. */
+static int
+act_new_privileges(void)
+{
+	int has_none = prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0);
+
+	return has_none == 1 ? refuse() : has_none;
 }
 
 static int
@@ -306,9 +354,9 @@ static const struct {
 	const char *name;
 	int (*act)(void);
 } acts[] = {
-    {"execve", act_execve},
     {"ptrace", act_ptrace},
     {"kill", act_kill},
+    {"tgkill", act_tgkill},
     {"process_vm_readv", act_look_into_parent},
     {"inet", act_inet},
     {"inet6", act_inet6},
@@ -316,6 +364,7 @@ static const struct {
     {"netlink", act_netlink},
     {"packet", act_packet},
     {"raw", act_raw},
+    {"mptcp", act_mptcp},
     {"vsock", act_vsock},
     {"connect", act_connect},
     {"bind", act_bind},
@@ -325,6 +374,8 @@ static const struct {
     {"chroot", act_chroot},
     {"setuid", act_setuid},
     {"dumpable", act_dumpable},
+    {"be dumpable", act_be_dumpable},
+    {"new privileges", act_new_privileges},
     {"setrlimit", act_limit},
     {"personality", act_personality},
     {"map program", act_map_program},
@@ -337,6 +388,8 @@ static const struct {
     {"open_by_handle_at", act_open_by_handle},
     {"own memory", act_own_memory},
     {"chmod", act_chmod},
+    /* Last: where it is done in this process, nothing comes after it. */
+    {"execve", act_execve},
 };
 
 /* Returns the errno of an act, 0 if it was done. */
@@ -381,6 +434,17 @@ try_read(const char *path)
 }
 
 static int
+try_write(const char *path)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd == -1)
+		return errno;
+	(void)close(fd);
+	return 0;
+}
+
+static int
 try_make(const char *path)
 {
 	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
@@ -412,6 +476,7 @@ try_all(int out)
 	parent = getppid();
 	(void)dprintf(out, "fork\t%d\n", try_fork());
 	try_paths(out, "SHIM_READ", "read", try_read);
+	try_paths(out, "SHIM_WRITE", "write", try_write);
 	try_paths(out, "SHIM_MAKE", "make", try_make);
 	for (size_t i = 0; i < sizeof(acts) / sizeof(acts[0]); i++)
 		(void)dprintf(
@@ -419,6 +484,55 @@ try_all(int out)
 	(void)close(out);
 	if (getenv("SHIM_ABORT") != NULL)
 		abort();
+}
+
+/* Says whether a part of the confinement is hidden. */
+static int
+is_hidden(const char *part)
+{
+	const char *hidden = getenv("SHIM_HIDE");
+
+	return hidden != NULL && strstr(hidden, part) != NULL;
+}
+
+long
+syscall(long number, ...)
+{
+	static long (*real)(long, ...);
+	long a[6]; /* as many as a call can have */
+	va_list args;
+
+	if (number == SYS_landlock_create_ruleset && is_hidden("landlock")) {
+		errno = ENOSYS;
+		return -1;
+	}
+	va_start(args, number);
+	for (size_t i = 0; i < sizeof(a) / sizeof(a[0]); i++)
+		a[i] = va_arg(args, long);
+	va_end(args);
+	if (real == NULL)
+		*(void **)&real = dlsym(RTLD_NEXT, "syscall");
+	return real(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
+int
+prctl(int option, ...)
+{
+	static int (*real)(int, ...);
+	unsigned long a[4];
+	va_list args;
+
+	if (option == PR_GET_SECCOMP && is_hidden("seccomp")) {
+		errno = EINVAL;
+		return -1;
+	}
+	va_start(args, option);
+	for (size_t i = 0; i < sizeof(a) / sizeof(a[0]); i++)
+		a[i] = va_arg(args, unsigned long);
+	va_end(args);
+	if (real == NULL)
+		*(void **)&real = dlsym(RTLD_NEXT, "prctl");
+	return real(option, a[0], a[1], a[2], a[3]);
 }
 
 int
