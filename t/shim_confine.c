@@ -11,9 +11,9 @@
  *   SHIM_CONNECT=PORT   a TCP port of 127.0.0.1 to connect to
  *   SHIM_ABSTRACT=NAME  an abstract socket to connect to
  *   SHIM_ABORT=1        abort(3) then
- *   SHIM_HIDE=WORDS     what of its confinement the program does without, since
- *                       it is told that the kernel does not have it: landlock,
- *                       seccomp
+ *   SHIM_HIDE=WORDS     what of its confinement the program does without:
+ *                       landlock, seccomp, since it is told that the kernel
+ *                       does not have them; dumpable, which it stays
  *
  * What would change this process is tried in a child, if it can have one.
  */
@@ -526,6 +526,8 @@ prctl(int option, ...)
 		errno = EINVAL;
 		return -1;
 	}
+	if (option == PR_SET_DUMPABLE && is_hidden("dumpable"))
+		return 0;
 	va_start(args, option);
 	for (size_t i = 0; i < sizeof(a) / sizeof(a[0]); i++)
 		a[i] = va_arg(args, unsigned long);
