@@ -4,6 +4,7 @@ harm, servers, and stages that are none.
 
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from damages import make_log, segments
 from sinks import RawServer
 from supervised import fakes_in
-from support import Server
+from support import BIN, Server
 
 
 def pytest_configure(config):
@@ -51,6 +52,17 @@ def raw():
 def server(tmp_path):
     with Server(tmp_path) as running:
         yield running
+
+
+@pytest.fixture
+def place():
+    """A directory that everybody may pass, with the programs in it: pytest's
+    own are for its user only."""
+    path = Path(tempfile.mkdtemp(prefix="walpipe."))
+    path.chmod(0o755)
+    shutil.copytree(BIN, path / "bin")
+    yield path
+    shutil.rmtree(path)
 
 
 @pytest.fixture

@@ -5,33 +5,20 @@ come to. Only root can try that.
 import os
 import pwd
 import re
-import shutil
 import stat
 import subprocess
-import tempfile
 from pathlib import Path
 
 import pytest
 
 from supervised import STAGES, Supervisor, ids, write_config
-from support import (BIN, DONE, FINAL, Process, Server, program,
-                     stored_events, wait_until)
+from support import (DONE, FINAL, Process, Server, program, stored_events,
+                     wait_until)
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="not root")
 
 NOBODY = pwd.getpwnam("nobody")
 DAEMON = pwd.getpwnam("daemon")
-
-
-@pytest.fixture
-def place():
-    """A directory that everybody may pass, with the programs in it: pytest's
-    own are for its user only."""
-    path = Path(tempfile.mkdtemp(prefix="walpipe."))
-    path.chmod(0o755)
-    shutil.copytree(BIN, path / "bin")
-    yield path
-    shutil.rmtree(path)
 
 
 def identity_of(pid):

@@ -6,6 +6,7 @@ its work, to the end.
 import ctypes
 import errno
 import os
+import pwd
 import re
 import resource
 import shutil
@@ -20,7 +21,8 @@ from control import Stage
 from damages import DAMAGES
 from neighbours import Wal, numbered, run_pipe, start_piped
 from sinks import ENVIRONMENT, QUICK, piped, sink, usage
-from support import (AGAIN, BIN, DONE, PATIENCE, Process, program,
+from supervised import Supervisor, write_config
+from support import (AGAIN, BIN, DONE, PATIENCE, Process, Server, program,
                      shimmed)
 from tls import Certificates, TlsServer, server_side
 
@@ -235,6 +237,42 @@ def test_an_abort_leaves_no_core(tmp_path, server, name, hidden):
         for core in ground.cwd.glob("core*"):
             assert not options
             core.unlink()
+
+
+def layers_of(pid):
+    """What the kernel says of a process, as far as it knows of these."""
+    return dict(re.findall(r"^(NoNewPrivs|Seccomp):\s*(\d)$",
+                           Path(f"/proc/{pid}/status").read_text(), re.M))
+
+
+@pytest.mark.parametrize("is_confined", [True, False])
+@pytest.mark.parametrize("source, onramp", [
+    ("metronome", None), ("onramp", "type: stdin")])
+def test_the_stages_of_a_supervisor_are_confined(place, source, onramp,
+                                                 is_confined):
+    """Each of them, while it works; as another user if root tries it, whose
+    processes are root's in any case."""
+    uid, extra = os.geteuid(), "" if is_confined else "sandbox: false\n"
+    if uid == 0:
+        uid, extra = pwd.getpwnam("nobody").pw_uid, extra + "user: nobody\n"
+    with Server(place) as server:
+        write_config(place, server.url, onramp=onramp, extra=extra)
+        with Supervisor(place, binary=place / "bin/supervisor",
+                        stdin=subprocess.PIPE) as running, \
+                running.child.stdin as stdin:
+            pids = running.wait_started(stages=[source, "walproc", "wssink"])
+            stdin.write(b"1\n")
+            stdin.flush()
+            server.wait_count(1)
+            for stage, pid in pids.items():
+                # What cannot be dumped nobody but root may look into.
+                owner = os.stat(f"/proc/{pid}/mem").st_uid
+                assert owner == (0 if is_confined else uid), stage
+                if is_confined:
+                    assert layers_of(pid).items() <= {
+                        "NoNewPrivs": "1", "Seccomp": "2"}.items(), stage
+            running.kill()
+            running.wait_gone(pids.values())
 
 
 def test_events_flow_from_end_to_end(tmp_path, certificates):
