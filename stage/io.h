@@ -70,6 +70,13 @@ bool io_is_socket(int fd);
 bool io_is_open(int fd);
 
 /*
+ * Opens for writing what `fd` leads to, with flags of its own, which do not
+ * block (proc(5), /proc/PID/fd). Returns the descriptor, the caller's to close,
+ * CLOEXEC; or -1 with errno set.
+ */
+int io_open_again(int fd);
+
+/*
  * Makes sure that 0, 1 and 2 are open (on /dev/null where they were not), so
  * that no file of ours lands on one of these numbers. 0, or -1 with errno set.
  */

@@ -398,10 +398,8 @@ judge(struct chain *chain, enum stage_kind kind, enum chain_end end)
 		return CHAIN_EVENT_END;
 	}
 	if (chain->goal == CHAIN_STOP)
-		return kind == STAGE_WAL && stage->state <= CHAIN_READY &&
-			       needs_wal(chain)
-			   ? CHAIN_EVENT_FAIL
-			   : CHAIN_EVENT_END;
+		return kind == STAGE_WAL && needs_wal(chain) ? CHAIN_EVENT_FAIL
+							     : CHAIN_EVENT_END;
 	if (stage->is_again)
 		return CHAIN_EVENT_AGAIN;
 	if (end == CHAIN_END_UNBORN)

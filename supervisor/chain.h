@@ -153,8 +153,9 @@ void chain_kill(struct chain *chain, int64_t now_ns);
 /*
  * Ends a stage in order and starts it again, without a delay: its command has
  * changed. Of a source and its command both are, whichever is named, and
- * `rules` are new as well. Nothing unless the goal is RUN. Nothing starts
- * before chain_turn: a chain may be one that has to wait for its turn.
+ * `rules` are new as well. Nothing unless the goal is RUN, or FINISH and it is
+ * the WAL or the sink. Nothing starts before chain_turn: a chain may be one
+ * that has to wait for its turn.
  */
 void chain_renew(struct chain *chain, enum stage_kind kind,
     const struct chain_rules *rules, int64_t now_ns);

@@ -48,6 +48,7 @@ may_wait(const char *path)
 	       !S_ISDIR(st.st_mode);
 }
 
+/* Adds a file; if `is_prompt` only one that is read without waiting. */
 static void
 add_file(struct config *config, const char *path, bool is_prompt,
     struct faults *faults)

@@ -228,13 +228,34 @@ is_final_error(int error)
 	       error == E2BIG || error == ENOTDIR || error == ELOOP;
 }
 
+/*
+ * Gives the directory of the instance to who the stages are. Back to root, too:
+ * what root makes in another's directory would not be given to that user when
+ * it comes back, since the directory is its own already.
+ */
+static int
+give_directory(const struct crew *crew, const char *path)
+{
+	const struct identity *who = &crew->shared->identity;
+
+	if (who->is_given) {
+		if (state_dir_give(path, who->uid, who->gid) == 0)
+			return 0;
+		journal_say_about(crew->shared->journal, LOG_ERROR, &crew->name,
+		    "cannot give %s to the user of the stages: %m", path);
+		return -1;
+	}
+	/* Some file systems let nobody do that; root can work there still. */
+	if (geteuid() == 0 && state_dir_give(path, 0, (gid_t)-1) == -1)
+		journal_say_about(crew->shared->journal, LOG_WARN, &crew->name,
+		    "cannot take %s back from its owner: %m", path);
+	return 0;
+}
+
 /* Makes the directory of the instance, in which walproc makes its own. */
 static int
 make_directory(const struct crew *crew)
 {
-	const struct identity *who = &crew->shared->identity;
-	uid_t uid = who->is_given ? who->uid : geteuid();
-	gid_t gid = who->is_given ? who->gid : (gid_t)-1;
 	char *path =
 	    mem_printf("%s/%s", crew->shared->state_dir, crew->instance);
 	int result = state_dir_make(path);
@@ -242,15 +263,8 @@ make_directory(const struct crew *crew)
 	if (result == -1)
 		journal_say_about(crew->shared->journal, LOG_ERROR, &crew->name,
 		    "cannot make the directory %s: %m", path);
-	/* Also back to root: what root makes there it could not use again. */
-	if (result == 0 && (who->is_given || geteuid() == 0)) {
-		result = state_dir_give(path, uid, gid);
-		if (result == -1)
-			journal_say_about(crew->shared->journal, LOG_ERROR,
-			    &crew->name,
-			    "cannot give %s to the user of the stages: %m",
-			    path);
-	}
+	else
+		result = give_directory(crew, path);
 	free(path);
 	return result;
 }
@@ -409,6 +423,8 @@ crew_is_up(const struct crew *crew)
 {
 	const struct chain_stage *stages = crew->chain.stage;
 
+	if (crew->chain.has_failed)
+		return false;
 	return crew->chain.goal != CHAIN_RUN ||
 	       stages[STAGE_WAL].delay_ms > 0 ||
 	       stages[STAGE_SOURCE].delay_ms > 0 ||

@@ -66,8 +66,9 @@ take_message(struct crew *crew, enum stage_kind kind, struct control_msg *msg)
 	struct crew_stage *stage = &crew->stage[kind];
 
 	if (msg->kind == CTLMSG_READY && !stage->has_ended) {
-		/* One that is ended already is not of the new command. */
-		if (crew->chain.stage[kind].state == CHAIN_STARTING)
+		/* One that is to end is not of the new command. */
+		if (crew->chain.stage[kind].state == CHAIN_STARTING &&
+		    !crew->chain.stage[kind].is_again)
 			command_fini(&stage->before);
 		chain_ready(&crew->chain, kind, loop_now_ns());
 		crew->is_trial = crew->is_trial && !is_at_work(crew);

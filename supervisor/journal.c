@@ -1,5 +1,6 @@
 #include "supervisor/journal.h"
 
+#include "stage/io.h"
 #include "stage/loop.h"
 #include "supervisor/logline.h"
 
@@ -18,11 +19,8 @@ static const char own_program[] = "supervisor";
 static int
 open_stderr(void)
 {
-	int fd = -1;
+	int fd = isatty(STDERR_FILENO) ? io_open_again(STDERR_FILENO) : -1;
 
-	if (isatty(STDERR_FILENO))
-		fd = open("/proc/self/fd/2",
-		    O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	/* Another user's terminal cannot be opened, but written to. */
 	return fd == -1 ? STDERR_FILENO : fd;
 }

@@ -105,6 +105,14 @@ give(struct crew *crew, struct offer offers[MAX_OFFERS])
 	}
 }
 
+/* Says whether standard input is a terminal that this process group may read,
+ * and no other. */
+static bool
+is_in_foreground(void)
+{
+	return tcgetpgrp(STDIN_FILENO) == getpgrp();
+}
+
 /* Starts the process of a stage on `link`. Returns 0, or -1 with errno set. */
 static int
 spawn_on(struct crew *crew, enum stage_kind kind, const struct link *link)
@@ -116,9 +124,8 @@ spawn_on(struct crew *crew, enum stage_kind kind, const struct link *link)
 	    .mask = &crew->shared->mask,
 	    .identity = &crew->shared->identity,
 	    .fd_limit = &crew->shared->fd_limit,
-	    /* Only the group in the foreground may read a terminal. */
 	    .shares_group =
-		kind == STAGE_SOURCE && crew->has_stdin && isatty(STDIN_FILENO),
+		kind == STAGE_SOURCE && crew->has_stdin && is_in_foreground(),
 	};
 	char *path = program_find(stage->command.argv[0]), *line;
 	int result, saved;

@@ -366,7 +366,24 @@ START_TEST(test_stop_without_a_wal)
 }
 END_TEST
 
-/* Nor when the time is over. */
+/* Nor does it matter who has ended it. */
+START_TEST(test_stop_while_the_wal_is_renewed)
+{
+	struct chain_world w;
+
+	chain_world_run(&w, false, CONFIG_ALWAYS);
+	chain_renew(&w.chain, STAGE_WAL, &w.chain.rules, w.now_ns);
+	chain_stop(&w.chain, w.now_ns);
+	ASKED(&w, "term wal, term source");
+	chain_world_ended(&w, STAGE_WAL, CHAIN_END_GOOD);
+	chain_world_pass(&w, 100 * MS);
+	ASKED(&w, "spawn wal");
+	chain_world_ended(&w, STAGE_SOURCE, CHAIN_END_GOOD);
+	ASKED(&w, "term wal");
+}
+END_TEST
+
+/* But not when the time is over. */
 START_TEST(test_stop_without_a_wal_or_time)
 {
 	struct chain_world w;
@@ -433,6 +450,7 @@ main(void)
 	tcase_add_test(tests, test_stop_without_a_sink);
 	tcase_add_test(tests, test_stop_while_waiting);
 	tcase_add_test(tests, test_stop_without_a_wal);
+	tcase_add_test(tests, test_stop_while_the_wal_is_renewed);
 	tcase_add_test(tests, test_stop_without_a_wal_or_time);
 	tcase_add_test(tests, test_kill);
 	return suite_run(suite);

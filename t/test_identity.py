@@ -123,6 +123,34 @@ def test_a_repair_by_root_leaves_the_log_to_its_owner(place):
         assert supervisor.stop() == DONE
 
 
+def test_a_repair_finds_the_log_of_a_user_of_before(place):
+    """Who may not pass all that leads to it any more."""
+    write_config(place, timeout=0.2, count=1, extra="user: nobody\n")
+    with supervise(place) as supervisor:
+        supervisor.wait_started()
+        assert supervisor.stop() == DONE
+    (place / "state").chmod(0o700)
+    os.chown(place / "state", 0, 0)
+    done = subprocess.run([program("walproc"), "repair", "01/p"],
+                          cwd=place / "state", capture_output=True, text=True)
+    assert done.returncode == DONE, done.stderr
+    assert done.stdout.startswith("sound: ")
+
+
+def test_what_cannot_change_hands(place):
+    """Some file systems let nobody give a file away; as root the stages can
+    work there still."""
+    (place / "state/01").mkdir(parents=True)
+    os.chown(place / "state/01", DAEMON.pw_uid, DAEMON.pw_gid)
+    write_config(place, timeout=0.2)
+    with Process(["setpriv", "--bounding-set", "-chown",
+                  place / "bin/supervisor", "-c", "c.yaml"], place / "log",
+                 cwd=place) as process:
+        process.wait_log("01: cannot take")
+        wait_until(lambda: stored_events(place / "state/01/p"), "events")
+        assert process.stop() == DONE
+
+
 @pytest.mark.parametrize("keys, words", [
     ("user: no-such-user", 'no-such-user'),
     ("group: no-such-group", 'no-such-group'),

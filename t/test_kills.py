@@ -3,7 +3,7 @@ while numbered events flow, at moments that differ, the supervisor too, beside
 a server that dies as well. Nothing is lost, nothing is left over.
 
 KILLS is how often in all, without the server, and more than that: the tests
-that say a share of it have all of it together. KILLS_SEED makes it another 500.
+that say a share of it have all of it together. KILLS_SEED makes it others.
 """
 
 import json

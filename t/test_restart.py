@@ -173,7 +173,7 @@ def test_a_log_has_one_process_at_a_time(server, supervisor):
 
 
 def test_who_cannot_be_given_a_stream_is_restarted(tmp_path, server):
-    """It has not read what it is told for long: nothing can be done with it."""
+    """It has not read for long what it was told, and is of no use."""
     write_config(tmp_path, server.url, interval=2)
     no_pass = tmp_path / "no-pass"
     with Supervisor(tmp_path, env=shimmed(
@@ -206,11 +206,12 @@ def test_a_log_that_is_held_is_waited_for(tmp_path, server):
         fcntl.flock(lock, fcntl.LOCK_EX)
         supervisor.signal(signal.SIGCONT)
         wait_until(lambda: supervisor.text().count(
-            "another walproc has it") == 2, "two tries")
+            "another walproc has it") >= 2, "two tries")
         assert ("walproc", "exit status 111") in supervisor.ends()
         os.close(lock)
         wait_more(server)
-        assert_only_restarted(supervisor, [WAL], 3)
+        for stage in SOURCE, SINK:
+            assert len(supervisor.started(stage)) == 1
         assert supervisor.stop() == DONE
     assert_in_order(server, 1)
 

@@ -407,6 +407,23 @@ def test_sockets_of_this_machine_are_for_names_only(tmp_path, server, hosts,
     assert acts["unix"] == (0 if has_daemon else errno.ENOSYS)
 
 
+@pytest.mark.parametrize("is_option", [True, False])
+def test_a_proxy_may_be_a_socket_of_this_machine(tmp_path, is_option):
+    with socket.socket(socket.AF_UNIX) as proxy:
+        proxy.bind(str(tmp_path / "proxy"))
+        proxy.listen()
+        proxy.settimeout(PATIENCE)
+        url = f"socks5h://localhost{tmp_path}/proxy"
+        options = ["--proxy", url] if is_option else []
+        env = {} if is_option else {"ALL_PROXY": url}
+        with Process([program("wssink"), "-u", "ws://a.invalid/", *options,
+                      SANDBOX, *QUICK], tmp_path / "log",
+                     env={**ENVIRONMENT, **env}, stdin=subprocess.PIPE):
+            with proxy.accept()[0] as peer:
+                # The version, in the first byte of SOCKS5 (RFC 1928).
+                assert peer.recv(1) == b"\x05"
+
+
 @pytest.mark.skipif(not can_mount(), reason="no mount namespace here")
 def test_names_are_found(tmp_path, raw):
     """In /etc/hosts, by a thread of libcurl's."""

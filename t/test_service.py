@@ -155,10 +155,13 @@ def test_one_that_fails_does_not_keep_the_others_from_being_ready(tmp_path,
             assert supervisor.stop() == DONE
 
 
-def test_who_never_ran_is_not_ready(tmp_path, fakes):
+@pytest.mark.parametrize("stage", ["walproc", "metronome"])
+def test_who_never_ran_is_not_ready(tmp_path, fakes, stage):
     """Where a stage fails for good, stopping is all that is told."""
     write_config(tmp_path)
-    binary = fakes(is_ready=False, walproc="exit 100")
+    good = READY + OBEDIENT
+    binary = fakes(is_ready=False, **{
+        "walproc": good, "wssink": good, stage: "exit 100"})
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         manager.settimeout(PATIENCE)

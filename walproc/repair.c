@@ -317,20 +317,26 @@ repair_all(struct repair *repair)
 	return result.is_damaged ? EXITCODE_DAMAGE : EXITCODE_DONE;
 }
 
-/* As root in another's log this process becomes its owner, who could not open
- * what root would make there. */
+/*
+ * As root in another's log this process becomes its owner, who could not open
+ * what root would make there. It goes there first, since the owner may not pass
+ * all that leads to it: *path is "." then.
+ */
 static int
-become_owner(const char *path)
+become_owner(const char **path)
 {
+	const char *given = *path;
 	struct stat st;
 
-	if (geteuid() != 0 || stat(path, &st) == -1 || st.st_uid == 0)
+	if (geteuid() != 0 || stat(given, &st) == -1 || st.st_uid == 0 ||
+	    !S_ISDIR(st.st_mode))
 		return 0;
-	if (setgroups(0, NULL) == 0 &&
+	*path = ".";
+	if (chdir(given) == 0 && setgroups(0, NULL) == 0 &&
 	    setresgid(st.st_gid, st.st_gid, st.st_gid) == 0 &&
 	    setresuid(st.st_uid, st.st_uid, st.st_uid) == 0)
 		return 0;
-	log_error("%s: this cannot become the user whose log it is: %m", path);
+	log_error("%s: cannot become the user whose log it is: %m", given);
 	return -1;
 }
 
@@ -341,7 +347,7 @@ repair_log(const char *path)
 	enum exitcode exitcode, flushed;
 	struct place place;
 
-	if (become_owner(path) == -1)
+	if (become_owner(&path) == -1)
 		return EXITCODE_AGAIN;
 	exitcode = look_exitcode(look_open(&repair.look, path));
 	if (exitcode != EXITCODE_DONE)

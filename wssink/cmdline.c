@@ -211,10 +211,12 @@ static int
 take_url(struct cmdline *cmdline, char *url)
 {
 	int result = take_text("-u", url, ENVTEXT_URL, &cmdline->url);
-	const char *secret = strstr(url, "${env:");
+	const char *host = strstr(url, "://");
+	const char *path = host == NULL ? NULL : strchr(host + 3, '/');
+	const char *secret = path == NULL ? NULL : strstr(path, "${env:");
 
 	cmdline->hides_path =
-	    secret != NULL && secret < url + strcspn(url, "?");
+	    secret != NULL && secret < path + strcspn(path, "?");
 	secret_hide_user(url);
 	return result;
 }

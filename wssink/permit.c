@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -89,13 +90,42 @@ add_directory(struct permit *permit, const char *path)
 	(void)closedir(entries);
 }
 
+/* Says whether a proxy is a socket of the Unix domain, as libcurl names it:
+ * socks5h://localhost/run/socket (CURLOPT_PROXY(3)). */
+static bool
+is_local(const char *proxy)
+{
+	static const char host[] = "://localhost/";
+	const char *at = proxy == NULL ? NULL : strstr(proxy, host);
+
+	return at != NULL && strncasecmp(proxy, "socks", 5) == 0 &&
+	       at[strlen(host)] != '\0';
+}
+
+/* Says so of the proxy that the environment may name (libcurl-env(3)). */
+static bool
+has_local_in_environment(void)
+{
+	static const char *const names[] = {"http_proxy", "https_proxy",
+	    "HTTPS_PROXY", "all_proxy", "ALL_PROXY"};
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (is_local(getenv(names[i])))
+			return true;
+	return false;
+}
+
 void
 permit_init(struct permit *permit, const struct auth_sources *sources,
     const struct conn_options *options)
 {
 	const char *trusted_file, *trusted_directory;
 
-	*permit = (struct permit){0};
+	*permit = (struct permit){
+	    .has_local_proxy = options->proxy == NULL
+				   ? has_local_in_environment()
+				   : is_local(options->proxy),
+	};
 	for (size_t i = 0; i < AUTH_FILES; i++)
 		add_file(permit, sources->files[i]);
 	add_file(permit, options->ca_file);
@@ -190,8 +220,10 @@ permit_enter(const struct permit *permit)
 {
 	struct confine_path *paths =
 	    mem_calloc(permit->count + 1, sizeof(*paths));
-	enum confine_work work =
-	    load_libraries() ? CONFINE_NET_AND_UNIX : CONFINE_NET;
+	bool has_daemon = load_libraries();
+	enum confine_work work = has_daemon || permit->has_local_proxy
+				     ? CONFINE_NET_AND_UNIX
+				     : CONFINE_NET;
 	int result;
 
 	for (size_t i = 0; i < permit->count; i++)

@@ -26,6 +26,7 @@ struct permit {
 	struct permit_path *paths; /* owned */
 	size_t count;
 	size_t room;
+	bool has_local_proxy; /* one that is a socket of the Unix domain */
 };
 
 /* Finds the files that a wssink with these sources and options reads. All is
@@ -38,10 +39,10 @@ void permit_fini(struct permit *permit);
 
 /*
  * Confines the process to the files, and to connecting; where nsswitch.conf(5)
- * names more than files and the DNS, or nscd(8) runs, to sockets of the Unix
- * domain as well. Loads before what could not be loaded any more. Call it with
- * one thread only, once libcurl is set up. Returns 0, or -1 as confine_enter
- * does.
+ * names more than files and the DNS, nscd(8) runs, or the proxy is one, to
+ * sockets of the Unix domain as well. Loads before what could not be loaded any
+ * more. Call it with one thread only, once libcurl is set up. Returns 0, or -1
+ * as confine_enter does.
  */
 int permit_enter(const struct permit *permit);
 
