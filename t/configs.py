@@ -2,6 +2,7 @@
 supervisor run on one.
 """
 
+import json
 import os
 import shlex
 import subprocess
@@ -93,6 +94,26 @@ def supervisor(*arguments, cwd):
     return subprocess.run([program("supervisor"), *map(str, arguments)],
                           cwd=cwd, env=env, capture_output=True, text=True,
                           timeout=60)
+
+
+def ask(directory, *arguments):
+    return supervisor("-c", "c.yaml", *arguments, cwd=directory)
+
+
+# What has become of an event that was taken in.
+COUNTED = ["stored", "acked", "dropped", "dead_lettered", "quarantined"]
+
+
+def status(directory):
+    """The status as JSON; the flow of each instance adds up."""
+    done = ask(directory, "status", "--json")
+    assert done.returncode == DONE, done.stderr
+    told = json.loads(done.stdout)
+    for instance in told["instances"]:
+        flow = instance["flow"]
+        if flow["in"] is not None:
+            assert flow["in"] == sum(flow[name] for name in COUNTED), flow
+    return told
 
 
 def everything_in(directory):

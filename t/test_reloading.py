@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from configs import supervisor
+from configs import ask, status, supervisor
 from support import BIN, DONE, FINAL, Server, stored_events, wait_until
 from supervised import (OBEDIENT, READY, STAGES, TWO_INSTANCES, Supervisor,
                         ids, is_alive, write_config)
@@ -16,20 +16,25 @@ from supervised import (OBEDIENT, READY, STAGES, TWO_INSTANCES, Supervisor,
 
 def reload(directory, text):
     (directory / "c.yaml").write_text(text)
-    done = supervisor("-c", "c.yaml", "reload", "--json", cwd=directory)
+    done = ask(directory, "reload", "--json")
     assert done.returncode == DONE, done.stderr
     return json.loads(done.stdout)["changes"]
+
+
+def without_two(text):
+    """A configuration of TWO_INSTANCES without the second."""
+    return text[:text.rindex("  /binding/b/2")]
 
 
 def test_an_instance_that_is_back_and_changed_waits_for_its_old_stages(
         tmp_path):
     """Its log has one walproc at a time, whatever is asked for meanwhile."""
     text = write_config(tmp_path, timeout=4, extra=TWO_INSTANCES)
-    without = text[:text.rindex("  /binding/b/2")]
     with Supervisor(tmp_path) as running:
         old = running.wait_started(instance="two")
         wait_until(lambda: stored_events(tmp_path / "state/two/p"), "events")
-        assert reload(tmp_path, without) == ["two/p is removed: it stops"]
+        assert reload(tmp_path, without_two(text)) == [
+            "two/p is removed: it stops"]
         assert reload(tmp_path, text) == ["two/p is new: it starts"]
         changed = text.replace("100000", "100001")
         assert len(reload(tmp_path, changed)) == 2
@@ -54,8 +59,7 @@ def test_what_is_renamed_is_called_so(tmp_path):
             f"{name}/p has changed: no stage starts anew"
             for name in ("one", "two")]
         assert reload(tmp_path, text) == []
-        done = supervisor("-c", "c.yaml", "status", "--json", cwd=tmp_path)
-        for instance in json.loads(done.stdout)["instances"]:
+        for instance in status(tmp_path)["instances"]:
             assert instance["binding"] == "other"
             assert [stage["stage"] for stage in instance["stages"]] == [
                 "m", "p", "new"]
@@ -73,7 +77,7 @@ def test_a_variable_that_is_not_there(tmp_path, old, new):
     with Supervisor(tmp_path) as running:
         pids = running.wait_started()
         (tmp_path / "c.yaml").write_text(text.replace(old, new))
-        done = supervisor("-c", "c.yaml", "reload", cwd=tmp_path)
+        done = ask(tmp_path, "reload")
         assert (done.returncode, done.stdout) == (FINAL, "")
         assert "variable UNSET_HERE is not set" in done.stderr
         assert all(is_alive(pid) for pid in pids.values())
@@ -226,7 +230,7 @@ def test_a_reload_in_the_turn_in_which_a_source_is_ready(tmp_path, fakes):
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(tmp_path / "state/SOCKET"))
             # Who connects first is served first.
-            supervisor("-c", "c.yaml", "status", cwd=tmp_path)
+            ask(tmp_path, "status")
             running.signal(signal.SIGSTOP)
             (tmp_path / "go").touch()
             wait_until((tmp_path / "said").exists, "a source that is ready")
@@ -265,8 +269,7 @@ def test_what_runs_keeps_its_name_until_it_has_ended(tmp_path, server):
     with Supervisor(tmp_path) as running:
         pid = running.wait_started(stages=["onramp", "sh"])["onramp"]
         reload(tmp_path, write_config(tmp_path, server.url, timeout=1))
-        done = supervisor("-c", "c.yaml", "status", "--json", cwd=tmp_path)
-        stages = json.loads(done.stdout)["instances"][0]["stages"]
+        stages = status(tmp_path)["instances"][0]["stages"]
         assert [stage["program"] for stage in stages
                 if stage["pid"] == pid] == ["onramp"]
         running.wait_started(stages=["metronome"])
@@ -312,7 +315,7 @@ def test_of_many_faults_the_number_is_told(tmp_path):
         running.wait_started()
         (tmp_path / "c.yaml").write_text(
             text + "".join(f"odd{n}: 1\n" for n in range(25)))
-        done = supervisor("-c", "c.yaml", "reload", cwd=tmp_path)
+        done = ask(tmp_path, "reload")
         assert done.returncode == FINAL
         for text in done.stderr, running.text():
             assert text.count(" error c.yaml:") == 20

@@ -10,28 +10,10 @@ import signal
 import socket
 import stat
 
-from configs import supervisor
+from configs import ask, status
 from damages import inspect
 from support import DONE, FINAL, fds_of, wait_until
 from supervised import TWO_INSTANCES, Supervisor, is_alive, write_config
-
-COUNTED = ["stored", "acked", "dropped", "dead_lettered", "quarantined"]
-
-
-def ask(directory, *arguments):
-    return supervisor("-c", "c.yaml", *arguments, cwd=directory)
-
-
-def status(directory):
-    """The status as JSON; the flow of each instance adds up."""
-    done = ask(directory, "status", "--json")
-    assert done.returncode == DONE, done.stderr
-    told = json.loads(done.stdout)
-    for instance in told["instances"]:
-        flow = instance["flow"]
-        if flow["in"] is not None:
-            assert flow["in"] == sum(flow[name] for name in COUNTED), flow
-    return told
 
 
 def only(told):
