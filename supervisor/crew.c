@@ -529,12 +529,12 @@ crew_tell_left(const struct crew *crew)
 {
 	int64_t left = crew_left(crew);
 
-	if (left == -1)
+	if (left <= 0)
 		journal_say_about(crew->shared->journal, LOG_INFO, &crew->name,
-		    "removed: its log %s stays", crew->directory);
+		    "removed: its log %s stays%s", crew->directory,
+		    left == 0 ? "; all in it was delivered" : "");
 	else
-		journal_say_about(crew->shared->journal,
-		    left == 0 ? LOG_INFO : LOG_WARN, &crew->name,
+		journal_say_about(crew->shared->journal, LOG_WARN, &crew->name,
 		    "removed: its log %s stays, with %" PRId64
 		    " events that were not delivered",
 		    crew->directory, left);

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 from pathlib import Path
@@ -9,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from configs import ask, status, supervisor
-from support import BIN, DONE, FINAL, Server, stored_events, wait_until
+from damages import damage_of, inspect
+from support import (BIN, DONE, FINAL, Server, acked_seq, stored_events,
+                     wait_until)
 from supervised import (OBEDIENT, READY, STAGES, TWO_INSTANCES, Supervisor,
                         ids, is_alive, write_config)
 
@@ -45,6 +48,73 @@ def test_an_instance_that_is_back_and_changed_waits_for_its_old_stages(
         assert running.text().index(ended) < running.text().index(started)
         assert "100001" in running.text().split(started)[1].split("\n")[0]
         assert running.stop() == DONE
+
+
+def wait_more_stored(wal, count):
+    """Waits until so many more events have come into a log."""
+    last = max(stored_events(wal), default=0)
+    wait_until(lambda: max(stored_events(wal), default=0) >= last + count,
+               f"{count} events")
+
+
+def wait_removed(running):
+    """Waits until the second instance has ended; what is said of its log."""
+    running.wait_log("two: removed: its log ")
+    return re.search(r"(\w+) two: removed: its log (.*)",
+                     running.text()).groups()
+
+
+def test_what_is_removed_leaves_its_log(tmp_path, server):
+    """With what could not be delivered: how much is told, and it is whole."""
+    text = write_config(tmp_path, server.url, timeout=0.3,
+                        extra=TWO_INSTANCES)
+    wal = tmp_path.resolve() / "state/two/p"
+    with Supervisor(tmp_path) as running:
+        running.wait_started(instance="two")
+        wait_until(lambda: (wal / "cursor").exists() and acked_seq(wal) >= 3,
+                   "acks")
+        server.kill()
+        wait_more_stored(wal, 5)
+        reload(tmp_path, without_two(text))
+        told = wait_removed(running)
+        left = inspect(wal)
+        assert left["elements"] >= 5
+        assert told == ("warn", f"{wal} stays, with {left['elements']} events "
+                        "that were not delivered")
+        assert damage_of(wal) == []
+        now = status(tmp_path)
+        assert [i["instance"] for i in now["instances"]] == ["one"]
+        assert now["orphans"] == [{
+            "directory": str(wal), "instance": "two", "pipeline": "p",
+            "stored": left["elements"], "bytes": left["bytes"]}]
+        assert running.stop() == DONE
+
+
+def test_what_is_removed_delivers_all_that_it_has(tmp_path, server):
+    """Also where the server takes its time."""
+    text = write_config(tmp_path, server.url, timeout=600,
+                        extra=TWO_INSTANCES).replace(
+        "{id: p,", '{id: p, insert: {of: "${instance}"},')
+    (tmp_path / "c.yaml").write_text(text)
+    wal = tmp_path.resolve() / "state/two/p"
+    with Supervisor(tmp_path) as running:
+        pids = running.wait_started(instance="two")
+        server.wait_count(3)
+        server.process.signal(signal.SIGSTOP)
+        wait_more_stored(wal, 10)
+        reload(tmp_path, without_two(text))
+        # The source ends first; then there is nothing but to deliver.
+        running.wait_gone([pids["metronome"]])
+        server.process.signal(signal.SIGCONT)
+        assert wait_removed(running) == (
+            "info", f"{wal} stays; all in it was delivered")
+        assert inspect(wal)["elements"] == 0
+        assert {how for _, how in running.ends()} == {"exit status 0"}
+        assert running.stop() == DONE
+    made = re.search(r"two/m .* metronome\[\d+\] info stopping.* events=(\d+)",
+                     running.text())[1]
+    assert [e["id"] for e in server.events() if e["of"] == "two"] == [
+        *range(int(made))]
 
 
 def test_what_is_renamed_is_called_so(tmp_path):
