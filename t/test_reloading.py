@@ -117,6 +117,32 @@ def test_what_is_removed_delivers_all_that_it_has(tmp_path, server):
         *range(int(made))]
 
 
+def test_a_new_shutdown_timeout(tmp_path):
+    """The old one would keep all waiting for a server that is not there."""
+    text = write_config(tmp_path, timeout=600)
+    with Supervisor(tmp_path) as running:
+        running.wait_started()
+        wait_more_stored(tmp_path / "state/01/p", 1)
+        assert reload(tmp_path, text.replace(
+            "timeout: 600", "timeout: 0.3")) == []
+        assert running.stop() == DONE
+
+
+def test_what_a_signal_has_changed_is_told(tmp_path):
+    text = write_config(tmp_path, timeout=0.3, extra=TWO_INSTANCES)
+    with Supervisor(tmp_path) as running:
+        running.wait_started(instance="two")
+        for now, change in (
+                (text, "nothing has changed"),
+                (without_two(text), "two/p is removed: it stops"),
+                (without_two(text).replace("100000", "100001"),
+                 "one/p has changed: 1 stage starts anew")):
+            (tmp_path / "c.yaml").write_text(now)
+            running.signal(signal.SIGHUP)
+            running.wait_log(f" info reload: {change}\n")
+        assert running.stop() == DONE
+
+
 def test_what_is_renamed_is_called_so(tmp_path):
     """Also where no command names it, and so nothing starts anew."""
     text = write_config(tmp_path, timeout=0.3, extra=TWO_INSTANCES)
