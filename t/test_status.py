@@ -4,8 +4,10 @@ commands: status, stop, reload.
 
 import concurrent.futures
 import contextlib
+import datetime
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -13,7 +15,11 @@ import stat
 from configs import ask, status
 from damages import inspect
 from support import DONE, FINAL, fds_of, wait_until
-from supervised import TWO_INSTANCES, Supervisor, is_alive, write_config
+from supervised import (STAGES, TWO_INSTANCES, Supervisor, is_alive,
+                        write_config)
+
+# How far two times of one moment may be apart, on a busy machine.
+NEAR_S = 1
 
 
 def only(told):
@@ -75,6 +81,38 @@ def test_a_pipeline_at_work(tmp_path, server):
         assert "connection open" in text
         assert all(len(line) <= 80 for line in text.splitlines()
                    if " in /" not in line)
+        assert running.stop() == DONE
+
+
+def time_of(text):
+    return datetime.datetime.fromisoformat(text).timestamp()
+
+
+def test_what_the_stages_are_at_and_since_when(tmp_path, fakes):
+    """A log that is never ready, so that its source is not started, and a sink
+    that does not stay."""
+    write_config(tmp_path, timeout=0.3)
+    binary = fakes(is_ready=False, walproc="exec sleep 600", wssink="exit 111")
+    with Supervisor(tmp_path, binary=binary) as running:
+        # By then more time has gone by than two near times are apart.
+        wait_until(lambda: sum(map(float, running.delays()[:-1])) > NEAR_S,
+                   "ends of the sink")
+
+        def look():
+            log = running.text()
+            told = status(tmp_path)
+            stages = only(told)[1]
+            return running.text() == log and [
+                stages[name]["state"] for name in STAGES] == [
+                "idle", "starting", "waiting"] and (told, stages, log)
+        told, stages, log = wait_until(look, "a sink that waits")
+        for who, line in (
+                (told["supervisor"], r"supervisor\[\d+\] info running: "),
+                (stages["metronome"], r"supervisor\[\d+\] info running: "),
+                (stages["walproc"], r".* walproc\[\d+\]: started: "),
+                (stages["wssink"], r".* wssink: starts again in ")):
+            moment = re.findall(rf"^(\S+) {line}", log, re.M)[-1]
+            assert abs(time_of(moment) - time_of(who["since"])) < NEAR_S, who
         assert running.stop() == DONE
 
 
