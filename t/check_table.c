@@ -169,6 +169,40 @@ START_TEST(test_each_byte_flipped)
 }
 END_TEST
 
+/* What need not be told is told where it is there, and only there. */
+START_TEST(test_each_of_the_flow)
+{
+	static const struct {
+		const char *json, *looks;
+	} table[] = {
+	    {"\"in_rate\":7", "  in - (7.0/s)"},
+	    {"\"out_rate\":7", "  acked - (7.0/s)"},
+	    {"\"bytes\":7", "  stored - (7 B)"},
+	    {"\"oldest_unacked_ms\":7000", "  oldest 7s"},
+	    {"\"unstored\":7", "  not stored yet 7"},
+	    {"\"rejected\":7", "  rejected 7"},
+	    {"\"dropped\":7", "  dropped 7"},
+	    {"\"dead_lettered\":7", "  dead letters 7"},
+	    {"\"quarantined\":7", "  quarantined 7"},
+	    {"\"source_breaker_reason\":\"7\"", "  source breaker -: 7"},
+	    {"\"connection_why\":\"7\"", "  because: 7"},
+	};
+
+	for (size_t i = 0; i < COUNT(table); i++) {
+		char *json = mem_printf(
+		    "{\"instances\":[{\"flow\":{%s}}]}", table[i].json);
+		char *text = put(json, strlen(json));
+
+		for (size_t j = 0; j < COUNT(table); j++)
+			ck_assert_msg(
+			    (strstr(text, table[j].looks) != NULL) == (i == j),
+			    "%s: %s", table[i].json, text);
+		free(text);
+		free(json);
+	}
+}
+END_TEST
+
 /* Returns a text of `count` times `c`; the caller frees it. */
 static char *
 repeat(char c, size_t count)
@@ -239,6 +273,7 @@ main(void)
 	tcase_add_test(tests, test_width);
 	tcase_add_test(tests, test_hostile);
 	tcase_add_test(tests, test_each_byte_flipped);
+	tcase_add_test(tests, test_each_of_the_flow);
 	tcase_add_test(tests, test_long_texts);
 	tcase_add_test(tests, test_fifty);
 	return suite_run(suite);
