@@ -11,7 +11,7 @@ import subprocess
 import pytest
 
 from disks import PATH, Disk
-from support import DONE, ROOT, wait_until
+from support import DONE, ROOT, fds_of, wait_until
 from supervised import Supervisor, fakes_in, ids, write_config
 
 OWN = r"\d{4}-\d\d-\d\dT[0-9:.]+Z supervisor\[\d+\] \w+ .+"
@@ -150,6 +150,22 @@ def test_a_new_log_file_that_cannot_be(tmp_path, server):
         assert moved.stat().st_size == size
         assert log.read_text().endswith("no stage runs any more\n")
         assert supervisor.text() == ""
+
+
+def test_a_log_file_opened_anew_many_times(tmp_path, server):
+    """Nothing stays open of those before."""
+    write_config(tmp_path, server.url)
+    log = tmp_path / "log"
+    with Supervisor(tmp_path, "--log-file", "log",
+                    name="stderr") as supervisor:
+        server.wait_count(3)
+        before = fds_of(supervisor.pid)
+        for times in range(1, 21):
+            supervisor.signal(signal.SIGUSR1)
+            wait_until(lambda: log.read_text().count("opened anew") == times,
+                       f"{times} times")
+        assert fds_of(supervisor.pid) == before
+        assert supervisor.stop() == DONE
 
 
 # What rotates it.
