@@ -239,6 +239,19 @@ def test_a_log_that_dies_at_a_stop_comes_back_for_what_is_read(tmp_path,
     assert seen == list(range(len(seen)))
 
 
+def test_stop_reaches_all_of_its_group(tmp_path, server):
+    """Also what the command has started, and waits for."""
+    write_config(tmp_path, server.url, shell(
+        "trap : TERM; (trap 'echo \"{\\\"n\\\":2}\"; exit' TERM; "
+        "echo '{\"n\":1}'; while :; do sleep 0.05; done) & "
+        "wait; wait; exit 7"), extra="shutdown_timeout: 5\n")
+    with Supervisor(tmp_path) as supervisor:
+        server.wait_count(1)
+        assert supervisor.stop() == DONE
+        assert ("sh", "exit status 7") in supervisor.ends()
+    assert numbers(server) == [1, 2]
+
+
 def test_a_deaf_command_does_not_hang_the_stop(tmp_path, server):
     write_config(tmp_path, server.url, shell(
         "trap '' TERM; echo '{\"n\":1}'; while :; do sleep 0.05; done"),
