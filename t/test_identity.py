@@ -69,6 +69,46 @@ def test_all_stages_are_that_user(place, keys, uid, gid, groups):
             supervisor.wait_gone(pids.values())
 
 
+# A user of whom this machine knows nothing, with a group of his own, another
+# that he is in as well, and one that he is not in.
+USER = "walpipe-test"
+UID, GID, ALSO, NOT = range(54321, 54325)
+DATABASE = {
+    "passwd": f"{USER}:x:{UID}:{GID}::/:/bin/false\n",
+    "group": f"{USER}:x:{GID}:\n{USER}-also:x:{ALSO}:root,{USER}\n"
+             f"{USER}-not:x:{NOT}:root\n",
+}
+# Runs its arguments where there is such a user: as the files in $0 say.
+NAMESPACE = """
+set -e
+for name in passwd group; do mount --bind "$0/$name" /etc/$name; done
+exec "$@"
+"""
+
+
+def test_all_groups_of_a_user(place):
+    """Those that he is in as well, and no others; in a mount namespace, so that
+    the machine's own files need not be touched."""
+    for name, lines in DATABASE.items():
+        (place / name).write_text(Path(f"/etc/{name}").read_text() + lines)
+    inside = ["unshare", "--mount", "sh", "-c", NAMESPACE, place]
+    if shutil.which(inside[0]) is None or subprocess.run(
+            [*inside, "getent", "passwd", USER],
+            capture_output=True).returncode != 0:
+        pytest.skip("skipped: no other users, no mount namespace")
+    with Server(place) as server:
+        write_config(place, server.url, extra=f"user: {USER}\n")
+        with Supervisor(place, *inside[1:], place / "bin" / "supervisor",
+                        binary=inside[0]) as supervisor:
+            pids = supervisor.wait_started()
+            server.wait_count(3)
+            for stage in STAGES:
+                uids, gids, groups = identity_of(pids[stage])
+                assert (set(uids), set(gids)) == ({UID}, {GID})
+                assert sorted(groups) == [GID, ALSO]
+            assert supervisor.stop() == DONE
+
+
 def test_a_log_changes_hands(place):
     """From root to nobody to another, and back: nothing is lost, and what a
     link in it leads to stays as it is."""
