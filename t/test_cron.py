@@ -164,6 +164,19 @@ def skip_where_it_cannot_be():
         pytest.skip("skipped: no mount namespace may be made")
 
 
+def test_the_start_of_the_machine_starts_it(tmp_path, server):
+    """Without the line of each minute, so that it is not that one."""
+    skip_where_it_cannot_be()
+    good = tmp_path / "good"
+    write_config(good, server.url, interval=100)
+    table = crontab(good, tmp_path / "walpipe.log")
+    reboot = [line for line in table.splitlines(keepends=True)
+              if not line.startswith("* * * * * ")]
+    assert len(reboot) == len(table.splitlines()) - 1
+    with Cron(tmp_path, "".join(reboot)):
+        server.wait_count(3)
+
+
 @pytest.mark.first
 def test_the_crontab_of_the_readme(tmp_path, server):
     skip_where_it_cannot_be()
