@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from supervised import STAGES, Supervisor
-from support import DONE, PATIENCE, program, wait_until
+from support import DONE, PATIENCE, program, ticks_of, wait_until
 
 MANY = 50
 DAY = 86400000
 # How long is much for what a person waits for, on a busy machine.
 SECONDS = 20
-# How long is looked at who sleeps: up to one wakeup a second is none.
+# How long is looked at who sleeps: one wakeup or tick a second is nothing.
 IDLE_S = 4
 
 HEAD = """\
@@ -104,11 +104,17 @@ def wakeups_of(pid):
                for path in Path(f"/proc/{pid}/task").glob("*/status"))
 
 
-def wakeups_in(pids, seconds_):
-    """How often each wakes up in a time in which it has nothing to do."""
-    before = {name: wakeups_of(pid) for name, pid in pids.items()}
+def stirs_of(pid):
+    """How much a process has done: wakeups, and ticks for one that never goes
+    to sleep."""
+    return wakeups_of(pid) + ticks_of(pid)
+
+
+def stirs_in(pids, seconds_):
+    """How much each does in a time in which it has nothing to do."""
+    before = {name: stirs_of(pid) for name, pid in pids.items()}
     time.sleep(seconds_)
-    return {name: wakeups_of(pid) - before[name] for name, pid in pids.items()}
+    return {name: stirs_of(pid) - before[name] for name, pid in pids.items()}
 
 
 def test_fifty_instances(tmp_path, server):
@@ -125,8 +131,8 @@ def test_fifty_instances(tmp_path, server):
                     pids_of(before).items() for p, pid in stages.items()}
         assert len(everyone) == MANY * len(STAGES)
         everyone["supervisor"] = supervisor.pid
-        awake = wakeups_in(everyone, IDLE_S)
-        assert {n: w for n, w in awake.items() if w > IDLE_S} == {}
+        stirs = stirs_in(everyone, IDLE_S)
+        assert {name: n for name, n in stirs.items() if n > IDLE_S} == {}
 
         write_many(tmp_path, server.url, moved=[7])
         with seconds():
@@ -153,6 +159,6 @@ def test_who_has_nothing_to_do_sleeps(tmp_path, server, interval, is_idle):
         pids = {p: s["pid"] for p, s in stages.items()}
         if is_idle:
             pids["supervisor"] = supervisor.pid
-        awake = wakeups_in(pids, IDLE_S)
-        assert all((n <= IDLE_S) == is_idle for n in awake.values()), awake
+        stirs = stirs_in(pids, IDLE_S)
+        assert all((n <= IDLE_S) == is_idle for n in stirs.values()), stirs
         assert supervisor.stop() == DONE
