@@ -148,7 +148,7 @@ def test_a_frozen_stage_does_not_keep_the_status_back(tmp_path, server):
 def test_who_owes_a_report_is_not_asked_again(tmp_path, fakes):
     """It may be long without a look at its messages, and there must be room
     for those that count."""
-    write_config(tmp_path, timeout=0.3)
+    write_config(tmp_path, timeout=30)
     binary = fakes(walproc="""
         until [ -e go ]; do sleep 0.01; done
         while :; do
