@@ -532,7 +532,7 @@ crew_tell_left(const struct crew *crew)
 	if (left <= 0)
 		journal_say_about(crew->shared->journal, LOG_INFO, &crew->name,
 		    "removed: its log %s stays%s", crew->directory,
-		    left == 0 ? "; all in it was delivered" : "");
+		    left == 0 ? "; nothing in it is left to deliver" : "");
 	else
 		journal_say_about(crew->shared->journal, LOG_WARN, &crew->name,
 		    "removed: its log %s stays, with %" PRId64

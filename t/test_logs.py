@@ -120,13 +120,17 @@ def test_stderr_that_is_gone(tmp_path, server):
     assert ids(server) == list(range(20))
 
 
+# More than a pipe or a terminal holds.
+FLOOD = """
+    i=0
+    while [ $i -lt 900 ]; do i=$((i+1)); printf '%0900d\\n' $i >&2; done
+    echo done >flooded; exec sleep 600"""
+
+
 def test_nobody_waits_for_who_reads_the_log(tmp_path, fakes):
     """A full pipe on stderr costs lines, and those are counted."""
     write_config(tmp_path)
-    binary = fakes(metronome="""
-        i=0
-        while [ $i -lt 900 ]; do i=$((i+1)); printf '%0900d\\n' $i >&2; done
-        echo done >flooded; exec sleep 600""")
+    binary = fakes(metronome=FLOOD)
     read_end, write_end = os.pipe()
     child = subprocess.Popen([binary, "-c", "c.yaml"], cwd=tmp_path,
                              stderr=write_end)
@@ -145,10 +149,7 @@ def test_nobody_waits_for_who_reads_a_terminal(tmp_path, fakes):
     """Of a terminal that nobody reads poll(2) says that it can be written to,
     as long as there is room for a byte."""
     write_config(tmp_path)
-    binary = fakes(metronome="""
-        i=0
-        while [ $i -lt 900 ]; do i=$((i+1)); printf '%0900d\\n' $i >&2; done
-        echo done >flooded; exec sleep 600""")
+    binary = fakes(metronome=FLOOD)
     controller, terminal = os.openpty()
     child = subprocess.Popen([binary, "-c", "c.yaml"], cwd=tmp_path,
                              stderr=terminal)

@@ -107,7 +107,7 @@ def test_what_is_removed_delivers_all_that_it_has(tmp_path, server):
         running.wait_gone([pids["metronome"]])
         server.process.signal(signal.SIGCONT)
         assert wait_removed(running) == (
-            "info", f"{wal} stays; all in it was delivered")
+            "info", f"{wal} stays; nothing in it is left to deliver")
         assert inspect(wal)["elements"] == 0
         assert {how for _, how in running.ends()} == {"exit status 0"}
         assert running.stop() == DONE
