@@ -5,6 +5,7 @@ come to. Only root can try that.
 import os
 import pwd
 import re
+import shutil
 import stat
 import subprocess
 from pathlib import Path

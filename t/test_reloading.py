@@ -124,7 +124,8 @@ def test_a_new_shutdown_timeout(tmp_path):
         running.wait_started()
         wait_more_stored(tmp_path / "state/01/p", 1)
         assert reload(tmp_path, text.replace(
-            "timeout: 600", "timeout: 0.3")) == []
+            "timeout: 600", "timeout: 0.3")) == [
+                "01/p has changed: no stage starts anew"]
         assert running.stop() == DONE
 
 
