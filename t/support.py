@@ -136,10 +136,23 @@ def events_of(path):
     return [json.loads(line) for line in lines_of(path)]
 
 
+def reserve_port(port=0):
+    """A socket that keeps a port of 127.0.0.1 from being given to any other:
+    who asks for that very port may listen there, while this one does not."""
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.bind(("127.0.0.1", port))
+    return reserved
+
+
+# What keeps the ports of free_port until this process ends.
+RESERVED = []
+
+
 def free_port():
-    """A port on 127.0.0.1 that nobody has at this moment."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
+    """A port on 127.0.0.1 that nobody has, nor will, unless he asks for it."""
+    RESERVED.append(reserve_port())
+    return RESERVED[-1].getsockname()[1]
 
 
 def reset_on_close(sock):
@@ -202,7 +215,8 @@ class Process:
 
 class Server:
     """A websocket server (t/ws_server.py) that can be killed and come back
-    on the same port; its messages are lines of self.out."""
+    on the same port, which is nobody else's meanwhile; its messages are lines
+    of self.out."""
 
     command = PYTHON, HERE / "ws_server.py"
 
@@ -210,7 +224,8 @@ class Server:
         self.out = Path(directory) / f"{name}.ndjson"
         self.log = Path(directory) / f"{name}.log"
         self.options = options
-        self.port = port
+        self.reserved = reserve_port(port)
+        self.port = self.reserved.getsockname()[1]
         self.process = None
         self.start()
 
@@ -226,8 +241,7 @@ class Server:
         ready = self.process.child.stdout
         assert select.select([ready], [], [], PATIENCE)[0], "no server"
         line = ready.readline().split()
-        assert line[:1] == [b"port"], self.process.text()
-        self.port = int(line[1])
+        assert line == [b"port", b"%d" % self.port], self.process.text()
 
     def kill(self):
         self.process.kill()
@@ -253,6 +267,7 @@ class Server:
 
     def __exit__(self, *_):
         self.kill()
+        self.reserved.close()
 
 
 def stored_events(directory):
