@@ -137,11 +137,11 @@ def events_of(path):
 
 
 def reserve_port(port=0):
-    """A socket that keeps a port of 127.0.0.1 from being given to any other:
-    who asks for that very port may listen there, while this one does not."""
+    """A socket that keeps a port from being given to any other: who asks for
+    that very port may listen there, while this one does not."""
     reserved = socket.socket()
     reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    reserved.bind(("127.0.0.1", port))
+    reserved.bind(("", port))
     return reserved
 
 
