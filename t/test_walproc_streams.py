@@ -288,6 +288,8 @@ def test_a_sink_that_will_not_answer_is_given_no_more(tmp_path):
         assert wal.take(1) == [0]
         wal.sink.shutdown(socket.SHUT_WR)
         wal.process.wait_log("sink left: 1 events wait")
+        # Where nobody is nothing flows.
+        assert wal.process.report()["sink_breaker"] == "open"
         wal.send({"n": 1})
         wal.wait_acked(2)
         assert_silent(wal.events)
