@@ -124,6 +124,8 @@ def test_ready_is_who_takes_events_in(tmp_path, fakes):
             wait_until(is_so, f"{stage} {state}: {supervisor.text()}")
         with Supervisor(tmp_path, binary=binary, env=dict(
                 os.environ, NOTIFY_SOCKET=tmp_path / "notify")) as supervisor:
+            # Before that nobody is there to be asked.
+            supervisor.wait_started(stages=["wssink"])
             wait_state(supervisor, "wssink", "ready")
             with pytest.raises(BlockingIOError):
                 manager.recv(4096)
