@@ -8,6 +8,8 @@
 
 #define BUF_FIRST_BYTES 4096
 
+const uint8_t buf_nothing[1] = {0};
+
 void
 buf_init(struct buf *buf, size_t max_bytes)
 {
@@ -19,24 +21,6 @@ buf_fini(struct buf *buf)
 {
 	free(buf->data);
 	buf_init(buf, buf->max_bytes);
-}
-
-size_t
-buf_bytes(const struct buf *buf)
-{
-	return buf->end - buf->start;
-}
-
-size_t
-buf_left(const struct buf *buf)
-{
-	return buf->max_bytes - buf_bytes(buf);
-}
-
-const uint8_t *
-buf_front(const struct buf *buf)
-{
-	return buf->data == NULL ? (const uint8_t *)"" : buf->data + buf->start;
 }
 
 /* Moves the queued bytes to the start of the memory. */
@@ -52,7 +36,7 @@ move_to_start(struct buf *buf)
 }
 
 uint8_t *
-buf_reserve(struct buf *buf, size_t bytes)
+buf_make_room(struct buf *buf, size_t bytes)
 {
 	size_t room = buf->room == 0 ? BUF_FIRST_BYTES : buf->room;
 
@@ -73,13 +57,6 @@ buf_reserve(struct buf *buf, size_t bytes)
 	return buf->data + buf->end;
 }
 
-void
-buf_commit(struct buf *buf, size_t bytes)
-{
-	assert(bytes <= buf->room - buf->end);
-	buf->end += bytes;
-}
-
 int
 buf_append(struct buf *buf, const void *data, size_t bytes)
 {
@@ -91,15 +68,6 @@ buf_append(struct buf *buf, const void *data, size_t bytes)
 		memcpy(to, data, bytes);
 	buf_commit(buf, bytes);
 	return 0;
-}
-
-void
-buf_drop(struct buf *buf, size_t bytes)
-{
-	assert(bytes <= buf_bytes(buf));
-	buf->start += bytes;
-	if (buf->start == buf->end)
-		buf->start = buf->end = 0;
 }
 
 void

@@ -1,6 +1,7 @@
 #include "stage/keep.h"
 
 #include <assert.h>
+#include <stdbool.h>
 #include <string.h>
 
 void
@@ -71,12 +72,41 @@ event_bytes(const struct keep *keep, size_t at)
 	return (size_t)(end - event) + 1;
 }
 
+/* Gives whole events, as many as fit into `room` bytes of `out`; the last one
+ * given before them was given whole. Returns whether there were any. */
+static bool
+give_whole(struct keep *keep, struct buf *out, size_t room)
+{
+	size_t waiting = keep_waiting_bytes(keep), bytes = 0;
+	uint64_t events = 0;
+
+	while (bytes < waiting) {
+		size_t more = event_bytes(keep, keep->sent_bytes + bytes);
+
+		if (more > room - bytes)
+			break;
+		bytes += more;
+		events++;
+	}
+	if (events == 0 ||
+	    buf_append(
+		out, buf_front(&keep->bytes) + keep->sent_bytes, bytes) == -1)
+		return false;
+	keep->sent_bytes += bytes;
+	keep->sent_end = keep->sent_bytes;
+	keep->sent += events;
+	return true;
+}
+
 void
 keep_give(struct keep *keep, struct buf *out, size_t limit)
 {
 	while (keep_waiting_bytes(keep) > 0 && buf_bytes(out) < limit) {
 		size_t room = limit - buf_bytes(out), bytes;
 
+		if (keep->sent_bytes == keep->sent_end &&
+		    give_whole(keep, out, room))
+			continue;
 		if (keep->sent_bytes == keep->sent_end)
 			keep->sent_end += event_bytes(keep, keep->sent_bytes);
 		bytes = keep->sent_end - keep->sent_bytes;

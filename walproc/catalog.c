@@ -56,14 +56,6 @@ catalog_drop_first(struct catalog *catalog)
 }
 
 struct segment *
-catalog_last(const struct catalog *catalog)
-{
-	if (catalog->count == 0)
-		return NULL;
-	return &catalog->segments[catalog->count - 1];
-}
-
-struct segment *
 catalog_find(const struct catalog *catalog, uint64_t seq)
 {
 	size_t low = 0, high = catalog->count;

@@ -32,7 +32,13 @@ void catalog_add(struct catalog *catalog, const struct segment *segment);
 void catalog_drop_first(struct catalog *catalog);
 
 /* Returns the last segment, or NULL if there is none. */
-struct segment *catalog_last(const struct catalog *catalog);
+static inline struct segment *
+catalog_last(const struct catalog *catalog)
+{
+	if (catalog->count == 0)
+		return NULL;
+	return &catalog->segments[catalog->count - 1];
+}
 
 /*
  * Returns the segment that has, or if it is lost would have had, the event

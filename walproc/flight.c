@@ -28,7 +28,7 @@ flight_has_room(const struct flight *flight)
 static struct flight_event *
 entry(const struct flight *flight, size_t index)
 {
-	return &flight->ring[(flight->first + index) % flight->room];
+	return &flight->ring[(flight->first + index) & (flight->room - 1)];
 }
 
 /* Doubles the ring, with its entries at the front of the new one. */
@@ -121,7 +121,7 @@ flight_take_ended(struct flight *flight, struct flight_event *event)
 		if (flight->left > flight->acked)
 			flight->acked = flight->left;
 	}
-	flight->first = (flight->first + 1) % flight->room;
+	flight->first = (flight->first + 1) & (flight->room - 1);
 	flight->count--;
 	return true;
 }

@@ -25,7 +25,7 @@ struct flight_event {
 
 struct flight {
 	struct flight_event *ring; /* owned */
-	size_t room;		   /* entries allocated */
+	size_t room;		   /* entries allocated: a power of two, or 0 */
 	size_t first;		   /* index of the oldest */
 	size_t count;		   /* entries in use */
 	uint64_t sent;		   /* events sent in this stream */

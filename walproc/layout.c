@@ -15,12 +15,6 @@ static const uint8_t cursor_magic[8] = {
 #define FLAG_GAP_KNOWN UINT32_C(1)
 
 uint64_t
-layout_align(uint64_t bytes)
-{
-	return (bytes + (LAYOUT_ALIGN - 1)) / LAYOUT_ALIGN * LAYOUT_ALIGN;
-}
-
-uint64_t
 layout_batch_bytes(const struct layout_batch *batch)
 {
 	return layout_align(LAYOUT_BATCH_BYTES + batch->body_bytes);
@@ -140,12 +134,6 @@ layout_put_record(uint8_t out[LAYOUT_RECORD_BYTES], const uint8_t *event,
 {
 	put_be32(out, bytes);
 	put_be32(out + 4, record_checksum(event, bytes, salt, seq));
-}
-
-uint32_t
-layout_record_bytes(const uint8_t in[LAYOUT_RECORD_BYTES])
-{
-	return get_be32(in);
 }
 
 bool

@@ -71,6 +71,8 @@
 #ifndef WALPROC_LAYOUT_H
 #define WALPROC_LAYOUT_H
 
+#include "stage/bytes.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -136,7 +138,11 @@ struct layout_cursor {
 };
 
 /* Rounds a length or offset up to where a batch may start. */
-uint64_t layout_align(uint64_t bytes);
+static inline uint64_t
+layout_align(uint64_t bytes)
+{
+	return (bytes + (LAYOUT_ALIGN - 1)) / LAYOUT_ALIGN * LAYOUT_ALIGN;
+}
 
 /* Returns the bytes that a batch takes in its segment, padding included. */
 uint64_t layout_batch_bytes(const struct layout_batch *batch);
@@ -171,7 +177,11 @@ void layout_put_record(uint8_t out[LAYOUT_RECORD_BYTES], const uint8_t *event,
     uint32_t bytes, uint64_t salt, uint64_t seq);
 
 /* Returns the event's length as the record's header has it, unchecked. */
-uint32_t layout_record_bytes(const uint8_t in[LAYOUT_RECORD_BYTES]);
+static inline uint32_t
+layout_record_bytes(const uint8_t in[LAYOUT_RECORD_BYTES])
+{
+	return get_be32(in);
+}
 
 /* Says whether `event` is what the record's header was written for. */
 bool layout_is_record(const uint8_t in[LAYOUT_RECORD_BYTES],

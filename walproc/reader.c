@@ -39,6 +39,8 @@ enter_segment(struct reader *reader, const struct segment *segment)
 	if (left != NULL && left != segment && left != catalog_last(catalog))
 		segment_close(left);
 	reader->segment_seq = segment->first_seq;
+	reader->salt = segment->salt;
+	reader->log_offset = segment->log_offset;
 	reader->offset = LAYOUT_DATA_OFFSET;
 	reader->records_left = 0;
 	reader->window_bytes = 0;
@@ -290,6 +292,24 @@ skip_bad_record(struct reader *reader, const struct segment *segment,
 	return *status == READER_DAMAGE ? STEP_OUT : STEP_ON;
 }
 
+/* Gives the event of the record `raw`, `bytes` long with its header, which
+ * stands at reader->offset, and moves behind it. */
+static void
+give_event(struct reader *reader, const uint8_t *raw, size_t bytes,
+    struct reader_event *out)
+{
+	*out = (struct reader_event){
+	    .seq = reader->record_seq,
+	    .count = 1,
+	    .event = raw + LAYOUT_RECORD_BYTES,
+	    .bytes = bytes - LAYOUT_RECORD_BYTES,
+	    .realtime_ns = reader->batch_ns,
+	    .end_offset = reader->log_offset + reader->offset + bytes,
+	};
+	pass_record(reader, bytes);
+	reader->next_seq++;
+}
+
 /* Reads the record at reader->offset. */
 static enum step
 step_record(struct reader *reader, const struct segment *segment,
@@ -307,20 +327,45 @@ step_record(struct reader *reader, const struct segment *segment,
 	}
 	if (got == 0)
 		return skip_bad_record(reader, segment, out, status);
-	pass_record(reader, bytes);
-	if (seq < reader->next_seq)
+	if (seq < reader->next_seq) {
+		pass_record(reader, bytes);
 		return STEP_ON;
-	*out = (struct reader_event){
-	    .seq = seq,
-	    .count = 1,
-	    .event = raw + LAYOUT_RECORD_BYTES,
-	    .bytes = bytes - LAYOUT_RECORD_BYTES,
-	    .realtime_ns = reader->batch_ns,
-	    .end_offset = segment->log_offset + start + bytes,
-	};
-	reader->next_seq++;
+	}
+	give_event(reader, raw, bytes, out);
 	*status = READER_EVENT;
 	return STEP_OUT;
+}
+
+/*
+ * Gives the next event where nothing stands in the way: its record is read
+ * ahead, whole and sound. Returns false, with nothing done, where that is not
+ * so; then the long way finds out.
+ */
+static bool
+give_next(struct reader *reader, struct reader_event *out)
+{
+	uint64_t at = reader->offset - reader->window_offset;
+	uint64_t left = reader->batch_end - reader->offset;
+	const uint8_t *raw;
+	uint32_t bytes;
+
+	if (reader->records_left == 0 ||
+	    reader->record_seq != reader->next_seq ||
+	    reader->offset < reader->window_offset ||
+	    at >= reader->window_bytes)
+		return false;
+	if (left > reader->window_bytes - at)
+		left = reader->window_bytes - at;
+	if (left < LAYOUT_RECORD_BYTES)
+		return false;
+	raw = reader->window + at;
+	bytes = layout_record_bytes(raw);
+	if (bytes == 0 || bytes > left - LAYOUT_RECORD_BYTES ||
+	    !layout_is_record(raw, raw + LAYOUT_RECORD_BYTES, bytes,
+		reader->salt, reader->record_seq))
+		return false;
+	give_event(reader, raw, LAYOUT_RECORD_BYTES + bytes, out);
+	return true;
 }
 
 /* Gives up on the events from next_seq up to `last_seq`: no file has them. */
@@ -358,6 +403,8 @@ reader_next(struct reader *reader, uint64_t last_seq, struct reader_event *out)
 
 		if (reader->next_seq > last_seq)
 			return READER_NONE;
+		if (give_next(reader, out))
+			return READER_EVENT;
 		segment = catalog_find(reader->catalog, reader->next_seq);
 		if (segment == NULL)
 			return miss(reader, last_seq, out);

@@ -16,6 +16,8 @@ struct reader {
 	uint64_t offset;	 /* of the next record, or batch header */
 	uint64_t record_seq;	 /* of the record at offset */
 	uint64_t batch_end;	 /* where the next batch header is */
+	uint64_t salt;		 /* of the segment it stands in */
+	uint64_t log_offset;	 /* of that segment: wal.h */
 	uint32_t records_left;	 /* in this batch; 0: a header is next */
 	uint8_t *window;	 /* owned: bytes read ahead */
 	size_t window_room;	 /* bytes allocated */

@@ -27,15 +27,24 @@ static void
 put_masked(uint8_t *out, const uint8_t *in, size_t bytes,
     const uint8_t mask[WSFRAME_MASK_BYTES])
 {
-	uint64_t wide, word;
+	uint64_t wide, words[4];
 	size_t i = 0;
 
 	memcpy(&wide, mask, WSFRAME_MASK_BYTES);
 	memcpy((uint8_t *)&wide + WSFRAME_MASK_BYTES, mask, WSFRAME_MASK_BYTES);
-	for (; bytes - i >= sizeof(word); i += sizeof(word)) {
-		memcpy(&word, in + i, sizeof(word));
-		word ^= wide;
-		memcpy(out + i, &word, sizeof(word));
+	/* Compilers make two wide loads of this. */
+	for (; bytes - i >= sizeof(words); i += sizeof(words)) {
+		memcpy(words, in + i, sizeof(words));
+		words[0] ^= wide;
+		words[1] ^= wide;
+		words[2] ^= wide;
+		words[3] ^= wide;
+		memcpy(out + i, words, sizeof(words));
+	}
+	for (; bytes - i >= sizeof(words[0]); i += sizeof(words[0])) {
+		memcpy(words, in + i, sizeof(words[0]));
+		words[0] ^= wide;
+		memcpy(out + i, words, sizeof(words[0]));
 	}
 	for (; i < bytes; i++)
 		out[i] = in[i] ^ mask[i % WSFRAME_MASK_BYTES];

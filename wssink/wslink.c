@@ -241,7 +241,7 @@ static bool
 put_frame(struct wslink *link, enum wsframe_opcode opcode, const void *payload,
     size_t bytes)
 {
-	if (wsqueue_put(&link->out, opcode, payload, bytes, loop_now_ns()) == 0)
+	if (wsqueue_put(&link->out, opcode, payload, bytes) == 0)
 		return true;
 	go_down_unmasked(link);
 	return false;
@@ -254,7 +254,7 @@ start_closing(
 {
 	if (link->close_sent)
 		return;
-	if (wsqueue_put_close(&link->out, code, reason, loop_now_ns()) == -1) {
+	if (wsqueue_put_close(&link->out, code, reason) == -1) {
 		go_down_unmasked(link);
 		return;
 	}
@@ -360,7 +360,7 @@ start_upgrade(struct wslink *link)
 		go_down(link);
 		return;
 	}
-	wsqueue_count(&link->out, buf_bytes(&link->out.bytes), loop_now_ns());
+	wsqueue_count(&link->out, buf_bytes(&link->out.bytes));
 	enter(link, WSLINK_UPGRADING);
 }
 

@@ -1,6 +1,7 @@
 #include "wssink/wsqueue.h"
 
 #include "stage/frame.h"
+#include "stage/loop.h"
 
 #include <openssl/rand.h>
 
@@ -59,16 +60,16 @@ next_mask(struct wsqueue *queue)
 }
 
 void
-wsqueue_count(struct wsqueue *queue, size_t bytes, int64_t now_ns)
+wsqueue_count(struct wsqueue *queue, size_t bytes)
 {
 	if (queue->queued_bytes == queue->gone_bytes)
-		queue->moved_ns = now_ns;
+		queue->moved_ns = loop_now_ns();
 	queue->queued_bytes += bytes;
 }
 
 int
 wsqueue_put(struct wsqueue *queue, enum wsframe_opcode opcode,
-    const void *payload, size_t bytes, int64_t now_ns)
+    const void *payload, size_t bytes)
 {
 	const uint8_t *mask = next_mask(queue);
 	uint8_t *to;
@@ -80,13 +81,12 @@ wsqueue_put(struct wsqueue *queue, enum wsframe_opcode opcode,
 	assert(to != NULL);
 	n = wsframe_put(to, opcode, payload, bytes, mask);
 	buf_commit(&queue->bytes, n);
-	wsqueue_count(queue, n, now_ns);
+	wsqueue_count(queue, n);
 	return 0;
 }
 
 int
-wsqueue_put_close(
-    struct wsqueue *queue, unsigned code, const char *reason, int64_t now_ns)
+wsqueue_put_close(struct wsqueue *queue, unsigned code, const char *reason)
 {
 	const uint8_t *mask = next_mask(queue);
 	uint8_t *to;
@@ -99,7 +99,7 @@ wsqueue_put_close(
 	assert(to != NULL);
 	n = wsframe_put_close(to, code, reason, mask);
 	buf_commit(&queue->bytes, n);
-	wsqueue_count(queue, n, now_ns);
+	wsqueue_count(queue, n);
 	return 0;
 }
 

@@ -16,7 +16,7 @@
 /* It is full when this much waits; one frame more may be put on top. */
 #define WSQUEUE_FULL_BYTES ((size_t)256 << 10)
 /* Random bytes are fetched in pieces of this size. */
-#define WSQUEUE_MASKS_BYTES 1024
+#define WSQUEUE_MASKS_BYTES 8192
 
 struct wsqueue {
 	struct buf bytes;
@@ -46,15 +46,14 @@ bool wsqueue_is_full(const struct wsqueue *queue);
  * random numbers.
  */
 int wsqueue_put(struct wsqueue *queue, enum wsframe_opcode opcode,
-    const void *payload, size_t bytes, int64_t now_ns);
+    const void *payload, size_t bytes);
 
 /* As wsqueue_put, a Close; see wsframe_put_close. */
-int wsqueue_put_close(
-    struct wsqueue *queue, unsigned code, const char *reason, int64_t now_ns);
+int wsqueue_put_close(struct wsqueue *queue, unsigned code, const char *reason);
 
 /* Counts bytes that were appended to queue->bytes without a frame: the
  * request. */
-void wsqueue_count(struct wsqueue *queue, size_t bytes, int64_t now_ns);
+void wsqueue_count(struct wsqueue *queue, size_t bytes);
 
 /* Takes out the first `bytes`, which the system has taken. */
 void wsqueue_drop(struct wsqueue *queue, size_t bytes, int64_t now_ns);
