@@ -10,21 +10,19 @@
 void
 reader_init(struct reader *reader, struct catalog *catalog, uint64_t seq)
 {
-	uint8_t *window = reader->window;
-	size_t room = reader->window_room;
-
 	*reader = (struct reader){
 	    .catalog = catalog,
 	    .next_seq = seq,
-	    .window = window,
-	    .window_room = room,
+	    .recent = reader->recent,
+	    .room = reader->room,
+	    .room_bytes = reader->room_bytes,
 	};
 }
 
 void
 reader_fini(struct reader *reader)
 {
-	free(reader->window);
+	free(reader->room);
 	*reader = (struct reader){0};
 }
 
@@ -46,6 +44,66 @@ enter_segment(struct reader *reader, const struct segment *segment)
 	reader->window_bytes = 0;
 }
 
+/* Says whether the window has the `bytes` at `offset`. */
+static bool
+has(const struct reader *reader, uint64_t offset, size_t bytes)
+{
+	/* What was written since has taken the place of what was recent. */
+	if (reader->is_recent && reader->recent_taken != reader->recent->taken)
+		return false;
+	return offset >= reader->window_offset &&
+	       offset + bytes <= reader->window_offset + reader->window_bytes;
+}
+
+/* Sets the window to the batch that `offset` is in, if that is in memory and
+ * all of the `bytes` are. */
+static bool
+look_at_recent(struct reader *reader, const struct segment *segment,
+    uint64_t offset, size_t bytes)
+{
+	const uint8_t *found;
+	size_t n;
+
+	if (reader->recent == NULL)
+		return false;
+	found = recent_find(reader->recent, segment->salt, offset, &n);
+	if (found == NULL || n < bytes)
+		return false;
+	reader->is_recent = true;
+	reader->recent_taken = reader->recent->taken;
+	reader->window = found;
+	reader->window_offset = offset;
+	reader->window_bytes = n;
+	return true;
+}
+
+/* Reads the window from the file, with the `bytes` at `offset` at its front, or
+ * as many of them as are there. Returns 0, or -1 with errno set. */
+static int
+read_ahead(struct reader *reader, const struct segment *segment,
+    uint64_t offset, size_t bytes)
+{
+	size_t wanted = bytes > WINDOW_BYTES ? bytes : WINDOW_BYTES;
+	ssize_t n;
+
+	if (wanted > reader->room_bytes) {
+		reader->room = mem_realloc(reader->room, wanted, 1);
+		reader->room_bytes = wanted;
+	}
+	/* Not behind the end: what is there now may be written. */
+	if (segment->end_offset - offset < wanted)
+		wanted = (size_t)(segment->end_offset - offset);
+	reader->window_bytes = 0;
+	n = segment_read(segment, reader->room, wanted, offset);
+	if (n == -1)
+		return -1;
+	reader->is_recent = false;
+	reader->window = reader->room;
+	reader->window_offset = offset;
+	reader->window_bytes = (size_t)n;
+	return 0;
+}
+
 /*
  * Gives the `bytes` at `offset` of the segment, up to its end. Returns 1 with
  * *data set, 0 if they are not all there, or -1 with errno set.
@@ -54,27 +112,14 @@ static int
 fetch(struct reader *reader, const struct segment *segment, uint64_t offset,
     size_t bytes, const uint8_t **data)
 {
-	size_t room = bytes > WINDOW_BYTES ? bytes : WINDOW_BYTES;
-	ssize_t n;
-
 	if (offset > segment->end_offset ||
 	    segment->end_offset - offset < bytes)
 		return 0;
-	if (offset < reader->window_offset ||
-	    offset + bytes > reader->window_offset + reader->window_bytes) {
-		if (room > reader->window_room) {
-			reader->window = mem_realloc(reader->window, room, 1);
-			reader->window_room = room;
-		}
-		/* Not behind the end: what is there now may be written. */
-		if (segment->end_offset - offset < room)
-			room = (size_t)(segment->end_offset - offset);
-		n = segment_read(segment, reader->window, room, offset);
-		if (n == -1)
+	if (!has(reader, offset, bytes) &&
+	    !look_at_recent(reader, segment, offset, bytes)) {
+		if (read_ahead(reader, segment, offset, bytes) == -1)
 			return -1;
-		reader->window_offset = offset;
-		reader->window_bytes = (size_t)n;
-		if ((size_t)n < bytes)
+		if (reader->window_bytes < bytes)
 			return 0;
 	}
 	*data = reader->window + (offset - reader->window_offset);
@@ -351,16 +396,18 @@ give_next(struct reader *reader, struct reader_event *out)
 
 	if (reader->records_left == 0 ||
 	    reader->record_seq != reader->next_seq ||
-	    reader->offset < reader->window_offset ||
-	    at >= reader->window_bytes)
+	    !has(reader, reader->offset, LAYOUT_RECORD_BYTES))
 		return false;
 	if (left > reader->window_bytes - at)
 		left = reader->window_bytes - at;
-	if (left < LAYOUT_RECORD_BYTES)
-		return false;
 	raw = reader->window + at;
 	bytes = layout_record_bytes(raw);
-	if (bytes == 0 || bytes > left - LAYOUT_RECORD_BYTES ||
+	if (left < LAYOUT_RECORD_BYTES || bytes == 0 ||
+	    bytes > left - LAYOUT_RECORD_BYTES)
+		return false;
+	/* What comes from the memory that it was written from is as sound as
+	 * any copy of it would be. */
+	if (!reader->is_recent &&
 	    !layout_is_record(raw, raw + LAYOUT_RECORD_BYTES, bytes,
 		reader->salt, reader->record_seq))
 		return false;

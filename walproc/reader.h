@@ -7,25 +7,31 @@
 #define WALPROC_READER_H
 
 #include "walproc/catalog.h"
+#include "walproc/recent.h"
 
 struct reader {
-	struct catalog *catalog; /* borrowed */
-	uint64_t next_seq;	 /* the event to be given next */
-	uint64_t last_seq;	 /* the last that may be given now */
-	uint64_t segment_seq;	 /* first_seq of the segment it stands in */
-	uint64_t offset;	 /* of the next record, or batch header */
-	uint64_t record_seq;	 /* of the record at offset */
-	uint64_t batch_end;	 /* where the next batch header is */
-	uint64_t salt;		 /* of the segment it stands in */
-	uint64_t log_offset;	 /* of that segment: wal.h */
-	uint32_t records_left;	 /* in this batch; 0: a header is next */
-	uint8_t *window;	 /* owned: bytes read ahead */
-	size_t window_room;	 /* bytes allocated */
-	size_t window_bytes;	 /* of them in use */
-	uint64_t window_offset;	 /* in the segment, of the first of them */
-	int64_t batch_ns;	 /* when this batch was written */
-	bool is_looking;	 /* damage is told, and not copied to the
-				  * quarantine */
+	struct catalog *catalog;     /* borrowed */
+	uint64_t next_seq;	     /* the event to be given next */
+	uint64_t last_seq;	     /* the last that may be given now */
+	uint64_t segment_seq;	     /* first_seq of the segment it stands in */
+	uint64_t offset;	     /* of the next record, or batch header */
+	uint64_t record_seq;	     /* of the record at offset */
+	uint64_t batch_end;	     /* where the next batch header is */
+	uint64_t salt;		     /* of the segment it stands in */
+	uint64_t log_offset;	     /* of that segment: wal.h */
+	uint32_t records_left;	     /* in this batch; 0: a header is next */
+	const struct recent *recent; /* borrowed: where to look before the
+				      * file; NULL: nowhere */
+	uint64_t recent_taken;	     /* of it, when the window was set */
+	bool is_recent;		     /* the window is there, and proven */
+	const uint8_t *window;	     /* bytes read ahead; or there */
+	size_t window_bytes;	     /* how many */
+	uint64_t window_offset;	     /* in the segment, of the first of them */
+	uint8_t *room;		     /* owned: where it is read to */
+	size_t room_bytes;	     /* allocated */
+	int64_t batch_ns;	     /* when this batch was written */
+	bool is_looking;	     /* damage is told, and not copied to the
+				      * quarantine */
 };
 
 enum reader_status {
@@ -50,7 +56,7 @@ struct reader_event {
 };
 
 /* Stands before the event `seq`, not looking only. The memory of `reader` is
- * zero or of an earlier reader_init. */
+ * zero or of an earlier reader_init; then `recent` stays. */
 void reader_init(struct reader *reader, struct catalog *catalog, uint64_t seq);
 
 /* Frees the memory. */

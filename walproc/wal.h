@@ -24,6 +24,7 @@
 #include "walproc/catalog.h"
 #include "walproc/cursor.h"
 #include "walproc/reader.h"
+#include "walproc/recent.h"
 #include "walproc/syncer.h"
 
 #include <stdbool.h>
@@ -58,6 +59,7 @@ struct wal {
 	bool is_marked;	       /* the last sync is on record in the file */
 	int spare_fd;	       /* zeros for the next segment, or -1 */
 	uint64_t spare_bytes;  /* its size */
+	struct recent recent;  /* the batches written last */
 	struct buf batch;      /* header and records not yet written */
 	uint32_t batch_count;  /* records in it */
 };

@@ -176,6 +176,7 @@ int
 wal_rewind(struct wal *wal, struct reader *reader)
 {
 	reader_init(reader, &wal->catalog, wal_acked_seq(wal) + 1);
+	reader->recent = &wal->recent;
 	return find_ended(wal);
 }
 
@@ -272,6 +273,7 @@ wal_abandon(struct wal *wal)
 	wal->spare_fd = -1;
 	cursor_close(&wal->cursor);
 	catalog_fini(&wal->catalog);
+	recent_fini(&wal->recent);
 	buf_fini(&wal->batch);
 }
 
@@ -289,6 +291,7 @@ wal_open(struct wal *wal, int dir_fd, const struct wal_limits *limits)
 	};
 	wal_default_segment(&wal->limits);
 	catalog_init(&wal->catalog, dir_fd);
+	recent_init(&wal->recent);
 	buf_init(&wal->batch, BATCH_MAX_BYTES);
 	syncer_init(&wal->syncer);
 	status = open_files(wal, &found);

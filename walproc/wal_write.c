@@ -63,6 +63,7 @@ int
 wal_write_batch(struct wal *wal, struct segment *segment)
 {
 	size_t bytes = buf_bytes(&wal->batch);
+	uint64_t offset = segment->end_offset;
 	struct layout_batch batch = {
 	    .body_bytes = (uint32_t)(bytes - LAYOUT_BATCH_BYTES),
 	    .count = wal->batch_count,
@@ -78,7 +79,8 @@ wal_write_batch(struct wal *wal, struct segment *segment)
 	raw = wal->batch.data + wal->batch.start;
 	if (segment_write_batch(segment, raw, &batch) == -1)
 		return -1;
-	buf_drop(&wal->batch, buf_bytes(&wal->batch));
+	recent_take(&wal->recent, &wal->batch,
+	    (size_t)(segment->end_offset - offset), segment->salt, offset);
 	wal->batch_count = 0;
 	return 0;
 }
