@@ -29,6 +29,25 @@ struct json_member {
 	size_t value_bytes; /* without white space around it */
 };
 
+/* Members that an outline lists, at most. */
+#define JSON_OUTLINE_MEMBERS 32
+
+/* What the outermost value is, and where its members are if an object. */
+struct json_outline {
+	bool is_object;
+	bool is_whole; /* is an object with all its members listed */
+	size_t count;  /* of those listed, the first ones in their order */
+	size_t close;  /* if is_whole: offset of the closing brace */
+	struct json_member members[JSON_OUTLINE_MEMBERS];
+};
+
+/*
+ * As json_check; and true sets *outline in the same pass. After false it says
+ * nothing. If it is not whole, json_next_member finds all the members.
+ */
+bool json_outline(const uint8_t *in, size_t in_bytes,
+    struct json_outline *outline, const char **why, size_t *at);
+
 /* Says whether the value is an object. `in` passed json_check. */
 bool json_is_object(const uint8_t *in, size_t in_bytes);
 

@@ -1,8 +1,10 @@
 /*
  * JSON from any bytes: what the strict check lets pass, cJSON reads too, but
- * for what it is known not to read, and both find the same members.
+ * for what it is known not to read, and both find the same members. The plain
+ * check says the same, and the outline lists the same members.
  */
 #include "stage/json.h"
+#include "stage/json_plain.h"
 
 #include <cjson/cJSON.h>
 
@@ -95,16 +97,58 @@ check_escape(const uint8_t *in, size_t bytes)
 	free(text);
 }
 
+static void
+check_outline(
+    const uint8_t *in, size_t bytes, const struct json_outline *outline)
+{
+	struct json_member m;
+	size_t at = 0, count = 0;
+
+	assert(outline->is_object == json_is_object(in, bytes));
+	if (!outline->is_object) {
+		assert(!outline->is_whole && outline->count == 0);
+		return;
+	}
+	for (; json_next_member(in, bytes, &at, &m); count++)
+		if (count < outline->count)
+			assert(memcmp(&m, &outline->members[count],
+				   sizeof(m)) == 0);
+	assert(outline->is_whole == (count == outline->count));
+	assert(outline->is_whole || outline->count == JSON_OUTLINE_MEMBERS);
+	assert(!outline->is_whole || outline->close == at);
+}
+
+/* Compares the plain check and the outline with what json_check said. */
+static void
+check_same(
+    const uint8_t *in, size_t bytes, bool good, const char *why, size_t at)
+{
+	struct json_outline outline;
+	const char *other_why = NULL;
+	size_t other_at = SIZE_MAX;
+
+	assert(json_plain_check(in, bytes, &other_why, &other_at) == good);
+	assert(good || (strcmp(other_why, why) == 0 && other_at == at));
+	other_why = NULL;
+	other_at = SIZE_MAX;
+	assert(
+	    json_outline(in, bytes, &outline, &other_why, &other_at) == good);
+	assert(good || (strcmp(other_why, why) == 0 && other_at == at));
+	if (good)
+		check_outline(in, bytes, &outline);
+}
+
 int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 {
 	const char *why = NULL;
 	size_t at = SIZE_MAX;
+	bool good = json_check(data, bytes, &why, &at);
 
-	if (json_check(data, bytes, &why, &at))
+	assert(good || (why != NULL && at <= bytes));
+	check_same(data, bytes, good, why, at);
+	if (good)
 		check_accepted(data, bytes);
-	else
-		assert(why != NULL && at <= bytes);
 	if (json_is_utf8(data, bytes))
 		check_escape(data, bytes);
 	return 0;

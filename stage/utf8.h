@@ -1,0 +1,45 @@
+/*
+ * One character of UTF-8 (RFC 3629): no overlong forms, no surrogates, at most
+ * U+10FFFF.
+ */
+#ifndef STAGE_UTF8_H
+#define STAGE_UTF8_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * Returns the length of the sequence at `p`, which starts with a byte over
+ * 0x7f and has `left` bytes up to the end, or 0 if it is none.
+ */
+static inline size_t
+utf8_length(const uint8_t *p, size_t left)
+{
+	uint8_t low = 0x80, high = 0xbf;
+	size_t n;
+
+	if (p[0] >= 0xc2 && p[0] <= 0xdf)
+		n = 2;
+	else if ((p[0] & 0xf0) == 0xe0)
+		n = 3;
+	else if (p[0] >= 0xf0 && p[0] <= 0xf4)
+		n = 4;
+	else
+		return 0;
+	if (p[0] == 0xe0)
+		low = 0xa0;
+	if (p[0] == 0xed)
+		high = 0x9f;
+	if (p[0] == 0xf0)
+		low = 0x90;
+	if (p[0] == 0xf4)
+		high = 0x8f;
+	if (left < n || p[1] < low || p[1] > high)
+		return 0;
+	for (size_t i = 2; i < n; i++)
+		if ((p[i] & 0xc0) != 0x80)
+			return 0;
+	return n;
+}
+
+#endif
