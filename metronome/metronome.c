@@ -2,13 +2,11 @@
 
 #include "stage/json.h"
 #include "stage/log.h"
+#include "stage/number.h"
 
 #include <assert.h>
 #include <inttypes.h>
 #include <string.h>
-
-/* Digits of the largest 64-bit number. */
-#define DECIMAL_BYTES 20
 
 /* Appends a string constant or other text; returns the new end. */
 static uint8_t *
@@ -18,22 +16,6 @@ put_text(uint8_t *to, const char *text)
 
 	memcpy(to, text, n);
 	return to + n;
-}
-
-/* Appends a number in decimal, without snprintf: millions a second are made
- * with --interval 0. Returns the new end. */
-static uint8_t *
-put_decimal(uint8_t *to, uint64_t v)
-{
-	uint8_t digits[DECIMAL_BYTES];
-	size_t first = sizeof(digits);
-
-	do {
-		digits[--first] = (uint8_t)('0' + v % 10);
-		v /= 10;
-	} while (v > 0);
-	memcpy(to, digits + first, sizeof(digits) - first);
-	return to + sizeof(digits) - first;
 }
 
 /* Writes the part of the event that every event shares. */
@@ -103,9 +85,9 @@ make_event(struct metronome *m)
 	uint8_t *to = m->event + m->head_bytes;
 	int taken;
 
-	to = put_decimal(to, m->source.events);
+	to = number_put(to, m->source.events);
 	to = put_text(to, ",\"ingest_ns\":");
-	to = put_decimal(to, (uint64_t)loop_realtime_ns());
+	to = number_put(to, (uint64_t)loop_realtime_ns());
 	to = put_text(to, "}");
 	taken = source_add(&m->source, m->event, (size_t)(to - m->event));
 	/* While there is no room none is made. */

@@ -1,6 +1,7 @@
 #include "stage/number.h"
 
 #include <stddef.h>
+#include <string.h>
 
 /* Reads digits up to `end`, at least one; -1 on anything else or overflow. */
 static int
@@ -64,4 +65,40 @@ number_parse_seconds(
 		return -1;
 	*ms = whole;
 	return 0;
+}
+
+uint8_t *
+number_put(uint8_t *to, uint64_t v)
+{
+	/* Divisions are what takes time, and each event has numbers. */
+	static const char pairs[] = "00010203040506070809"
+				    "10111213141516171819"
+				    "20212223242526272829"
+				    "30313233343536373839"
+				    "40414243444546474849"
+				    "50515253545556575859"
+				    "60616263646566676869"
+				    "70717273747576777879"
+				    "80818283848586878889"
+				    "90919293949596979899";
+	uint8_t digits[NUMBER_MAX_BYTES];
+	size_t first = sizeof(digits);
+
+	for (; v >= 10000; v /= 10000) {
+		unsigned low = (unsigned)(v % 10000);
+
+		first -= 4;
+		memcpy(digits + first, pairs + low / 100 * 2, 2);
+		memcpy(digits + first + 2, pairs + low % 100 * 2, 2);
+	}
+	for (; v >= 100; v /= 100) {
+		first -= 2;
+		memcpy(digits + first, pairs + v % 100 * 2, 2);
+	}
+	first -= 2;
+	memcpy(digits + first, pairs + v * 2, 2);
+	/* What was below ten has a zero before it. */
+	first += v < 10;
+	memcpy(to, digits + first, sizeof(digits) - first);
+	return to + sizeof(digits) - first;
 }

@@ -1,5 +1,6 @@
 /*
- * Whole numbers as people write them in options and files.
+ * Whole numbers in decimal: as people write them in options and files, and as
+ * events have them.
  */
 #ifndef STAGE_NUMBER_H
 #define STAGE_NUMBER_H
@@ -18,5 +19,12 @@ int number_parse(const char *text, uint64_t min, uint64_t max, uint64_t *value);
  */
 int number_parse_seconds(
     const char *text, uint64_t min_ms, uint64_t max_ms, uint64_t *ms);
+
+/* Digits of the largest 64-bit number. */
+#define NUMBER_MAX_BYTES 20
+
+/* Writes `v` to `to`, which has room for NUMBER_MAX_BYTES. Returns the end of
+ * what was written; no NUL is put there. */
+uint8_t *number_put(uint8_t *to, uint64_t v);
 
 #endif

@@ -2,6 +2,9 @@
 #include "t/suite.h"
 
 #include <check.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
 
 START_TEST(test_whole_numbers)
 {
@@ -92,6 +95,31 @@ START_TEST(test_what_is_no_number_of_seconds)
 }
 END_TEST
 
+/* Each count of digits, and what is around it, as printf writes it. */
+START_TEST(test_put)
+{
+	uint64_t power = 1;
+
+	for (int digits = 1; digits <= NUMBER_MAX_BYTES; digits++) {
+		const uint64_t around[] = {
+		    power - 1, power, power + 1, power * 5, UINT64_MAX - power};
+
+		for (size_t i = 0; i < sizeof(around) / sizeof(around[0]);
+		     i++) {
+			uint8_t text[NUMBER_MAX_BYTES];
+			char expected[NUMBER_MAX_BYTES + 1];
+			size_t n = (size_t)(number_put(text, around[i]) - text);
+
+			(void)snprintf(
+			    expected, sizeof(expected), "%" PRIu64, around[i]);
+			ck_assert_uint_eq(n, strlen(expected));
+			ck_assert_mem_eq(text, expected, n);
+		}
+		power *= 10;
+	}
+}
+END_TEST
+
 int
 main(void)
 {
@@ -104,5 +132,6 @@ main(void)
 	tcase_add_test(tests, test_whole_number_out_of_range);
 	tcase_add_test(tests, test_seconds);
 	tcase_add_test(tests, test_what_is_no_number_of_seconds);
+	tcase_add_test(tests, test_put);
 	return suite_run(suite);
 }
