@@ -58,7 +58,7 @@ CHECKS = $(patsubst t/%.c,$(BUILD)/t/%,$(wildcard t/check_*.c))
 FUZZERS = $(patsubst t/%.c,$(BUILD)/t/%,$(wildcard t/fuzz_*.c))
 
 .PHONY: all check check-unit check-programs check-built soak clean install \
-    deps demo lint format fuzz help
+    deps demo lint format fuzz bench-peers help
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -177,6 +177,21 @@ soak: deps
 	WALPIPE_BIN=$(abspath $(BUILD))/bin KILLS=2000 KILLS_SEED=$(SOAK_SEED) \
 	    RACES=500 $(PYTHON) -m pytest -q -rs -p no:cacheprovider \
 	    -n $(JOBS) $(PYTEST_ARGS) t/test_kills.py t/test_race.py
+
+# What others' logs are timed with has none of our code in it.
+PEER_BENCHES = $(BUILD)/t/bench_sqlite $(BUILD)/t/bench_redis
+$(BUILD)/t/bench_sqlite: $(BUILD)/t/bench_sqlite.o $(BUILD)/t/bench_peer.o
+	$(call say,LD)$(CC) $(CFLAGS) $(SANFLAGS) $(LDFLAGS) -o $@ $^ \
+	    $$($(PKG_CONFIG) --libs sqlite3)
+$(BUILD)/t/bench_redis: $(BUILD)/t/bench_redis.o $(BUILD)/t/bench_peer.o
+	$(call say,LD)$(CC) $(CFLAGS) $(SANFLAGS) $(LDFLAGS) -o $@ $^ \
+	    $$($(PKG_CONFIG) --libs hiredis)
+
+bench-peers:
+	@sh t/deps.sh bench-peers $(BUILD)/peers
+	@$(MAKE) --no-print-directory $(PEER_BENCHES)
+	WALPIPE_BIN=$(abspath $(BUILD))/bin $(PYTHON) t/bench_peers.py \
+	    --dir $(BUILD)/bench
 
 # As many at a time as pay: these tests wait more than they work.
 JOBS ?= 4

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Installs what is missing of the Debian packages that the build and the tests
-# need; with the word "lint", what `make lint` and `make fuzz` need too. Where
-# nothing is missing it changes nothing and does not ask the network.
+# need; with the word "lint", what `make lint` and `make fuzz` need too; with
+# "bench-peers" and a directory, others' logs, which `make bench-peers` times.
+# Where nothing is missing it changes nothing and does not ask the network.
 set -eu
 
 packages='gcc libc6-dev make pkg-config
@@ -13,6 +14,35 @@ jq openssl procps binutils libfuse3-dev fuse3 e2fsprogs mount
 util-linux logrotate'
 [ "${1:-}" != lint ] || packages="$packages
 clang clang-format cppcheck mandoc shellcheck"
+# SQLite and a client of Redis are libraries. Redis's server is in redis-tools,
+# under the name of redis-check-rdb; the package redis-server adds a service.
+[ "${1:-}" != bench-peers ] || packages="$packages
+libhiredis-dev libsqlite3-dev redis-tools"
+
+# The package rsyslog would become the machine's system log, in the place of
+# another that may be there. Where it is not it is unpacked into the directory,
+# not installed; the libraries that it needs are.
+unpack=
+if [ "${1:-}" = bench-peers ] && [ ! -x /usr/sbin/rsyslogd ]; then
+	unpack=${2:?into which directory}
+	packages="$packages
+libestr0 libfastjson4 liblognorm5"
+	[ ! -x "$unpack/usr/sbin/rsyslogd" ] || unpack=
+fi
+unpack_rsyslog() {
+	[ -n "$unpack" ] || return 0
+	echo "deps: unpacking rsyslog into $unpack"
+	mkdir -p "$unpack"
+	rm -f "$unpack"/rsyslog_*.deb
+	(cd "$unpack" && apt-get download -q rsyslog >/dev/null 2>&1) || {
+		# The same goes for the package lists as below.
+		$sudo apt-get update -q
+		(cd "$unpack" && apt-get download -q rsyslog)
+	}
+	dpkg --fsys-tarfile "$unpack"/rsyslog_*.deb |
+		tar -x -C "$unpack" ./usr/lib ./usr/sbin
+	rm "$unpack"/rsyslog_*.deb
+}
 
 # Whichever nginx is there already will do, and stays as it is.
 [ -x /usr/sbin/nginx ] || packages="$packages nginx-light"
@@ -26,16 +56,16 @@ for package in $packages; do
 		state=
 	[ "$state" = installed ] || missing="$missing $package"
 done
-[ -n "$missing" ] || exit 0
-
 sudo=
-if [ "$(id -u)" -ne 0 ]; then
-	command -v sudo >/dev/null || {
-		echo "deps: not root, and no sudo; as root: apt-get install$missing" >&2
-		exit 100
-	}
-	sudo=sudo
-fi
+[ "$(id -u)" -eq 0 ] || sudo=sudo
+[ -n "$missing" ] || {
+	unpack_rsyslog
+	exit 0
+}
+[ -z "$sudo" ] || command -v sudo >/dev/null || {
+	echo "deps: not root, and no sudo; as root: apt-get install$missing" >&2
+	exit 100
+}
 echo "deps: installing$missing"
 
 # The tests run an nginx and a cron of their own. The packages would start one as
@@ -70,3 +100,4 @@ case $missing in
 	$sudo systemctl disable logrotate.timer >/dev/null 2>&1 || true
 	;;
 esac
+unpack_rsyslog
