@@ -185,7 +185,7 @@ START_TEST(test_max_bytes_is_hard)
 			ck_assert_uint_le(wal_bytes(&wal), small.max_bytes);
 			ck_assert_uint_le(
 			    catalog_bytes(&wal.catalog) +
-				(wal.spare_fd == -1 ? 0 : wal.spare_bytes),
+				spare_bytes(&wal.spare),
 			    small.max_bytes + 2 * small.segment_bytes);
 		}
 		ck_assert_uint_gt(wal_bytes(&wal),

@@ -117,7 +117,7 @@ roll(struct wal *wal, size_t bytes)
 	if (wal_write_publish(wal, &segment) == -1) {
 		saved = errno;
 		segment_close(&segment);
-		wal_write_drop_spare(wal);
+		spare_drop(&wal->spare);
 		errno = saved;
 		return -1;
 	}
@@ -182,7 +182,7 @@ wal_commit_end(struct wal *wal)
 
 	if (!wal->syncer.is_busy)
 		return 1;
-	taken = syncer_take(&wal->syncer, false);
+	taken = worker_take(&wal->syncer, false);
 	if (taken == 0)
 		return 0;
 	return wal_write_end_sync(wal, taken, wal->syncing_seq) == -1 ? -1 : 1;
@@ -239,6 +239,13 @@ wal_commit(struct wal *wal)
 	return wal_sync(wal) == -1 ? -1 : save_counts(wal);
 }
 
+/* The work of the syncer. */
+static int
+sync_file(void *fd)
+{
+	return fdatasync(*(const int *)fd);
+}
+
 int
 wal_commit_begin(struct wal *wal)
 {
@@ -251,7 +258,8 @@ wal_commit_begin(struct wal *wal)
 		return -1;
 	if (wal->durable_seq + 1 == wal->next_seq)
 		return 1;
-	if (syncer_begin(&wal->syncer, catalog_last(&wal->catalog)->fd) == -1)
+	wal->syncing_fd = catalog_last(&wal->catalog)->fd;
+	if (worker_begin(&wal->syncer, sync_file, &wal->syncing_fd) == -1)
 		return wal_sync(wal) == -1 ? -1 : 1;
 	wal->syncing_seq = wal->next_seq - 1;
 	return 0;
@@ -260,7 +268,7 @@ wal_commit_begin(struct wal *wal)
 int
 wal_poll_fd(const struct wal *wal)
 {
-	return syncer_poll_fd(&wal->syncer);
+	return worker_poll_fd(&wal->syncer);
 }
 
 int
@@ -288,17 +296,6 @@ wal_mark(struct wal *wal)
 	return 0;
 }
 
-/* Makes the spare. Returns 0, or -1 with errno set. */
-static int
-make_spare(struct wal *wal)
-{
-	uint64_t bytes = wal->limits.segment_bytes;
-
-	wal->spare_fd = segment_make_spare(wal->catalog.dir_fd, bytes);
-	wal->spare_bytes = bytes;
-	return wal->spare_fd == -1 ? -1 : 0;
-}
-
 /* Says whether the promise on disk use holds with a spare. */
 static bool
 has_room_for_spare(const struct wal *wal)
@@ -314,28 +311,32 @@ int
 wal_prepare(struct wal *wal)
 {
 	const struct segment *last = catalog_last(&wal->catalog);
+	int result = spare_end(&wal->spare, false);
 
-	if (wal->spare_fd != -1 || !wal->is_writable ||
-	    last->end_offset < last->bytes / 2 || !has_room_for_spare(wal))
-		return 0;
-	return make_spare(wal) == -1 && !io_is_full_disk(errno) ? -1 : 0;
+	if (result == 1 && wal->spare.fd == -1 && !wal->has_no_spare &&
+	    wal->is_writable && last->end_offset >= last->bytes / 2 &&
+	    has_room_for_spare(wal))
+		result = spare_begin(&wal->spare, wal->limits.segment_bytes);
+	/* Not tried again before one is needed. */
+	wal->has_no_spare = wal->has_no_spare || result == -1;
+	return result == -1 && !io_is_full_disk(errno) ? -1 : 0;
 }
 
 void
 wal_give_spare(struct wal *wal)
 {
-	if (wal->spare_fd != -1)
-		wal_write_drop_spare(wal);
+	if (spare_bytes(&wal->spare) > 0)
+		spare_drop(&wal->spare);
 }
 
 int
 wal_probe(struct wal *wal)
 {
-	if (wal_settle(wal) == -1)
+	if (wal_settle(wal) == -1 || spare_end(&wal->spare, true) == -1)
 		return -1;
-	if (wal->spare_fd != -1 || !has_room_for_spare(wal))
+	if (wal->spare.fd != -1 || !has_room_for_spare(wal))
 		return 0;
-	return make_spare(wal);
+	return spare_make(&wal->spare, wal->limits.segment_bytes);
 }
 
 void

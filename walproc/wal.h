@@ -25,7 +25,8 @@
 #include "walproc/cursor.h"
 #include "walproc/reader.h"
 #include "walproc/recent.h"
-#include "walproc/syncer.h"
+#include "walproc/spare.h"
+#include "walproc/worker.h"
 
 #include <stdbool.h>
 
@@ -45,7 +46,8 @@ struct wal {
 	bool is_writable;      /* the last segment is ours to append to */
 	uint64_t next_seq;     /* of the next event appended */
 	uint64_t durable_seq;  /* all up to here is durable */
-	struct syncer syncer;  /* makes more so */
+	struct worker syncer;  /* makes more so */
+	int syncing_fd;	       /* of the segment that it syncs */
 	uint64_t syncing_seq;  /* up to here, when it is done */
 	uint64_t tail_seq;     /* last event found at the start that was not
 				* proven durable and is not settled yet; 0 if
@@ -57,8 +59,8 @@ struct wal {
 	bool cursor_waits;     /* its two slots are not in the file yet */
 	bool has_bad;	       /* headless files are not in quarantine yet */
 	bool is_marked;	       /* the last sync is on record in the file */
-	int spare_fd;	       /* zeros for the next segment, or -1 */
-	uint64_t spare_bytes;  /* its size */
+	struct spare spare;    /* for the next segment */
+	bool has_no_spare;     /* there was no room for one */
 	struct recent recent;  /* the batches written last */
 	struct buf batch;      /* header and records not yet written */
 	uint32_t batch_count;  /* records in it */
@@ -196,9 +198,9 @@ uint64_t wal_ready_seq(const struct wal *wal);
 int wal_mark(struct wal *wal);
 
 /*
- * Makes a spare for the next segment, if it is needed soon, there is none and
- * the limits leave room. Work for a quiet moment. A full disk is no error
- * here. Returns 0, or -1 with errno set.
+ * Begins to make a spare for the next segment, if it is needed soon, there is
+ * none and the limits leave room; takes it when it is made. Cheap if nothing is
+ * to be done. A full disk is no error here. Returns 0, or -1 with errno set.
  */
 int wal_prepare(struct wal *wal);
 

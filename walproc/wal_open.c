@@ -161,7 +161,7 @@ fail:
 	buf_drop(&wal->batch, buf_bytes(&wal->batch));
 	wal->batch_count = 0;
 	segment_close(&segment);
-	wal_write_drop_spare(wal);
+	spare_drop(&wal->spare);
 	errno = saved;
 	return -1;
 }
@@ -267,10 +267,8 @@ take_over(struct wal *wal, const struct recovered *found)
 void
 wal_abandon(struct wal *wal)
 {
-	syncer_fini(&wal->syncer);
-	if (wal->spare_fd != -1)
-		(void)close(wal->spare_fd);
-	wal->spare_fd = -1;
+	worker_fini(&wal->syncer);
+	spare_fini(&wal->spare);
 	cursor_close(&wal->cursor);
 	catalog_fini(&wal->catalog);
 	recent_fini(&wal->recent);
@@ -285,7 +283,6 @@ wal_open(struct wal *wal, int dir_fd, const struct wal_limits *limits)
 
 	*wal = (struct wal){
 	    .limits = *limits,
-	    .spare_fd = -1,
 	    .cursor = {.fd = -1},
 	    .is_marked = true,
 	};
@@ -293,7 +290,8 @@ wal_open(struct wal *wal, int dir_fd, const struct wal_limits *limits)
 	catalog_init(&wal->catalog, dir_fd);
 	recent_init(&wal->recent);
 	buf_init(&wal->batch, BATCH_MAX_BYTES);
-	syncer_init(&wal->syncer);
+	worker_init(&wal->syncer);
+	spare_init(&wal->spare, dir_fd);
 	status = open_files(wal, &found);
 	if (status == WAL_OPEN && take_over(wal, &found) == -1) {
 		log_error("log: %m");
@@ -323,7 +321,7 @@ wal_close(struct wal *wal)
 	    (ftruncate(last->fd, (off_t)last->end_offset) == -1 ||
 		fdatasync(last->fd) == -1))
 		result = -1;
-	wal_write_drop_spare(wal);
+	spare_drop(&wal->spare);
 	wal_abandon(wal);
 	return result;
 }

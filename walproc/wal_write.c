@@ -16,18 +16,6 @@ wal_write_random(void *to, size_t bytes)
 	return getrandom(to, bytes, 0) == (ssize_t)bytes ? 0 : -1;
 }
 
-void
-wal_write_drop_spare(struct wal *wal)
-{
-	int saved = errno;
-
-	if (wal->spare_fd != -1)
-		(void)close(wal->spare_fd);
-	wal->spare_fd = -1;
-	(void)unlinkat(wal->catalog.dir_fd, SEGMENT_SPARE, 0);
-	errno = saved;
-}
-
 int
 wal_write_start(struct wal *wal, struct segment *segment, uint64_t first_seq,
     uint64_t bytes)
@@ -42,20 +30,19 @@ wal_write_start(struct wal *wal, struct segment *segment, uint64_t first_seq,
 	memcpy(header.log_id, wal->log_id, LAYOUT_LOG_ID_BYTES);
 	if (wal_write_random(&header.salt, sizeof(header.salt)) == -1)
 		return -1;
-	if (wal->spare_fd != -1 && wal->spare_bytes < bytes)
-		wal_write_drop_spare(wal);
-	if (wal->spare_fd == -1) {
-		wal->spare_fd = segment_make_spare(wal->catalog.dir_fd, bytes);
-		wal->spare_bytes = bytes;
-	}
-	if (wal->spare_fd == -1)
+	if (spare_end(&wal->spare, true) == -1 && !io_is_full_disk(errno))
 		return -1;
-	if (segment_start(segment, wal->spare_fd, wal->spare_bytes, &header) ==
+	if (spare_bytes(&wal->spare) > 0 && wal->spare.bytes < bytes)
+		spare_drop(&wal->spare);
+	if (wal->spare.fd == -1 && spare_make(&wal->spare, bytes) == -1)
+		return -1;
+	if (segment_start(segment, wal->spare.fd, wal->spare.bytes, &header) ==
 	    -1) {
-		wal_write_drop_spare(wal);
+		spare_drop(&wal->spare);
 		return -1;
 	}
-	wal->spare_fd = -1;
+	wal->spare.fd = -1;
+	wal->has_no_spare = false;
 	return 0;
 }
 
@@ -170,7 +157,7 @@ wal_write_wait(struct wal *wal)
 	if (!wal->syncer.is_busy)
 		return 0;
 	return wal_write_end_sync(
-	    wal, syncer_take(&wal->syncer, true), wal->syncing_seq);
+	    wal, worker_take(&wal->syncer, true), wal->syncing_seq);
 }
 
 int

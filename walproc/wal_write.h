@@ -18,9 +18,6 @@
 /* Fills up to 256 bytes by chance. Returns 0, or -1 with errno set. */
 int wal_write_random(void *to, size_t bytes);
 
-/* Forgets the spare and removes its file. Keeps errno. */
-void wal_write_drop_spare(struct wal *wal);
-
 /*
  * Starts a segment of at least `bytes` with the event `first_seq`, unnamed
  * yet. Returns 0, or -1 with errno set and nothing left behind.

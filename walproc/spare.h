@@ -1,0 +1,48 @@
+/*
+ * The spare: a file of zeros that waits to be the next segment, so that a sync
+ * of what is written into it costs one flush of the device, and nobody waits
+ * for it to be filled. There is at most one in a directory.
+ */
+#ifndef WALPROC_SPARE_H
+#define WALPROC_SPARE_H
+
+#include "walproc/worker.h"
+
+#include <stdint.h>
+
+struct spare {
+	int dir_fd;	      /* borrowed: the log's directory */
+	int fd;		      /* owned; -1: there is none */
+	uint64_t bytes;	      /* its size, or that of the one being made */
+	struct worker worker; /* makes one */
+};
+
+/* Makes an empty one. What an earlier process left is not touched. */
+void spare_init(struct spare *spare, int dir_fd);
+
+/* Closes it and leaves the file. Waits for one that is being made. */
+void spare_fini(struct spare *spare);
+
+/*
+ * Makes one of `bytes`, durable but for its name; there is none, and none is
+ * being made. Returns 0, or -1 with errno set.
+ */
+int spare_make(struct spare *spare, uint64_t bytes);
+
+/* Begins to make one meanwhile. Returns as spare_make. */
+int spare_begin(struct spare *spare, uint64_t bytes);
+
+/*
+ * Takes the end of that: 1 if there is a spare now, or none was being made, 0
+ * if it is not over (never so where `wait` is set: then it blocks), or -1 with
+ * errno set and no spare.
+ */
+int spare_end(struct spare *spare, bool wait);
+
+/* Returns how many bytes it takes, being made or made. */
+uint64_t spare_bytes(const struct spare *spare);
+
+/* Removes it, also one that is being made. Keeps errno. */
+void spare_drop(struct spare *spare);
+
+#endif
