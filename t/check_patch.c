@@ -20,6 +20,21 @@ static const struct patch_event about = {
     .log_id = "00ff",
 };
 
+/* Outlines an event, which is JSON, and applies the patch to it. */
+static int
+apply(const struct patch *patch, const struct patch_event *about_it,
+    const char *event, struct buf *buf, char *why, size_t why_bytes)
+{
+	const uint8_t *in = (const uint8_t *)event;
+	struct json_outline outline;
+	const char *wrong;
+	size_t at;
+
+	ck_assert(json_outline(in, strlen(event), &outline, &wrong, &at));
+	return patch_apply(
+	    patch, about_it, in, strlen(event), &outline, buf, why, why_bytes);
+}
+
 /* Applies up to two operations to an event; returns what came of it, in
  * `out`: the event, or "!" and why not. */
 static const char *
@@ -39,8 +54,7 @@ patched(const char *insert, const char *upsert, const char *event, char *out,
 		ck_assert_int_eq(
 		    patch_add(patch, PATCH_UPSERT, upsert, why, sizeof(why)),
 		    0);
-	if (patch_apply(patch, &about, (const uint8_t *)event, strlen(event),
-		&buf, why, sizeof(why)) == 0) {
+	if (apply(patch, &about, event, &buf, why, sizeof(why)) == 0) {
 		(void)snprintf(out, out_bytes, "%.*s", (int)buf_bytes(&buf),
 		    (const char *)buf_front(&buf));
 	} else {
@@ -98,6 +112,33 @@ static const struct {
     {"i=1", "h=x", "{\"h\":0}", "{\"h\":\"x\",\"i\":1}"},
     {"h=1", "i=2", "{\"i\":0,\"h\":1}",
 	"!insert: the key \"h\" exists already"},
+    /* Both, in the order that they were given, into what is empty or not. */
+    {"i=${seq}", "h=${log_id}", "{}", "{\"i\":42,\"h\":\"00ff\"}"},
+    {"i=${seq}", "h=${log_id}", "\t{\n}\r", "\t{\n\"i\":42,\"h\":\"00ff\"}\r"},
+    {"i=1", "h=2", "{\"a\" : [ ] }", "{\"a\" : [ ] ,\"i\":1,\"h\":2}"},
+    {"i=1", "h=<${seq}>", " { \"h\" : {} \n, \"a\":0 } ",
+	" { \"h\" : \"<42>\" \n, \"a\":0 ,\"i\":1} "},
+    /* A value that gives way to a longer one, a shorter one, to more parts. */
+    {NULL, "h=", "{\"h\":\"a long value\"}", "{\"h\":\"\"}"},
+    {NULL, "h=${seq}${seq}", "{\"h\":1}", "{\"h\":\"4242\"}"},
+    {NULL, "h=\"${log_id}\"", "{\"h\":1}", "{\"h\":\"00ff\"}"},
+    /* Keys that only look alike, and keys that only look different. */
+    {"h=x", NULL, "{\"hh\":1,\"\":2,\"H\":3}",
+	"{\"hh\":1,\"\":2,\"H\":3,\"h\":\"x\"}"},
+    {"host=x", NULL, "{\"hostname\":1,\"hos\":2}",
+	"{\"hostname\":1,\"hos\":2,\"host\":\"x\"}"},
+    {NULL, "host=x", "{\"h\\u006fst\":1,\"h\\u006fsts\":2}",
+	"{\"h\\u006fst\":\"x\",\"h\\u006fsts\":2}"},
+    {NULL, "a/b=x", "{\"a\\/b\":1,\"a/b\":2}",
+	"{\"a\\/b\":\"x\",\"a/b\":\"x\"}"},
+    {"a\\nb=x", NULL, "{\"a\\nb\":1}", "{\"a\\nb\":1,\"a\\\\nb\":\"x\"}"},
+    {NULL, "a\\nb=x", "{\"a\\\\nb\":1}", "{\"a\\\\nb\":\"x\"}"},
+    {NULL, "a\nb=x", "{\"a\\nb\":1}", "{\"a\\nb\":\"x\"}"},
+    {NULL, "\xc3\xa9=x", "{\"\xc3\xa9\":1,\"\\u00E9\":2}",
+	"{\"\xc3\xa9\":\"x\",\"\\u00E9\":\"x\"}"},
+    {"\xf0\x9f\x98\x80=x", NULL, "{\"\\ud83d\\ude00\":1}",
+	"!insert: the key \"\\xf0\\x9f\\x98\\x80\" exists already"},
+    {"h=x", NULL, "{\"h\\u0000\":1}", "{\"h\\u0000\":1,\"h\":\"x\"}"},
 };
 
 START_TEST(test_patched)
@@ -158,17 +199,92 @@ START_TEST(test_a_result_over_the_cap_is_refused)
 	ck_assert_int_eq(
 	    patch_add(patch, PATCH_INSERT, "h=x", why, sizeof(why)), 0);
 	ck_assert_int_eq(
-	    patch_apply(patch, &about, (const uint8_t *)"{\"aaa\":1}", 9, &buf,
-		why, sizeof(why)),
-	    -1);
+	    apply(patch, &about, "{\"aaa\":1}", &buf, why, sizeof(why)), -1);
 	ck_assert_str_eq(why, "too long once patched");
 	ck_assert_uint_eq(buf_bytes(&buf), 0);
 	ck_assert_int_eq(
-	    patch_apply(patch, &about, (const uint8_t *)"{\"a\":1}", 7, &buf,
-		why, sizeof(why)),
-	    0);
+	    apply(patch, &about, "{\"aa\":1}", &buf, why, sizeof(why)), 0);
+	ck_assert_uint_eq(buf_bytes(&buf), 16);
 	buf_fini(&buf);
 	patch_free(patch);
+}
+END_TEST
+
+/* Inserts those numbers into an object that is empty. */
+static void
+assert_numbers(uint64_t seq, int64_t ingest_ns, const char *result)
+{
+	const struct patch_event numbers = {
+	    .seq = seq, .ingest_ns = ingest_ns, .log_id = ""};
+	struct patch *patch = patch_new(&names);
+	struct buf buf;
+	char why[128];
+
+	buf_init(&buf, FRAME_MAX_BYTES);
+	ck_assert_int_eq(
+	    patch_add(patch, PATCH_INSERT, "s=${seq}", why, sizeof(why)), 0);
+	ck_assert_int_eq(
+	    patch_add(patch, PATCH_UPSERT, "n=${ingest_ns}", why, sizeof(why)),
+	    0);
+	ck_assert_int_eq(
+	    apply(patch, &numbers, "{}", &buf, why, sizeof(why)), 0);
+	ck_assert_uint_eq(buf_bytes(&buf), strlen(result));
+	ck_assert_mem_eq(buf_front(&buf), result, strlen(result));
+	buf_fini(&buf);
+	patch_free(patch);
+}
+
+START_TEST(test_numbers_at_their_ends)
+{
+	assert_numbers(0, 0, "{\"s\":0,\"n\":0}");
+	assert_numbers(9, -1, "{\"s\":9,\"n\":-1}");
+	assert_numbers(UINT64_MAX, INT64_MAX,
+	    "{\"s\":18446744073709551615,\"n\":9223372036854775807}");
+	assert_numbers(
+	    10000, INT64_MIN, "{\"s\":10000,\"n\":-9223372036854775808}");
+}
+END_TEST
+
+/* Twice what an outline holds, and some more. */
+#define MANY (2 * JSON_OUTLINE_MEMBERS + 3)
+
+/* Writes an event of `count` members and what a patch makes of it: the last
+ * member gives way, and one is inserted. */
+static void
+write_many(size_t count, char *event, char *result)
+{
+	char *e = event, *r = result;
+
+	e += sprintf(e, "{ ");
+	r += sprintf(r, "{ ");
+	for (size_t i = 1; i <= count; i++) {
+		const char *comma = i == 1 ? "" : " , ";
+
+		e += sprintf(e, "%s\"k%zu\":[%zu]", comma, i, i);
+		if (i == count)
+			r += sprintf(r, "%s\"k%zu\":\"new\"", comma, i);
+		else
+			r += sprintf(r, "%s\"k%zu\":[%zu]", comma, i, i);
+	}
+	(void)sprintf(e, " }\n");
+	(void)sprintf(r, " ,\"i\":1}\n");
+}
+
+START_TEST(test_any_count_of_members)
+{
+	static char event[MANY * 32], result[MANY * 32], out[MANY * 32];
+	char key_value[32];
+
+	for (size_t count = 1; count <= MANY; count++) {
+		write_many(count, event, result);
+		(void)snprintf(key_value, sizeof(key_value), "k%zu=new", count);
+		ck_assert_str_eq(
+		    patched("i=1", key_value, event, out, sizeof(out)), result);
+		(void)snprintf(result, sizeof(result),
+		    "!insert: the key \"k%zu\" exists already", count);
+		ck_assert_str_eq(
+		    patched(key_value, NULL, event, out, sizeof(out)), result);
+	}
 }
 END_TEST
 
@@ -184,6 +300,8 @@ main(void)
 	tcase_add_loop_test(tcase, test_refused_at_the_start, 0,
 	    (int)(sizeof(bad) / sizeof(bad[0])));
 	tcase_add_test(tcase, test_a_result_over_the_cap_is_refused);
+	tcase_add_test(tcase, test_numbers_at_their_ends);
+	tcase_add_test(tcase, test_any_count_of_members);
 	suite_add_tcase(suite, tcase);
 	return suite_run(suite);
 }

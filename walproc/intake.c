@@ -200,8 +200,10 @@ append(struct walproc *walproc, const uint8_t *event, size_t bytes,
 	return TAKING_DONE;
 }
 
+/* Takes an event that is JSON, and patches it. */
 static enum taking
-take_event(struct walproc *walproc, const uint8_t *event, size_t bytes)
+take_patched(struct walproc *walproc, const uint8_t *event, size_t bytes,
+    const struct json_outline *outline)
 {
 	struct patch_event about = {
 	    .seq = walproc->wal.next_seq,
@@ -209,6 +211,20 @@ take_event(struct walproc *walproc, const uint8_t *event, size_t bytes)
 	    .log_id = walproc->log_id,
 	};
 	struct buf *patched = &walproc->patched;
+	char text[WHY_BYTES];
+
+	buf_drop(patched, buf_bytes(patched));
+	if (patch_apply(walproc->options.patch, &about, event, bytes, outline,
+		patched, text, sizeof(text)) == -1)
+		return refuse(walproc, text, DEAD_NONE, event, bytes);
+	return append(
+	    walproc, buf_front(patched), buf_bytes(patched), event, bytes);
+}
+
+static enum taking
+take_event(struct walproc *walproc, const uint8_t *event, size_t bytes)
+{
+	struct json_outline outline;
 	char text[WHY_BYTES];
 	const char *why;
 	size_t at;
@@ -218,16 +234,11 @@ take_event(struct walproc *walproc, const uint8_t *event, size_t bytes)
 		    walproc->options.max_event_bytes);
 		return refuse(walproc, text, DEAD_NONE, event, bytes);
 	}
-	if (!json_check(event, bytes, &why, &at))
+	if (!json_outline(event, bytes, &outline, &why, &at))
 		return refuse(walproc, why, at, event, bytes);
 	if (patch_is_empty(walproc->options.patch))
 		return append(walproc, event, bytes, event, bytes);
-	buf_drop(patched, buf_bytes(patched));
-	if (patch_apply(walproc->options.patch, &about, event, bytes, patched,
-		text, sizeof(text)) == -1)
-		return refuse(walproc, text, DEAD_NONE, event, bytes);
-	return append(
-	    walproc, buf_front(patched), buf_bytes(patched), event, bytes);
+	return take_patched(walproc, event, bytes, &outline);
 }
 
 /* Takes the next piece of a line that is too long for an event. */

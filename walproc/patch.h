@@ -11,6 +11,7 @@
 #define WALPROC_PATCH_H
 
 #include "stage/buf.h"
+#include "stage/json.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -52,13 +53,14 @@ int patch_add(struct patch *patch, enum patch_how how, const char *key_value,
     char *why, size_t why_bytes);
 
 /*
- * Applies the patch, which is not empty, to an event that passed json_check,
- * and queues the result in `buf`, which is empty. Returns 0, or -1 with `why`
- * saying what is wrong with the event: not an object, a key to insert exists,
- * or the result does not fit into the buffer. Then `buf` is empty.
+ * Applies the patch, which is not empty, to an event of `bytes` with its
+ * outline by json_outline, and queues the result in `buf`, which is empty.
+ * Returns 0, or -1 with `why` saying what is wrong with the event: not an
+ * object, a key to insert exists, or the result does not fit into the buffer.
+ * Then `buf` is empty.
  */
 int patch_apply(const struct patch *patch, const struct patch_event *about,
-    const uint8_t *event, size_t bytes, struct buf *buf, char *why,
-    size_t why_bytes);
+    const uint8_t *event, size_t bytes, const struct json_outline *outline,
+    struct buf *buf, char *why, size_t why_bytes);
 
 #endif

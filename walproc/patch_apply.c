@@ -1,0 +1,268 @@
+#include "stage/json.h"
+#include "stage/log.h"
+#include "stage/number.h"
+#include "walproc/patch.h"
+#include "walproc/patch_parts.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+/* An event and what becomes of it. */
+struct work {
+	const struct patch *patch;
+	const uint8_t *event;
+	size_t bytes;
+	const struct json_outline *outline;
+	const char *log_id;
+	size_t log_id_bytes;
+	uint8_t seq[NUMBER_MAX_BYTES]; /* in decimal */
+	size_t seq_bytes;
+	uint8_t ingest_ns[1 + NUMBER_MAX_BYTES];
+	size_t ingest_ns_bytes;
+	size_t close;			 /* offset of the closing brace */
+	bool is_empty;			 /* there is no member */
+	bool replaces;			 /* a member's value gives way */
+	bool done[PATCH_MAX_OPERATIONS]; /* by a value that gave way; of all the
+					  * operations that there are */
+};
+
+/* Begins the work: sets what does not depend on the members. */
+static void
+work_init(struct work *work, const struct patch *patch,
+    const struct patch_event *about, const struct json_outline *outline)
+{
+	uint8_t *to = work->ingest_ns;
+	uint64_t ns = (uint64_t)about->ingest_ns;
+
+	work->patch = patch;
+	work->outline = outline;
+	work->log_id = about->log_id;
+	work->log_id_bytes = strlen(about->log_id);
+	work->seq_bytes =
+	    (size_t)(number_put(work->seq, about->seq) - work->seq);
+	if (about->ingest_ns < 0) {
+		*to++ = '-';
+		ns = 0 - ns;
+	}
+	work->ingest_ns_bytes = (size_t)(number_put(to, ns) - work->ingest_ns);
+	work->is_empty = true;
+	work->replaces = false;
+	memset(work->done, 0, patch->count * sizeof(work->done[0]));
+}
+
+/* Returns what stands for a part, *bytes long. */
+static const void *
+part_bytes(const struct work *work, const struct part *part, size_t *bytes)
+{
+	switch (part->kind) {
+	case PART_TEXT:
+		break;
+	case PART_SEQ:
+		*bytes = work->seq_bytes;
+		return work->seq;
+	case PART_INGEST_NS:
+		*bytes = work->ingest_ns_bytes;
+		return work->ingest_ns;
+	case PART_LOG_ID:
+		*bytes = work->log_id_bytes;
+		return work->log_id;
+	}
+	*bytes = buf_bytes(&part->text);
+	return buf_front(&part->text);
+}
+
+/* Returns the bytes that all the parts of an operation take. */
+static size_t
+operation_bytes(const struct work *work, const struct operation *operation)
+{
+	size_t sum = 0, bytes;
+
+	for (size_t i = 0; i < operation->count; i++) {
+		(void)part_bytes(work, &operation->parts[i], &bytes);
+		sum += bytes;
+	}
+	return sum;
+}
+
+static uint8_t *
+put(uint8_t *to, const void *data, size_t bytes)
+{
+	memcpy(to, data, bytes);
+	return to + bytes;
+}
+
+/* Puts the parts of an operation but for the first `skip` bytes. */
+static uint8_t *
+put_operation(const struct work *work, const struct operation *operation,
+    size_t skip, uint8_t *to)
+{
+	for (size_t i = 0; i < operation->count; i++) {
+		size_t bytes;
+		const uint8_t *data =
+		    part_bytes(work, &operation->parts[i], &bytes);
+
+		to = put(to, data + skip, bytes - skip);
+		skip = 0;
+	}
+	return to;
+}
+
+static bool
+names_key(
+    const struct operation *operation, const uint8_t *key, size_t key_bytes)
+{
+	/* An escape takes more bytes than what it stands for. */
+	if (key_bytes < operation->key_bytes)
+		return false;
+	if (key_bytes == operation->key_bytes)
+		return !operation->key_has_backslash &&
+		       memcmp(key, operation->key, key_bytes) == 0;
+	return memchr(key, '\\', key_bytes) != NULL &&
+	       json_key_is(key, key_bytes, operation->key);
+}
+
+/* Returns the operation that names this member, or NULL. */
+static const struct operation *
+operation_on(const struct work *work, const struct json_member *member)
+{
+	const uint8_t *key = work->event + member->key;
+
+	for (size_t i = 0; i < work->patch->count; i++)
+		if (names_key(
+			&work->patch->operations[i], key, member->key_bytes))
+			return &work->patch->operations[i];
+	return NULL;
+}
+
+/* A walk through the members: those of the outline, if it has all. */
+struct walk {
+	size_t next;
+	struct json_member found;
+	size_t at;
+};
+
+/* Returns the next member, or NULL behind the last; then walk->at is the
+ * offset of the closing brace. */
+static const struct json_member *
+next_member(const struct work *work, struct walk *walk)
+{
+	const struct json_outline *outline = work->outline;
+
+	if (!outline->is_whole)
+		return json_next_member(
+			   work->event, work->bytes, &walk->at, &walk->found)
+			   ? &walk->found
+			   : NULL;
+	if (walk->next < outline->count)
+		return &outline->members[walk->next++];
+	walk->at = outline->close;
+	return NULL;
+}
+
+/*
+ * Finds the members whose values give way, and sets *total to the bytes of the
+ * patched event. Returns NULL, or the insert whose key there is already.
+ */
+static const struct operation *
+measure(struct work *work, size_t *total)
+{
+	const struct patch *patch = work->patch;
+	const struct json_member *member;
+	struct walk walk = {.next = 0};
+
+	*total = work->bytes;
+	while ((member = next_member(work, &walk)) != NULL) {
+		const struct operation *on = operation_on(work, member);
+
+		work->is_empty = false;
+		if (on == NULL)
+			continue;
+		if (on->how == PATCH_INSERT)
+			return on;
+		*total += operation_bytes(work, on) - on->name_bytes;
+		*total -= member->value_bytes;
+		work->replaces = work->done[on - patch->operations] = true;
+	}
+	work->close = walk.at;
+	for (size_t i = 0; i < patch->count; i++)
+		if (!work->done[i])
+			*total += operation_bytes(work, &patch->operations[i]);
+	/* The first member of all has no comma before it. */
+	*total -= work->is_empty;
+	return NULL;
+}
+
+/* Puts the event up to its closing brace, with the new values. */
+static uint8_t *
+put_members(const struct work *work, uint8_t *to)
+{
+	const struct json_member *member;
+	struct walk walk = {.next = 0};
+	size_t copied = 0;
+
+	while (work->replaces && (member = next_member(work, &walk)) != NULL) {
+		const struct operation *on = operation_on(work, member);
+
+		if (on == NULL)
+			continue;
+		to = put(to, work->event + copied, member->value - copied);
+		to = put_operation(work, on, on->name_bytes, to);
+		copied = member->value + member->value_bytes;
+	}
+	return put(to, work->event + copied, work->close - copied);
+}
+
+/* Puts the patched event. */
+static uint8_t *
+put_all(const struct work *work, uint8_t *to)
+{
+	size_t skip = work->is_empty;
+
+	to = put_members(work, to);
+	for (size_t i = 0; i < work->patch->count; i++) {
+		if (work->done[i])
+			continue;
+		to = put_operation(work, &work->patch->operations[i], skip, to);
+		skip = 0;
+	}
+	return put(to, work->event + work->close, work->bytes - work->close);
+}
+
+int
+patch_apply(const struct patch *patch, const struct patch_event *about,
+    const uint8_t *event, size_t bytes, const struct json_outline *outline,
+    struct buf *buf, char *why, size_t why_bytes)
+{
+	struct work work;
+	const struct operation *exists;
+	size_t total;
+	uint8_t *to, *end;
+	char key[64];
+
+	if (!outline->is_object) {
+		(void)snprintf(why, why_bytes,
+		    "not an object: nothing can be inserted into it");
+		return -1;
+	}
+	work_init(&work, patch, about, outline);
+	work.event = event;
+	work.bytes = bytes;
+	exists = measure(&work, &total);
+	if (exists != NULL) {
+		(void)log_escape(
+		    key, sizeof(key), exists->key, exists->key_bytes);
+		(void)snprintf(why, why_bytes,
+		    "insert: the key \"%s\" exists already", key);
+		return -1;
+	}
+	to = buf_reserve(buf, total);
+	if (to == NULL) {
+		(void)snprintf(why, why_bytes, "too long once patched");
+		return -1;
+	}
+	end = put_all(&work, to);
+	assert((size_t)(end - to) == total);
+	buf_commit(buf, total);
+	return 0;
+}
