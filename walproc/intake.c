@@ -205,17 +205,18 @@ static enum taking
 take_patched(struct walproc *walproc, const uint8_t *event, size_t bytes,
     const struct json_outline *outline)
 {
+	const struct patch *patch = walproc->options.patch;
 	struct patch_event about = {
 	    .seq = walproc->wal.next_seq,
-	    .ingest_ns = loop_realtime_ns(),
+	    .ingest_ns = patch_uses_time(patch) ? loop_realtime_ns() : 0,
 	    .log_id = walproc->log_id,
 	};
 	struct buf *patched = &walproc->patched;
 	char text[WHY_BYTES];
 
 	buf_drop(patched, buf_bytes(patched));
-	if (patch_apply(walproc->options.patch, &about, event, bytes, outline,
-		patched, text, sizeof(text)) == -1)
+	if (patch_apply(patch, &about, event, bytes, outline, patched, text,
+		sizeof(text)) == -1)
 		return refuse(walproc, text, DEAD_NONE, event, bytes);
 	return append(
 	    walproc, buf_front(patched), buf_bytes(patched), event, bytes);

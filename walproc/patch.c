@@ -41,6 +41,12 @@ patch_free(struct patch *patch)
 }
 
 bool
+patch_uses_time(const struct patch *patch)
+{
+	return patch->uses[PART_INGEST_NS];
+}
+
+bool
 patch_is_empty(const struct patch *patch)
 {
 	return patch->count == 0;
@@ -237,6 +243,8 @@ patch_add(struct patch *patch, enum patch_how how, const char *key_value,
 	patch->operations = mem_realloc(
 	    patch->operations, patch->count + 1, sizeof(*patch->operations));
 	patch->operations[patch->count++] = operation;
+	for (size_t i = 0; i < operation.count; i++)
+		patch->uses[operation.parts[i].kind] = true;
 	return 0;
 
 fail:

@@ -32,7 +32,8 @@ struct patch_names {
 
 struct patch_event {
 	uint64_t seq;	    /* of this event */
-	int64_t ingest_ns;  /* CLOCK_REALTIME when it was taken */
+	int64_t ingest_ns;  /* CLOCK_REALTIME when it was taken; any where
+			     * patch_uses_time says no */
 	const char *log_id; /* borrowed: in hexadecimal */
 };
 
@@ -43,6 +44,9 @@ void patch_free(struct patch *patch);
 
 /* Says whether there is anything to do. */
 bool patch_is_empty(const struct patch *patch);
+
+/* Says whether it makes a difference when an event was taken. */
+bool patch_uses_time(const struct patch *patch);
 
 /*
  * Adds one operation from "KEY=VALUE". Returns 0, or -1 with `why` of

@@ -14,6 +14,7 @@ struct work {
 	const uint8_t *event;
 	size_t bytes;
 	const struct json_outline *outline;
+	/* What stands for parts; set only if there is such a part. */
 	const char *log_id;
 	size_t log_id_bytes;
 	uint8_t seq[NUMBER_MAX_BYTES]; /* in decimal */
@@ -27,25 +28,35 @@ struct work {
 					  * operations that there are */
 };
 
+static void
+put_time(struct work *work, int64_t ingest_ns)
+{
+	uint8_t *to = work->ingest_ns;
+	uint64_t ns = (uint64_t)ingest_ns;
+
+	if (ingest_ns < 0) {
+		*to++ = '-';
+		ns = 0 - ns;
+	}
+	work->ingest_ns_bytes = (size_t)(number_put(to, ns) - work->ingest_ns);
+}
+
 /* Begins the work: sets what does not depend on the members. */
 static void
 work_init(struct work *work, const struct patch *patch,
     const struct patch_event *about, const struct json_outline *outline)
 {
-	uint8_t *to = work->ingest_ns;
-	uint64_t ns = (uint64_t)about->ingest_ns;
-
 	work->patch = patch;
 	work->outline = outline;
-	work->log_id = about->log_id;
-	work->log_id_bytes = strlen(about->log_id);
-	work->seq_bytes =
-	    (size_t)(number_put(work->seq, about->seq) - work->seq);
-	if (about->ingest_ns < 0) {
-		*to++ = '-';
-		ns = 0 - ns;
+	if (patch->uses[PART_LOG_ID]) {
+		work->log_id = about->log_id;
+		work->log_id_bytes = strlen(about->log_id);
 	}
-	work->ingest_ns_bytes = (size_t)(number_put(to, ns) - work->ingest_ns);
+	if (patch->uses[PART_SEQ])
+		work->seq_bytes =
+		    (size_t)(number_put(work->seq, about->seq) - work->seq);
+	if (patch->uses[PART_INGEST_NS])
+		put_time(work, about->ingest_ns);
 	work->is_empty = true;
 	work->replaces = false;
 	memset(work->done, 0, patch->count * sizeof(work->done[0]));

@@ -20,6 +20,7 @@ enum part_kind {
 	PART_INGEST_NS,
 	PART_LOG_ID,
 };
+#define PART_KINDS (PART_LOG_ID + 1)
 
 struct part {
 	enum part_kind kind;
@@ -42,6 +43,7 @@ struct patch {
 	struct patch_names names;
 	struct operation *operations; /* owned */
 	size_t count;
+	bool uses[PART_KINDS]; /* one of them has such a part */
 };
 
 #endif
