@@ -19,6 +19,7 @@
 /* Options without a letter. */
 enum option_code {
 	OPTION_ID = 256,
+	OPTION_SIZE,
 	OPTION_FRAMING,
 	OPTION_DRAIN_TIMEOUT,
 	OPTION_SANDBOX,
@@ -29,6 +30,7 @@ static const struct option long_options[] = {
     {"interval", required_argument, NULL, 'i'},
     {"count", required_argument, NULL, 'n'},
     {"id", required_argument, NULL, OPTION_ID},
+    {"size", required_argument, NULL, OPTION_SIZE},
     {"framing", required_argument, NULL, OPTION_FRAMING},
     {"drain-timeout", required_argument, NULL, OPTION_DRAIN_TIMEOUT},
     {"sandbox", no_argument, NULL, OPTION_SANDBOX},
@@ -47,14 +49,15 @@ struct command {
 
 static const char usage[] =
     "usage: metronome [-qv] [-i ms] [-n count] [--id name]\n"
-    "                 [--framing length|ndjson] [--drain-timeout seconds]\n"
-    "                 [--sandbox]\n"
+    "                 [--size bytes] [--framing length|ndjson]\n"
+    "                 [--drain-timeout seconds] [--sandbox]\n"
     "\n"
     "Sends an event at every tick to standard output.\n"
     "\n"
     "  -i, --interval MS      time between ticks (1000); 0: without pause\n"
     "  -n, --count N          stop after N events (endless)\n"
     "      --id NAME          name in the events (metronome)\n"
+    "      --size BYTES       fill up shorter events to BYTES\n"
     "      --framing F        length (on a socket) or ndjson (elsewhere)\n"
     "      --drain-timeout S  wait for the last acks S seconds (for ever)\n"
     "      --sandbox          give up all rights that are not needed\n"
@@ -83,7 +86,7 @@ static void
 take_option(int code, struct command *command)
 {
 	struct metronome_options *options = &command->options;
-	uint64_t ms;
+	uint64_t ms, bytes;
 
 	switch (code) {
 	case 'i':
@@ -104,6 +107,12 @@ take_option(int code, struct command *command)
 			refuse(
 			    "--id", optarg, "valid UTF-8 of at most 255 bytes");
 		options->id = optarg;
+		break;
+	case OPTION_SIZE:
+		if (number_parse(optarg, 1, METRONOME_MAX_SIZE, &bytes) == -1)
+			refuse("--size", optarg,
+			    "a whole number of bytes from 1 to 65536");
+		options->size = (size_t)bytes;
 		break;
 	case OPTION_FRAMING:
 		options->framing = framing_from_name(optarg);

@@ -44,6 +44,9 @@ metronome_open(struct metronome *m, const struct metronome_options *options,
 	*m = (struct metronome){
 	    .count = options->count,
 	    .interval_ns = (int64_t)options->interval_ms * LOOP_NS_PER_MS,
+	    .size = options->size,
+	    .most_bytes =
+		FRAME_HEADER_BYTES + METRONOME_PLAIN_BYTES + options->size,
 	};
 	if (source_open(&m->source, &source, out_fd) == -1)
 		return -1;
@@ -63,8 +66,7 @@ is_blocked(const struct metronome *m)
 	    source_is_full(source))
 		return true;
 	return source_unacked(source) >= METRONOME_MAX_UNACKED ||
-	       keep_bytes(&source->keep) >
-		   METRONOME_KEEP_BYTES - METRONOME_FRAME_BYTES;
+	       keep_bytes(&source->keep) > METRONOME_KEEP_BYTES - m->most_bytes;
 }
 
 /* Makes the first tick after `now` the next one, if it was due before. */
@@ -79,6 +81,22 @@ skip_ticks(struct metronome *m, int64_t now)
 	m->next_ns = m->start_ns + (passed + 1) * m->interval_ns;
 }
 
+/* Fills the event, whose end is `to`, up to its size if it is shorter. Returns
+ * the new end. */
+static uint8_t *
+put_pad(struct metronome *m, uint8_t *to)
+{
+	static const char before[] = ",\"pad\":\"", after[] = "\"}";
+	size_t bytes = (size_t)(to - m->event);
+	size_t least = bytes + strlen(before) + strlen(after);
+
+	if (m->size < least)
+		return put_text(to, "}");
+	to = put_text(to, before);
+	memset(to, 'x', m->size - least);
+	return put_text(to + (m->size - least), after);
+}
+
 static void
 make_event(struct metronome *m)
 {
@@ -88,7 +106,7 @@ make_event(struct metronome *m)
 	to = number_put(to, m->source.events);
 	to = put_text(to, ",\"ingest_ns\":");
 	to = number_put(to, (uint64_t)loop_realtime_ns());
-	to = put_text(to, "}");
+	to = put_pad(m, to);
 	taken = source_add(&m->source, m->event, (size_t)(to - m->event));
 	/* While there is no room none is made. */
 	assert(taken == 0);

@@ -3,9 +3,10 @@
  *
  *   {"onramp":"metronome","id":0,"ingest_ns":1600860720749137000}
  *
- * and sends them to one reader. Ticks keep to a schedule fixed at the start:
- * tick k is due at start + k * interval, however late an earlier one was. A
- * tick that cannot be used is skipped, an id never is.
+ * with a member "pad" behind these where they are to be longer, and sends them
+ * to one reader. Ticks keep to a schedule fixed at the start: tick k is due at
+ * start + k * interval, however late an earlier one was. A tick that cannot be
+ * used is skipped, an id never is.
  *
  * What the reader has not acknowledged is kept, within bounds, for the case
  * that another reader takes its place: see source.h.
@@ -31,14 +32,18 @@
 #define METRONOME_KEEP_BYTES ((size_t)1 << 20)
 /* Without --count. */
 #define METRONOME_ENDLESS UINT64_MAX
-/* Room for one event: the id with every byte escaped, two numbers, the rest. */
-#define METRONOME_EVENT_BYTES (6 * METRONOME_MAX_ID_BYTES + 128)
-#define METRONOME_FRAME_BYTES (FRAME_HEADER_BYTES + METRONOME_EVENT_BYTES)
+/* Largest --size. */
+#define METRONOME_MAX_SIZE 65536
+/* Room for one event: the id with every byte escaped, two numbers, the rest,
+ * and what it is filled up with. */
+#define METRONOME_PLAIN_BYTES (6 * METRONOME_MAX_ID_BYTES + 128)
+#define METRONOME_EVENT_BYTES (METRONOME_PLAIN_BYTES + METRONOME_MAX_SIZE)
 
 struct metronome_options {
 	uint64_t interval_ms; /* 0: as fast as the reader takes them */
 	uint64_t count;	      /* events to send, or METRONOME_ENDLESS */
 	const char *id;	      /* borrowed; UTF-8, METRONOME_MAX_ID_BYTES */
+	size_t size;	      /* to fill up shorter events to; 0: none */
 	enum framing framing; /* FRAMING_AUTO: by what the output is */
 	int64_t drain_ns;     /* wait for the last acks; LOOP_NEVER */
 };
@@ -49,6 +54,8 @@ struct metronome {
 	int64_t interval_ns;
 	int64_t start_ns;  /* tick 0, CLOCK_MONOTONIC */
 	int64_t next_ns;   /* next tick */
+	size_t size;	   /* as in the options */
+	size_t most_bytes; /* of an event with its framing */
 	size_t head_bytes; /* start of `event` that is always the same */
 	uint8_t event[METRONOME_EVENT_BYTES];
 };

@@ -37,9 +37,9 @@ enum config_restart {
 
 struct config_onramp {
 	struct value id, type;
-	struct value interval, count; /* metronome */
-	struct value restart;	      /* exec */
-	struct word_list command;     /* exec */
+	struct value interval, count, size; /* metronome */
+	struct value restart;		    /* exec */
+	struct word_list command;	    /* exec */
 };
 
 struct config_pipeline {

@@ -10,6 +10,8 @@
 #define MIN_TIME_MS 100
 /* Integers up to here are exact in every JSON reader. */
 #define MAX_COUNT ((UINT64_C(1) << 53) - 1)
+/* metronome's. */
+#define MAX_SIZE 65536
 /* wssink's. */
 #define MAX_REPLAY 4096
 #define MAX_RATE 1000000000
@@ -107,6 +109,13 @@ static const struct key metronome_keys[] = {
 	.max = MAX_COUNT,
 	.option = "--count",
 	.offset = IN(config_onramp, count)},
+    {.name = "size",
+	.type = KEY_COUNT,
+	.unit = "bytes",
+	.min = 1,
+	.max = MAX_SIZE,
+	.option = "--size",
+	.offset = IN(config_onramp, size)},
     {.name = NULL},
 };
 

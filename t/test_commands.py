@@ -66,7 +66,7 @@ def test_every_option(tmp_path):
     for name in ("h", "a", "ca", "c", "k", "p"):
         (tmp_path / name).write_text("")
     (tmp_path / "c.yaml").write_text(
-        onramp("{interval: 0, count: 7}").split("pipeline")[0]
+        onramp("{interval: 0, count: 7, size: 120}").split("pipeline")[0]
         + wal("{read_count: 3, max_elements: 4, max_bytes: 20000,"
               " max_event_bytes: 6, on_full: drop_oldest,"
               " sync: 'interval:50', max_age: 1.5, segment_bytes: 16384}"
@@ -82,7 +82,8 @@ def test_every_option(tmp_path):
     (commands,) = check(tmp_path, "-v", "-c", "c.yaml")
     here = tmp_path.resolve()
     assert commands["metronome"] == [
-        "--interval", "0", "--count", "7", "--id", "m", "-v"]
+        "--interval", "0", "--count", "7", "--size", "120", "--id", "m",
+        "-v"]
     assert commands["walproc"][4:] == [
         "--read-count", "3", "--max-elements", "4", "--max-bytes", "20000",
         "--on-full", "drop_oldest", "--sync", "interval:50",
@@ -358,7 +359,8 @@ def test_default_state_directory(tmp_path, env, wanted):
     assert commands["walproc"][1] == f"{wanted}/01/p"
 
 
-BUILDERS = {"interval": onramp, "count": onramp, "read_count": wal,
+BUILDERS = {"interval": onramp, "count": onramp, "size": onramp,
+            "read_count": wal,
             "max_elements": wal, "max_bytes": wal, "max_event_bytes": wal,
             "max_age": wal, "segment_bytes": wal,
             "ping_interval": ws, "ping_timeout": ws, "connect_timeout": ws,

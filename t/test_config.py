@@ -147,7 +147,7 @@ BAD = [
     ("exec's keys", source("exec", "{command: [a], interval: 5}"), "4:28",
      "known: command, restart"),
     ("a metronome's command", onramp("{command: [a]}"), "4:14",
-     "known: interval, count"),
+     "known: interval, count, size"),
     ("stdin's keys", source("stdin", "{command: [a]}"), "4:14",
      "known: none"),
     ("command is a string", source("exec", "{command: a b}"), "4:23",

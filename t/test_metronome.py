@@ -121,6 +121,25 @@ def test_id_becomes_a_json_string(name):
     assert [(e["onramp"], e["id"]) for e in events] == [(name, 0), (name, 1)]
 
 
+@pytest.mark.parametrize("size", [80, 120, 1024, 65536])
+def test_short_events_are_filled_up(size):
+    done = run("-n", "12", "-i", "0", "--size", str(size))
+    lines = done.stdout.splitlines()
+    assert [len(line) for line in lines] == 12 * [size]
+    for number, line in enumerate(lines):
+        event = json.loads(line)
+        assert list(event) == ["onramp", "id", "ingest_ns", "pad"]
+        assert event["id"] == number
+        assert set(event["pad"]) == {"x"}
+
+
+@pytest.mark.parametrize("size", [1, 55, 60])
+def test_events_with_no_room_for_a_pad_stay_as_they_are(size):
+    done = run("-n", "2", "-i", "0", "--id", "m", "--size", str(size))
+    assert [list(json.loads(line)) for line in done.stdout.splitlines()] == (
+        2 * [["onramp", "id", "ingest_ns"]])
+
+
 def test_interval_zero_keeps_every_id_in_order():
     done = run("-q", "-n", "200000", "-i", "0")
     ids = [json.loads(line)["id"] for line in done.stdout.splitlines()]
@@ -447,6 +466,7 @@ def test_random_bytes_end_it_in_order(tmp_path):
     ["-i", "-1"], ["-i", "1.5"], ["-i", "10ms"], ["-i", "86400001"],
     ["-i", "99999999999999999999"], ["-n", "0"], ["-n", "x"],
     ["--id", "\udcff"], ["--id", "x" * 256], ["--id"],
+    ["--size", "0"], ["--size", "65537"], ["--size", "1k"],
     ["--framing", "auto"], ["--framing", ""], ["--drain-timeout", "-1"],
     ["--drain-timeout", "1.0001"], ["--drain-timeout", "soon"],
     ["word"], ["--", "word"], ["-"], ["--quiet=1"]])
