@@ -12,7 +12,7 @@
 #include <assert.h>
 #include <string.h>
 
-#define NOT_JSON SIZE_MAX
+#define NOT_JSON UTF8_NONE
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -117,20 +117,6 @@ escapes(const struct text *t, size_t at)
 	return at;
 }
 
-/* Characters beyond ASCII, at least one. */
-static size_t
-utf8(const struct text *t, size_t at)
-{
-	while (at < t->bytes && t->in[at] > 0x7f) {
-		size_t n = utf8_length(t->in + at, t->bytes - at);
-
-		if (n == 0)
-			return NOT_JSON;
-		at += n;
-	}
-	return at;
-}
-
 /* What is left of a string from the first byte on that is odd. */
 static __attribute__((noinline)) size_t
 odd_string(const struct text *t, size_t at)
@@ -141,7 +127,7 @@ odd_string(const struct text *t, size_t at)
 		if (t->in[at] == '\\')
 			at = escapes(t, at);
 		else if (t->in[at] > 0x7f)
-			at = utf8(t, at);
+			at = utf8_skip(t->in, t->bytes, at);
 		else
 			return NOT_JSON;
 		if (at == NOT_JSON)

@@ -1,5 +1,5 @@
 /*
- * One character of UTF-8 (RFC 3629): no overlong forms, no surrogates, at most
+ * Characters of UTF-8 (RFC 3629): no overlong forms, no surrogates, at most
  * U+10FFFF.
  */
 #ifndef STAGE_UTF8_H
@@ -41,5 +41,15 @@ utf8_length(const uint8_t *p, size_t left)
 			return 0;
 	return n;
 }
+
+#define UTF8_NONE SIZE_MAX
+
+/*
+ * Skips text within a JSON string, from the byte at `at` on, which is over
+ * 0x7f and not the first of `in`. Returns the offset behind it: up to the
+ * next quote, backslash or control character, or to some ASCII before that,
+ * or `bytes`; UTF8_NONE if what it met is not UTF-8.
+ */
+size_t utf8_skip(const uint8_t *in, size_t bytes, size_t at);
 
 #endif
