@@ -52,9 +52,11 @@ some_space(const struct text *t, size_t at)
 INLINE size_t
 skip_space(const struct text *t, size_t at)
 {
-	if (at < t->bytes && t->in[at] <= ' ')
-		return some_space(t, at);
-	return at;
+	if (at >= t->bytes || t->in[at] > ' ')
+		return at;
+	if (t->in[at] == ' ' && at + 1 < t->bytes && t->in[at + 1] > ' ')
+		return at + 1;
+	return some_space(t, at);
 }
 
 /* What a byte is in an escape. */
