@@ -14,8 +14,8 @@ from support import (AGAIN, DONE, cursor_of, frame, program, shimmed,
                      wait_until)
 
 ENDED = "delivered", "dropped", "dead_lettered", "quarantined"
-WHOLE = {*ENDED, "taken", "stored", "rejected", "bytes", "in_flight", "source",
-         "sink", "source_breaker", "sink_breaker", "in_rate", "out_rate"}
+WHOLE = {*ENDED, "taken", "stored", "rejected", "bytes", "syncs", "in_flight",
+         "source", "sink", "source_breaker", "sink_breaker", "in_rate", "out_rate"}
 
 
 def assert_adds_up(report):
@@ -39,7 +39,7 @@ def test_a_new_log_reports_nothing(tmp_path):
         report = wal.process.report()
     assert report == {
         "taken": 0, "delivered": 0, "stored": 0, "dropped": 0,
-        "dead_lettered": 0, "quarantined": 0, "rejected": 0, "bytes": 0,
+        "dead_lettered": 0, "quarantined": 0, "rejected": 0, "bytes": 0, "syncs": 0,
         "in_flight": 0, "source": True, "sink": True,
         "source_breaker": "closed", "sink_breaker": "closed", "in_rate": 0,
         "out_rate": 0}
@@ -53,6 +53,7 @@ def test_a_report_says_how_all_stands(tmp_path):
         report = wal.process.report()
         assert set(report) == WHOLE | {"oldest_ms"}
         assert (report["stored"], report["in_flight"]) == (7, 3)
+        assert 1 <= report["syncs"] <= 7
         assert report["bytes"] == inspect(tmp_path)["bytes"] > 0
         wal.send({"n": 7})
         report = wal.process.wait_report(

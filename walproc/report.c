@@ -110,6 +110,7 @@ report_send(struct walproc *walproc)
 	counts_put(json, &counts);
 	counts_put_number(json, "rejected", wal->cursor.slot.rejected);
 	counts_put_number(json, "bytes", wal_bytes(wal));
+	counts_put_number(json, "syncs", wal->syncs);
 	counts_put_number(
 	    json, "in_flight", has_sink ? flight->sent - flight->acked : 0);
 	put_oldest(json, walproc);

@@ -49,6 +49,7 @@ struct wal {
 	struct worker syncer;  /* makes more so */
 	int syncing_fd;	       /* of the segment that it syncs */
 	uint64_t syncing_seq;  /* up to here, when it is done */
+	uint64_t syncs;	       /* of events, that have succeeded */
 	uint64_t tail_seq;     /* last event found at the start that was not
 				* proven durable and is not settled yet; 0 if
 				* there is none */

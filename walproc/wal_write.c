@@ -148,6 +148,7 @@ wal_write_end_sync(struct wal *wal, int result, uint64_t seq)
 	}
 	wal->durable_seq = seq;
 	wal->is_marked = false;
+	wal->syncs++;
 	return 0;
 }
 
