@@ -103,13 +103,15 @@ static size_t
 pipe_bytes(const struct chan *chan)
 {
 	const uint8_t *front = buf_front(&chan->out), *end = NULL;
-	size_t bytes = buf_bytes(&chan->out);
+	size_t bytes = buf_bytes(&chan->out), room = PIPE_BUF;
 
-	if (bytes <= PIPE_BUF)
+	if (bytes > PIPE_BUF && chan->out_is_ours)
+		room = io_pipe_room(chan->out_fd);
+	if (bytes <= room)
 		return bytes;
 	if (chan->out_framing == FRAMING_NDJSON)
-		end = memrchr(front, '\n', PIPE_BUF);
-	return end == NULL ? PIPE_BUF : (size_t)(end - front) + 1;
+		end = memrchr(front, '\n', room);
+	return end == NULL ? room : (size_t)(end - front) + 1;
 }
 
 static int

@@ -6,10 +6,11 @@
  *
  * The descriptors are borrowed: their flags stay as they are, since other
  * processes may share them, and chan_fini does not close them. So a socket is
- * used with MSG_DONTWAIT; a pipe is read once and given at most PIPE_BUF bytes
- * for each time that poll(2) said it was ready, which never blocks (pipe(7)).
- * Lines that fit into PIPE_BUF are given whole, so that they stay whole when
- * this process ends at any moment.
+ * used with MSG_DONTWAIT; a pipe is read once for each time that poll(2) said
+ * it was ready, and given at most PIPE_BUF bytes, which never blocks and is not
+ * mixed with what others write (pipe(7)); or, where nobody else writes, all
+ * that it holds when it is empty. Lines that fit into that are given whole, so
+ * that they stay whole when this process ends at any moment.
  */
 #ifndef STAGE_CHAN_H
 #define STAGE_CHAN_H
@@ -28,6 +29,8 @@ struct chan {
 	int out_fd; /* borrowed; -1: nothing to write to */
 	bool in_is_socket;
 	bool out_is_socket;
+	bool out_is_ours; /* the caller's to set: no other process writes there,
+			   * so more may be written at once */
 	enum framing in_framing;  /* FRAMING_AUTO until the first byte */
 	enum framing out_framing; /* never FRAMING_AUTO */
 	struct buf in;

@@ -80,14 +80,23 @@ frame_put_header(uint8_t out[FRAME_HEADER_BYTES], size_t payload_bytes)
 	put_be32(out, (uint32_t)payload_bytes);
 }
 
+/* Writes a space over every `c`. */
+static void
+blank(uint8_t *bytes, size_t count, uint8_t c)
+{
+	uint8_t *end = bytes + count;
+
+	while ((bytes = memchr(bytes, c, (size_t)(end - bytes))) != NULL)
+		*bytes++ = ' ';
+}
+
 size_t
 line_put(uint8_t *out, const uint8_t *payload, size_t payload_bytes)
 {
-	for (size_t i = 0; i < payload_bytes; i++) {
-		uint8_t c = payload[i];
-
-		out[i] = c == '\n' || c == '\r' ? ' ' : c;
-	}
+	/* Mostly there is none. */
+	memcpy(out, payload, payload_bytes);
+	blank(out, payload_bytes, '\n');
+	blank(out, payload_bytes, '\r');
 	out[payload_bytes] = '\n';
 	return payload_bytes + 1;
 }

@@ -10,6 +10,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -196,6 +197,21 @@ io_has_end(int fd)
 	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
 		return true;
 	return poll(&p, 1, 0) == 1 && (p.revents & (POLLHUP | POLLRDHUP)) != 0;
+}
+
+size_t
+io_pipe_room(int fd)
+{
+	int room = fcntl(fd, F_GETPIPE_SZ), queued;
+	struct stat st;
+
+	if (room == -1)
+		return fstat(fd, &st) == 0 && S_ISREG(st.st_mode) ? SIZE_MAX
+								  : PIPE_BUF;
+	/* A page that is read in part is not free: pipe(7). */
+	if (room < PIPE_BUF || ioctl(fd, FIONREAD, &queued) == -1 || queued > 0)
+		return PIPE_BUF;
+	return (size_t)room;
 }
 
 bool

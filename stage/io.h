@@ -63,6 +63,10 @@ int io_set_unsent_limit(int fd, int bytes);
  * a pipe or socket whose other end writes no more. */
 bool io_has_end(int fd);
 
+/* Returns how many bytes can be written to `fd`, which poll(2) has found ready,
+ * without blocking, if nobody else writes there: PIPE_BUF at least. */
+size_t io_pipe_room(int fd);
+
 /* Says whether `fd` is an open socket. */
 bool io_is_socket(int fd);
 

@@ -300,6 +300,7 @@ open_peers(struct walproc *walproc)
 	    &walproc->up, STDIN_FILENO, FRAMING_AUTO, up_out, FRAMING_LENGTH);
 	chan_init(&walproc->down, down_in, FRAMING_LENGTH, STDOUT_FILENO,
 	    options->framing);
+	walproc->down.out_is_ours = true;
 }
 
 /* Opens the log and what is beside it, and finds where the delivery stands.
