@@ -74,12 +74,13 @@ skip_blocks(const uint8_t *in, size_t bytes, size_t at)
 	while (bytes - at >= BLOCK_BYTES) {
 		__m128i v = load(in + at);
 		unsigned end = bits(ends(v)) | 1U << BLOCK_BYTES;
-		unsigned high = bits(v),
-			 follows = bits(_mm_cmplt_epi8(v, all(0xc0)));
+		unsigned high = bits(v);
+		unsigned follows = bits(_mm_cmplt_epi8(v, all(0xc0)));
 		unsigned wrong = bits(misfits(v, load(in + at - 1)));
 
-		/* Where bytes that follow a lead are due, and up to the first
-		 * end: there one must not be missing. */
+		/* Where bytes that follow a lead are due, some of it from the
+		 * block before; they must be there, and nowhere else. The
+		 * first end counts: it may be where one is missing. */
 		due |= (high & ~follows) << 1;
 		due |= (high & bits(over(v, 0xdf))) << 2;
 		due |= (high & bits(over(v, 0xef))) << 3;
