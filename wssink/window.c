@@ -143,7 +143,9 @@ skip_refused(struct window *window)
 bool
 window_next(struct window *window, const uint8_t **payload, size_t *bytes)
 {
-	forget(window);
+	/* Some that are given again may be free to go now. */
+	if (window->next <= window->ended)
+		forget(window);
 	while (window->next < window->taken) {
 		const struct window_slot *slot =
 		    slot_of(window, ++window->next);

@@ -675,7 +675,8 @@ wslink_send(struct wslink *link, const uint8_t *payload, size_t bytes)
 		return;
 	link->messages++;
 	link->ends[link->messages % WINDOW_EVENTS] = link->out.queued_bytes;
-	if (link->messages - link->pings.behind >= WSPING_STRIDE)
+	if (link->messages - link->pings.behind >= WSPING_STRIDE &&
+	    wsping_has_room(&link->pings))
 		put_ping(link);
 }
 

@@ -16,10 +16,16 @@ wsping_init(struct wsping *pings, int64_t now_ns)
 }
 
 bool
+wsping_has_room(const struct wsping *pings)
+{
+	return pings->pinged - pings->ponged < WSPING_MAX;
+}
+
+bool
 wsping_is_due(const struct wsping *pings, uint64_t messages, bool confirms,
     int64_t interval_ns, int64_t now_ns)
 {
-	if (pings->pinged - pings->ponged == WSPING_MAX)
+	if (!wsping_has_room(pings))
 		return false;
 	if (confirms && messages > pings->behind)
 		return true;
@@ -36,7 +42,7 @@ uint64_t
 wsping_queue(
     struct wsping *pings, uint64_t messages, uint64_t end_bytes, int64_t now_ns)
 {
-	assert(pings->pinged - pings->ponged < WSPING_MAX);
+	assert(wsping_has_room(pings));
 	pings->pinged++;
 	pings->behind = messages;
 	pings->pinged_ns = now_ns;

@@ -42,6 +42,9 @@ struct wsping {
 /* Starts a connection. */
 void wsping_init(struct wsping *pings, int64_t now_ns);
 
+/* Says whether one more may be on its way. */
+bool wsping_has_room(const struct wsping *pings);
+
 /*
  * Says whether a ping is to be sent: because of the `messages` queued so far,
  * if they are to be confirmed by pongs (`confirms`), or because there was none
