@@ -56,8 +56,13 @@ struct metronome {
 	int64_t next_ns;   /* next tick */
 	size_t size;	   /* as in the options */
 	size_t most_bytes; /* of an event with its framing */
-	size_t head_bytes; /* start of `event` that is always the same */
-	uint8_t event[METRONOME_EVENT_BYTES];
+	/* What stands before the id, and what behind it in the next events. */
+	size_t head_bytes;
+	uint8_t head[METRONOME_PLAIN_BYTES];
+	size_t tail_bytes;
+	size_t tail_id_bytes; /* length of the ids that it fits */
+	unsigned tail_left;   /* events that may have it still */
+	uint8_t tail[METRONOME_EVENT_BYTES];
 };
 
 /*

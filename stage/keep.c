@@ -18,26 +18,23 @@ keep_fini(struct keep *keep)
 	buf_fini(&keep->bytes);
 }
 
-int
-keep_add(struct keep *keep, const uint8_t *payload, size_t bytes)
+uint8_t *
+keep_put(struct keep *keep, size_t bytes)
 {
-	uint8_t *to;
+	bool has_header = keep->framing == FRAMING_LENGTH;
+	size_t more = has_header ? FRAME_HEADER_BYTES : 1;
+	uint8_t *to = buf_reserve(&keep->bytes, more + bytes);
 
-	if (keep->framing == FRAMING_NDJSON) {
-		to = buf_reserve(&keep->bytes, bytes + 1);
-		if (to == NULL)
-			return -1;
-		buf_commit(&keep->bytes, line_put(to, payload, bytes));
-	} else {
-		to = buf_reserve(&keep->bytes, FRAME_HEADER_BYTES + bytes);
-		if (to == NULL)
-			return -1;
-		frame_put_header(to, bytes);
-		memcpy(to + FRAME_HEADER_BYTES, payload, bytes);
-		buf_commit(&keep->bytes, FRAME_HEADER_BYTES + bytes);
-	}
+	if (to == NULL)
+		return NULL;
+	buf_commit(&keep->bytes, more + bytes);
 	keep->events++;
-	return 0;
+	if (!has_header) {
+		to[bytes] = '\n';
+		return to;
+	}
+	frame_put_header(to, bytes);
+	return to + FRAME_HEADER_BYTES;
 }
 
 int

@@ -31,15 +31,18 @@ void keep_init(struct keep *keep, enum framing framing, size_t max_bytes);
 /* Frees the memory. */
 void keep_fini(struct keep *keep);
 
-/* Takes an event, to be framed. Returns 0, or -1 and takes nothing if there is
- * no room for it. */
-int keep_add(struct keep *keep, const uint8_t *payload, size_t bytes);
+/*
+ * Takes an event of `bytes`, to be framed, which the caller writes to where
+ * this returns before anything else is asked of the keep; it has no \n or \r.
+ * Returns NULL and takes nothing if there is no room for it.
+ */
+uint8_t *keep_put(struct keep *keep, size_t bytes);
 
 /*
  * Takes a line of any bytes but \n, as it is; the \n is added. One that begins
  * with a zero byte, which no JSON does, gets a space before it: the first byte
  * of a stream says what framing it has. The framing is FRAMING_NDJSON. Returns
- * as keep_add.
+ * 0, or -1 and takes nothing if there is no room for it.
  */
 int keep_add_line(struct keep *keep, const uint8_t *line, size_t bytes);
 

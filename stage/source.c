@@ -126,13 +126,14 @@ source_finish(struct source *s)
 	s->is_over = true;
 }
 
-int
-source_add(struct source *s, const uint8_t *payload, size_t bytes)
+uint8_t *
+source_put(struct source *s, size_t bytes)
 {
-	if (keep_add(&s->keep, payload, bytes) == -1)
-		return -1;
-	s->events++;
-	return 0;
+	uint8_t *to = keep_put(&s->keep, bytes);
+
+	if (to != NULL)
+		s->events++;
+	return to;
 }
 
 int

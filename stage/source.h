@@ -97,9 +97,9 @@ int source_wait(struct source *source);
  * written and acknowledged allows. Returns as source_wait. */
 int source_end(struct source *source);
 
-/* Takes an event, to be framed; or a line, as keep_add_line. Returns 0, or -1
- * and takes nothing if there is no room to keep it. */
-int source_add(struct source *source, const uint8_t *payload, size_t bytes);
+/* Take an event that the caller writes, as keep_put; or a line, as
+ * keep_add_line. */
+uint8_t *source_put(struct source *source, size_t bytes);
 int source_add_line(struct source *source, const uint8_t *line, size_t bytes);
 
 /*
