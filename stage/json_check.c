@@ -179,10 +179,8 @@ number(const struct text *t, size_t at)
 {
 	if (t->in[at] == '-')
 		at++;
-	if (is_at(t, at, '0'))
-		at = digit_at(t, at + 1) ? NOT_JSON : at + 1;
-	else
-		at = digits(t, at);
+	/* A digit behind a zero is found out as what no value ends with. */
+	at = is_at(t, at, '0') ? at + 1 : digits(t, at);
 	return at == NOT_JSON ? NOT_JSON : fraction(t, at);
 }
 
