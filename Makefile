@@ -30,6 +30,13 @@ LDFLAGS ?= -pie -Wl,-z,relro,-z,now
 SANFLAGS =
 endif
 
+# What is done for each event stands in several files: linked as one program it
+# takes a tenth less time. Tests are linked without it, and need the plain code.
+ifndef SAN
+LTO ?= $(if $(shell $(CC) --version | grep -i 'free software'),-flto=auto)
+endif
+LTO_OBJECTS = $(if $(LTO),$(LTO) -ffat-lto-objects)
+
 STD = -std=c11 -pthread -D_GNU_SOURCE -DWALPIPE_VERSION='"$(VERSION)"' -I.
 WARN = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
     -Wpointer-arith -Wcast-qual -Wwrite-strings -Wvla -Wformat=2 -Wundef \
@@ -80,7 +87,7 @@ help:
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(call say,CC)$(CC) $(STD) $(WARN) $(CPPFLAGS) $(CFLAGS) $(SANFLAGS) $(LIB_CFLAGS) \
-	    -MMD -MP -c -o $@ $<
+	    $(LTO_OBJECTS) -MMD -MP -c -o $@ $<
 
 $(BUILD)/libstage.a: $(call objects,stage)
 	@rm -f $@
@@ -94,7 +101,7 @@ $(BUILD)/lib$(1).a: $(call objects,$(1))
 
 $(BUILD)/bin/$(1): $(BUILD)/$(1)/main.o $(BUILD)/lib$(1).a $(BUILD)/libstage.a
 	@mkdir -p $$(@D)
-	$$(call say,LD)$$(CC) $$(CFLAGS) $$(SANFLAGS) $$(LDFLAGS) -o $$@ $$^ $$(LIB_LDLIBS)
+	$$(call say,LD)$$(CC) $$(CFLAGS) $$(LTO) $$(SANFLAGS) $$(LDFLAGS) -o $$@ $$^ $$(LIB_LDLIBS)
 endef
 $(foreach program,$(PROGRAMS),$(eval $(call program_rules,$(program))))
 
@@ -179,6 +186,12 @@ soak: deps
 	    -n $(JOBS) $(PYTEST_ARGS) t/test_kills.py t/test_race.py
 
 # What others' logs are timed with has none of our code in it.
+BENCHES = $(addprefix $(BUILD)/t/,bench_ceiling bench_probe bench_server \
+    bench_stage)
+$(BENCHES): $(BUILD)/t/bench_%: $(BUILD)/t/bench_%.o $(BUILD)/t/bench_tools.o \
+    $(BUILD)/libstage.a
+	$(call say,LD)$(CC) $(CFLAGS) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LIB_LDLIBS)
+
 PEER_BENCHES = $(BUILD)/t/bench_sqlite $(BUILD)/t/bench_redis
 $(BUILD)/t/bench_sqlite: $(BUILD)/t/bench_sqlite.o $(BUILD)/t/bench_peer.o
 	$(call say,LD)$(CC) $(CFLAGS) $(SANFLAGS) $(LDFLAGS) -o $@ $^ \

@@ -1,0 +1,183 @@
+/*
+ * What stands on both sides of a single stage when that is measured alone, on a
+ * socket each, with as little work as there can be.
+ *
+ *   bench_stage feed -n N -s BYTES    writes N events to standard output, and
+ *                                     waits until they are acknowledged
+ *   bench_stage drain -n N            reads N events from standard input,
+ *                                     acknowledges what each read has brought,
+ *                                     and ends
+ *   bench_stage drain -h              holds: reads and acknowledges none
+ *
+ * The events are those of `metronome --size BYTES`.
+ */
+#include "stage/bytes.h"
+#include "stage/number.h"
+#include "t/bench_tools.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define PIECE_BYTES ((size_t)256 << 10)
+#define MAX_EVENT_BYTES 65536
+#define PREFIX_BYTES ((size_t)4)
+
+static uint64_t events = 1000000;
+static size_t event_bytes = 120;
+
+/* Writes the event with that number; returns its end. */
+static uint8_t *
+put_event(uint8_t *to, uint64_t n)
+{
+	static const char first[] = "{\"onramp\":\"metronome\",\"id\":";
+	static const char second[] =
+	    ",\"ingest_ns\":1700000000000000000,\"pad\":\"";
+	uint8_t *at = to + PREFIX_BYTES, *end = at + event_bytes;
+
+	put_be32(to, (uint32_t)event_bytes);
+	memcpy(at, first, strlen(first));
+	at = number_put(at + strlen(first), n);
+	memcpy(at, second, strlen(second));
+	at += strlen(second);
+	memset(at, 'x', (size_t)(end - at) - 2);
+	memcpy(end - 2, "\"}", 2);
+	return end;
+}
+
+/* Reads acks, which are all alike, up to the last. */
+static void
+await_last_ack(void)
+{
+	char text[64], in[4096];
+	ssize_t n;
+	size_t kept = 0;
+
+	(void)snprintf(
+	    text, sizeof(text), "{\"ack\":%llu}", (unsigned long long)events);
+	do {
+		n = read(STDOUT_FILENO, in + kept, sizeof(in) - kept);
+		if (n <= 0)
+			bench_die("the acks ended early");
+		kept += (size_t)n;
+		if (memmem(in, kept, text, strlen(text)) != NULL)
+			return;
+		/* The last one may be here in part. */
+		if (kept > sizeof(text)) {
+			memmove(in, in + kept - sizeof(text), sizeof(text));
+			kept = sizeof(text);
+		}
+	} while (true);
+}
+
+/* Drops the acks that are there, so that their writer is not held up. */
+static void
+drop_acks(void)
+{
+	char in[4096];
+
+	while (recv(STDOUT_FILENO, in, sizeof(in), MSG_DONTWAIT) > 0)
+		continue;
+}
+
+static void
+feed(void)
+{
+	uint8_t *out = malloc(PIECE_BYTES + MAX_EVENT_BYTES), *to = out;
+
+	if (out == NULL)
+		bench_die("malloc");
+	for (uint64_t i = 0; i < events; i++) {
+		/* The last ack must not be among those that are dropped. */
+		if (i + 1 == events) {
+			bench_write(STDOUT_FILENO, out, (size_t)(to - out));
+			to = out;
+			drop_acks();
+		}
+		to = put_event(to, i);
+		if ((size_t)(to - out) < PIECE_BYTES)
+			continue;
+		bench_write(STDOUT_FILENO, out, (size_t)(to - out));
+		to = out;
+		drop_acks();
+	}
+	bench_write(STDOUT_FILENO, out, (size_t)(to - out));
+	await_last_ack();
+	free(out);
+}
+
+static void
+ack(uint64_t n)
+{
+	uint8_t out[64];
+	int bytes =
+	    snprintf((char *)out + PREFIX_BYTES, sizeof(out) - PREFIX_BYTES,
+		"{\"ack\":%llu}", (unsigned long long)n);
+
+	put_be32(out, (uint32_t)bytes);
+	bench_write(STDIN_FILENO, out, PREFIX_BYTES + (size_t)bytes);
+}
+
+static void
+drain(void)
+{
+	uint8_t *in = malloc(2 * PIECE_BYTES + MAX_EVENT_BYTES);
+	size_t kept = 0, at, next;
+	uint64_t count = 0;
+
+	if (in == NULL)
+		bench_die("malloc");
+	/* One that takes nothing waits to be ended. */
+	if (events == 0)
+		(void)pause();
+	while (count < events) {
+		ssize_t n = read(STDIN_FILENO, in + kept, PIECE_BYTES);
+
+		if (n <= 0)
+			bench_die("the events ended early");
+		kept += (size_t)n;
+		for (at = 0; kept - at >= PREFIX_BYTES; at = next) {
+			next = at + PREFIX_BYTES + get_be32(in + at);
+			if (next > kept)
+				break;
+			count++;
+		}
+		kept -= at;
+		memmove(in, in + at, kept);
+		ack(count);
+	}
+	free(in);
+}
+
+int
+main(int argc, char **argv)
+{
+	int option;
+
+	while ((option = getopt(argc, argv, "n:s:h")) != -1) {
+		if (option == 'n')
+			events = bench_number("-n", optarg, UINT32_MAX);
+		else if (option == 's')
+			event_bytes =
+			    bench_number("-s", optarg, MAX_EVENT_BYTES);
+		else if (option == 'h')
+			events = 0;
+		else
+			return 1;
+	}
+	if (event_bytes < 100) {
+		(void)fprintf(stderr, "-s: events of 100 bytes at least\n");
+		return 1;
+	}
+	if (optind < argc && strcmp(argv[optind], "feed") == 0)
+		feed();
+	else if (optind < argc && strcmp(argv[optind], "drain") == 0)
+		drain();
+	else
+		return 1;
+	return 0;
+}
