@@ -126,6 +126,10 @@ names_key(
 	/* An escape takes more bytes than what it stands for. */
 	if (key_bytes < operation->key_bytes)
 		return false;
+	/* Most keys are another from the start. */
+	if (key_bytes > 0 && key[0] != '\\' &&
+	    key[0] != (uint8_t)operation->key[0])
+		return false;
 	if (key_bytes == operation->key_bytes)
 		return !operation->key_has_backslash &&
 		       memcmp(key, operation->key, key_bytes) == 0;

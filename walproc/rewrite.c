@@ -88,7 +88,7 @@ flush(struct rewrite *rewrite)
 	batch.body_bytes = (uint32_t)(bytes - LAYOUT_BATCH_BYTES);
 	memset(buf_reserve(&rewrite->batch, LAYOUT_ALIGN), 0, LAYOUT_ALIGN);
 	if (segment_write_batch(&rewrite->segment,
-		rewrite->batch.data + rewrite->batch.start, &batch) == -1)
+		rewrite->batch.data + rewrite->batch.start, 0, &batch) == -1)
 		return -1;
 	buf_drop(&rewrite->batch, bytes);
 	rewrite->count = 0;
@@ -144,7 +144,7 @@ mark(struct rewrite *rewrite, uint64_t next_seq)
 
 	if (flush(rewrite) == -1)
 		return -1;
-	return segment_write_batch(&rewrite->segment, raw, &batch);
+	return segment_write_batch(&rewrite->segment, raw, 0, &batch);
 }
 
 /*

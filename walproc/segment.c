@@ -13,11 +13,15 @@
 #define NAME_DIGITS 20
 #define NAME_END ".seg"
 /* Zeros written at a time. */
-#define PIECE_BYTES ((size_t)64 << 10)
+#define PIECE_BYTES ((size_t)1 << 20)
 /* Read at a time in a search. */
 #define SEARCH_BYTES ((size_t)8192)
 /* What a disk can lose by itself. */
 #define SECTOR_BYTES ((size_t)512)
+
+/* At the start of a page, as writing past the page cache wants it. */
+static const uint8_t zeros[PIECE_BYTES]
+    __attribute__((aligned(SEGMENT_PAGE_BYTES)));
 
 void
 segment_name(char name[SEGMENT_NAME_BYTES], uint64_t first_seq)
@@ -43,12 +47,40 @@ segment_is_name(const char *name, uint64_t *first_seq)
 	return true;
 }
 
+/*
+ * Writes zeros past the page cache, as far as that can be done here, and sets
+ * *at to how many. Returns 0, or -1 with errno set.
+ */
+static int
+write_directly(int fd, uint64_t bytes, uint64_t *at)
+{
+	int flags = fcntl(fd, F_GETFL), saved;
+	ssize_t n = (ssize_t)PIECE_BYTES;
+
+	*at = 0;
+	/* Some file systems refuse it here, some with each write. */
+	if (flags == -1 || fcntl(fd, F_SETFL, flags | O_DIRECT) == -1)
+		return 0;
+	while (n == (ssize_t)PIECE_BYTES && bytes - *at >= PIECE_BYTES) {
+		n = pwrite(fd, zeros, PIECE_BYTES, (off_t)*at);
+		if (n == (ssize_t)PIECE_BYTES)
+			*at += PIECE_BYTES;
+	}
+	saved = errno;
+	if (fcntl(fd, F_SETFL, flags) == -1)
+		return -1;
+	errno = saved;
+	return n == -1 && errno != EINVAL && errno != EINTR ? -1 : 0;
+}
+
 static int
 write_zeros(int fd, uint64_t bytes)
 {
-	static const uint8_t zeros[PIECE_BYTES];
+	uint64_t at;
 
-	for (uint64_t at = 0; at < bytes; at += PIECE_BYTES) {
+	if (write_directly(fd, bytes, &at) == -1)
+		return -1;
+	for (; at < bytes; at += PIECE_BYTES) {
 		uint64_t left = bytes - at;
 		size_t n = left < PIECE_BYTES ? (size_t)left : PIECE_BYTES;
 
@@ -120,15 +152,30 @@ segment_publish(const struct segment *segment, int dir_fd)
 	return fsync(dir_fd);
 }
 
+/* Returns how many bytes there are between `offset` and the next page, or 0
+ * where the file ends before. */
+static uint64_t
+bytes_to_page(const struct segment *segment, uint64_t offset)
+{
+	uint64_t page = (offset + SEGMENT_PAGE_BYTES - 1) &
+			~(uint64_t)(SEGMENT_PAGE_BYTES - 1);
+
+	return page <= segment->bytes ? page - offset : 0;
+}
+
 int
-segment_write_batch(
-    struct segment *segment, uint8_t *raw, const struct layout_batch *batch)
+segment_write_batch(struct segment *segment, uint8_t *raw, size_t room,
+    const struct layout_batch *batch)
 {
 	uint64_t bytes = layout_batch_bytes(batch);
+	uint64_t more = bytes_to_page(segment, segment->end_offset + bytes);
 
 	layout_put_batch(raw, batch, segment->salt, segment->end_offset);
-	if (io_pwrite_full(
-		segment->fd, raw, (size_t)bytes, segment->end_offset) == -1)
+	if (more > room)
+		more = 0;
+	memset(raw + bytes, 0, (size_t)more);
+	if (io_pwrite_full(segment->fd, raw, (size_t)(bytes + more),
+		segment->end_offset) == -1)
 		return -1;
 	segment->end_offset += bytes;
 	segment->next_seq = batch->first_seq + batch->count;

@@ -43,7 +43,8 @@ bool segment_is_name(const char *name, uint64_t *first_seq);
  * Makes a file of `bytes` zeros named SEGMENT_SPARE in the directory, durably
  * but for its name, and returns its descriptor, which the caller closes; or -1
  * with errno set and no file left behind. Zeros are written, not only
- * reserved, so that a sync of what later overwrites them costs one flush.
+ * reserved, so that a sync of what later overwrites them costs one flush; past
+ * the page cache, where the file system can, as nobody reads them.
  */
 #define SEGMENT_SPARE "spare.tmp"
 int segment_make_spare(int dir_fd, uint64_t bytes);
@@ -67,11 +68,14 @@ int segment_publish(const struct segment *segment, int dir_fd);
 /*
  * Writes one batch at the end: `raw` is LAYOUT_BATCH_BYTES to be filled in
  * here, then batch->body_bytes of records, then zeros up to the alignment.
- * Not synced. Returns 0, or -1 with errno set; the end is then as it was, what
- * the file holds behind it unknown.
+ * Behind these may be `room` bytes of memory more: if it does for them, zeros
+ * are written again up to the end of a page, which then needs not be read from
+ * the disk first. Not synced. Returns 0, or -1 with errno set; the end is then
+ * as it was, what the file holds behind it unknown.
  */
-int segment_write_batch(
-    struct segment *segment, uint8_t *raw, const struct layout_batch *batch);
+#define SEGMENT_PAGE_BYTES ((size_t)4096)
+int segment_write_batch(struct segment *segment, uint8_t *raw, size_t room,
+    const struct layout_batch *batch);
 
 /*
  * Opens the segment file whose name says `first_seq` and reads its header.

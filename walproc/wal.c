@@ -288,7 +288,7 @@ wal_mark(struct wal *wal)
 	wal->is_marked = true;
 	if (last->bytes - last->end_offset >= sizeof(raw) &&
 	    wal_bytes(wal) + sizeof(raw) <= wal->limits.max_bytes &&
-	    segment_write_batch(last, raw, &mark) == -1 &&
+	    segment_write_batch(last, raw, 0, &mark) == -1 &&
 	    !io_is_full_disk(errno))
 		return -1;
 	if (wal_write_cursor(wal) == -1 && !io_is_full_disk(errno))

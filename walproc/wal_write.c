@@ -61,10 +61,10 @@ wal_write_batch(struct wal *wal, struct segment *segment)
 	uint8_t *raw;
 
 	/* The padding is never queued: after a failure more may be gathered. */
-	raw = buf_reserve(&wal->batch, LAYOUT_ALIGN);
+	raw = buf_reserve(&wal->batch, LAYOUT_ALIGN + SEGMENT_PAGE_BYTES);
 	memset(raw, 0, LAYOUT_ALIGN);
 	raw = wal->batch.data + wal->batch.start;
-	if (segment_write_batch(segment, raw, &batch) == -1)
+	if (segment_write_batch(segment, raw, SEGMENT_PAGE_BYTES, &batch) == -1)
 		return -1;
 	recent_take(&wal->recent, &wal->batch,
 	    (size_t)(segment->end_offset - offset), segment->salt, offset);
