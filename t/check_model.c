@@ -9,7 +9,6 @@
  */
 #include "t/model.h"
 
-#include "stage/io.h"
 #include "stage/log.h"
 #include "t/suite.h"
 
@@ -273,10 +272,7 @@ op_mark(struct model *m)
 static void
 op_prepare(struct model *m)
 {
-	if (!model_settle(m))
-		return;
-	if (wal_prepare(&m->wal) == -1 ||
-	    (spare_end(&m->wal.spare, true) == -1 && !io_is_full_disk(errno)))
+	if (model_settle(m) && wal_prepare(&m->wal) == -1)
 		model_fail(m);
 }
 

@@ -164,6 +164,12 @@ give_up(struct reader *reader, const struct segment *segment, uint64_t from,
 	reader->next_seq = seq;
 	reader->offset = to;
 	reader->records_left = 0;
+	/* Where the file cannot be read as it was written it alone says what
+	 * comes, or what comes from memory now would be out of order should a
+	 * later start find the rest. */
+	reader->recent = NULL;
+	reader->is_recent = false;
+	reader->window_bytes = 0;
 	/* What comes behind is perhaps just being written: it is looked for
 	 * from the start of the segment when it is asked for. */
 	if (is_cut)

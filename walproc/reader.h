@@ -21,7 +21,7 @@ struct reader {
 	uint64_t log_offset;	     /* of that segment: wal.h */
 	uint32_t records_left;	     /* in this batch; 0: a header is next */
 	const struct recent *recent; /* borrowed: where to look before the
-				      * file; NULL: nowhere */
+				      * file; NULL: nowhere, or no more */
 	uint64_t recent_taken;	     /* of it, when the window was set */
 	bool is_recent;		     /* the window is there, and proven */
 	const uint8_t *window;	     /* bytes read ahead; or there */

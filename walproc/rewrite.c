@@ -42,7 +42,7 @@ start(struct rewrite *rewrite, int dir_fd,
 	    sizeof(header.salt))
 		return -1;
 	/* It grows as it is written. */
-	fd = segment_make_spare(dir_fd, LAYOUT_DATA_OFFSET);
+	fd = segment_make_spare(dir_fd, LAYOUT_DATA_OFFSET, false);
 	if (fd == -1)
 		return -1;
 	if (segment_start(&rewrite->segment, fd, LAYOUT_DATA_OFFSET, &header) ==

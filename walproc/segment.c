@@ -74,11 +74,11 @@ write_directly(int fd, uint64_t bytes, uint64_t *at)
 }
 
 static int
-write_zeros(int fd, uint64_t bytes)
+write_zeros(int fd, uint64_t bytes, bool is_direct)
 {
-	uint64_t at;
+	uint64_t at = 0;
 
-	if (write_directly(fd, bytes, &at) == -1)
+	if (is_direct && write_directly(fd, bytes, &at) == -1)
 		return -1;
 	for (; at < bytes; at += PIECE_BYTES) {
 		uint64_t left = bytes - at;
@@ -91,7 +91,7 @@ write_zeros(int fd, uint64_t bytes)
 }
 
 int
-segment_make_spare(int dir_fd, uint64_t bytes)
+segment_make_spare(int dir_fd, uint64_t bytes, bool is_direct)
 {
 	int fd, saved;
 
@@ -102,7 +102,7 @@ segment_make_spare(int dir_fd, uint64_t bytes)
 	    dir_fd, SEGMENT_SPARE, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd == -1)
 		return -1;
-	if (write_zeros(fd, bytes) == -1 || fdatasync(fd) == -1)
+	if (write_zeros(fd, bytes, is_direct) == -1 || fdatasync(fd) == -1)
 		goto fail;
 	return fd;
 
@@ -171,9 +171,10 @@ segment_write_batch(struct segment *segment, uint8_t *raw, size_t room,
 	uint64_t more = bytes_to_page(segment, segment->end_offset + bytes);
 
 	layout_put_batch(raw, batch, segment->salt, segment->end_offset);
-	if (more > room)
+	if (more > room || more >= bytes)
 		more = 0;
-	memset(raw + bytes, 0, (size_t)more);
+	if (more > 0)
+		memset(raw + bytes, 0, (size_t)more);
 	if (io_pwrite_full(segment->fd, raw, (size_t)(bytes + more),
 		segment->end_offset) == -1)
 		return -1;

@@ -43,11 +43,12 @@ bool segment_is_name(const char *name, uint64_t *first_seq);
  * Makes a file of `bytes` zeros named SEGMENT_SPARE in the directory, durably
  * but for its name, and returns its descriptor, which the caller closes; or -1
  * with errno set and no file left behind. Zeros are written, not only
- * reserved, so that a sync of what later overwrites them costs one flush; past
- * the page cache, where the file system can, as nobody reads them.
+ * reserved, so that a sync of what later overwrites them costs one flush. If
+ * `is_direct` they go past the page cache, where the file system can do that:
+ * it costs less, but a batch that does not fill a page then has to read it.
  */
 #define SEGMENT_SPARE "spare.tmp"
-int segment_make_spare(int dir_fd, uint64_t bytes);
+int segment_make_spare(int dir_fd, uint64_t bytes, bool is_direct);
 
 /*
  * Writes the header into the spare, open as `spare_fd` and `bytes` long: from
@@ -68,10 +69,10 @@ int segment_publish(const struct segment *segment, int dir_fd);
 /*
  * Writes one batch at the end: `raw` is LAYOUT_BATCH_BYTES to be filled in
  * here, then batch->body_bytes of records, then zeros up to the alignment.
- * Behind these may be `room` bytes of memory more: if it does for them, zeros
- * are written again up to the end of a page, which then needs not be read from
- * the disk first. Not synced. Returns 0, or -1 with errno set; the end is then
- * as it was, what the file holds behind it unknown.
+ * Behind these may be `room` bytes of memory more: a batch that is large then
+ * has the zeros up to the end of its last page written again, so that this page
+ * needs not be read from the disk first. Not synced. Returns 0, or -1 with
+ * errno set; the end is then as it was, what the file holds behind it unknown.
  */
 #define SEGMENT_PAGE_BYTES ((size_t)4096)
 int segment_write_batch(struct segment *segment, uint8_t *raw, size_t room,

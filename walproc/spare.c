@@ -21,30 +21,32 @@ spare_fini(struct spare *spare)
 	spare->fd = -1;
 }
 
-static int
-make(void *job)
-{
-	struct spare *spare = job;
-
-	spare->fd = segment_make_spare(spare->dir_fd, spare->bytes);
-	return spare->fd == -1 ? -1 : 0;
-}
-
 int
 spare_make(struct spare *spare, uint64_t bytes)
 {
 	spare->bytes = bytes;
-	return make(spare);
+	spare->fd = segment_make_spare(spare->dir_fd, bytes, false);
+	return spare->fd == -1 ? -1 : 0;
+}
+
+/* The work of the worker. */
+static int
+make_directly(void *job)
+{
+	struct spare *spare = job;
+
+	spare->fd = segment_make_spare(spare->dir_fd, spare->bytes, true);
+	return spare->fd == -1 ? -1 : 0;
 }
 
 int
 spare_begin(struct spare *spare, uint64_t bytes)
 {
 	spare->bytes = bytes;
-	if (worker_begin(&spare->worker, make, spare) == 0)
+	if (worker_begin(&spare->worker, make_directly, spare) == 0)
 		return 0;
 	/* Without a thread it takes its time. */
-	return make(spare);
+	return make_directly(spare);
 }
 
 int

@@ -29,7 +29,8 @@ void spare_fini(struct spare *spare);
  */
 int spare_make(struct spare *spare, uint64_t bytes);
 
-/* Begins to make one meanwhile. Returns as spare_make. */
+/* Begins to make one meanwhile, for large batches: see segment.h. Returns as
+ * spare_make. */
 int spare_begin(struct spare *spare, uint64_t bytes);
 
 /*

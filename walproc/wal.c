@@ -307,18 +307,37 @@ has_room_for_spare(const struct wal *wal)
 	return catalog_bytes(&wal->catalog) + bytes <= most;
 }
 
+/* Says whether a spare is to be made when `part` eighths of the last segment
+ * are used: there is none, nor is there one on its way. */
+static bool
+needs_spare(const struct wal *wal, uint64_t part)
+{
+	const struct segment *last = catalog_last(&wal->catalog);
+
+	return spare_bytes(&wal->spare) == 0 && wal->is_writable &&
+	       last->end_offset >= last->bytes / 8 * part &&
+	       has_room_for_spare(wal);
+}
+
 int
 wal_prepare(struct wal *wal)
 {
-	const struct segment *last = catalog_last(&wal->catalog);
+	if (!needs_spare(wal, 4) ||
+	    spare_make(&wal->spare, wal->limits.segment_bytes) == 0 ||
+	    io_is_full_disk(errno))
+		return 0;
+	return -1;
+}
+
+int
+wal_prepare_ahead(struct wal *wal)
+{
 	int result = spare_end(&wal->spare, false);
 
-	if (result == 1 && wal->spare.fd == -1 && !wal->has_no_spare &&
-	    wal->is_writable && last->end_offset >= last->bytes / 2 &&
-	    has_room_for_spare(wal))
+	if (result == 1 && !wal->has_no_room && needs_spare(wal, 5))
 		result = spare_begin(&wal->spare, wal->limits.segment_bytes);
 	/* Not tried again before one is needed. */
-	wal->has_no_spare = wal->has_no_spare || result == -1;
+	wal->has_no_room = wal->has_no_room || result == -1;
 	return result == -1 && !io_is_full_disk(errno) ? -1 : 0;
 }
 

@@ -61,7 +61,7 @@ struct wal {
 	bool has_bad;	       /* headless files are not in quarantine yet */
 	bool is_marked;	       /* the last sync is on record in the file */
 	struct spare spare;    /* for the next segment */
-	bool has_no_spare;     /* there was no room for one */
+	bool has_no_room;      /* on the disk, for a spare */
 	struct recent recent;  /* the batches written last */
 	struct buf batch;      /* header and records not yet written */
 	uint32_t batch_count;  /* records in it */
@@ -199,11 +199,17 @@ uint64_t wal_ready_seq(const struct wal *wal);
 int wal_mark(struct wal *wal);
 
 /*
- * Begins to make a spare for the next segment, if it is needed soon, there is
- * none and the limits leave room; takes it when it is made. Cheap if nothing is
- * to be done. A full disk is no error here. Returns 0, or -1 with errno set.
+ * Makes a spare for the next segment, if it is needed soon, there is none and
+ * the limits leave room. Work for a quiet moment. A full disk is no error
+ * here. Returns 0, or -1 with errno set.
  */
 int wal_prepare(struct wal *wal);
+
+/*
+ * The same where no moment is quiet: begins to make it meanwhile when it is
+ * needed sooner, and takes it when it is made. Cheap if nothing is to be done.
+ */
+int wal_prepare_ahead(struct wal *wal);
 
 /*
  * Ends `count` events that follow the last ended one; all of them are ready.

@@ -42,7 +42,7 @@ wal_write_start(struct wal *wal, struct segment *segment, uint64_t first_seq,
 		return -1;
 	}
 	wal->spare.fd = -1;
-	wal->has_no_spare = false;
+	wal->has_no_room = false;
 	return 0;
 }
 

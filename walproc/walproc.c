@@ -157,7 +157,7 @@ do_quiet_work(struct walproc *walproc)
 		return 0;
 	if (walproc->wal.is_marked)
 		return 0;
-	if (wal_mark(&walproc->wal) == -1) {
+	if (wal_mark(&walproc->wal) == -1 || wal_prepare(&walproc->wal) == -1) {
 		log_error("log: %m");
 		return -1;
 	}
@@ -222,7 +222,8 @@ turn(struct walproc *walproc)
 	    streams_change_source(walproc) == -1 ||
 	    intake_commit(walproc) == -1 || keep_synced(walproc) == -1)
 		return -1;
-	if (wal_prepare(&walproc->wal) == -1) {
+	if (walproc->taken != walproc->taken_acked &&
+	    wal_prepare_ahead(&walproc->wal) == -1) {
 		log_error("log: the next segment: %m");
 		return -1;
 	}
