@@ -310,6 +310,9 @@ wal_close(struct wal *wal)
 
 	if (wal_write_wait(wal) == -1)
 		result = -1;
+	/* A disk that has failed at zeros has failed. */
+	if (spare_end(&wal->spare, true) == -1 && !io_is_full_disk(errno))
+		result = -1;
 	/* Before the mark, which would hide that. */
 	if (result == 0 && wal->is_lazy && wal_sync(wal) == -1)
 		result = -1;
