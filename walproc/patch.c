@@ -10,6 +10,8 @@
 
 #define TEXT_MAX_BYTES ((size_t)1 << 20)
 #define PLACEHOLDER_MAX_BYTES 256
+/* Longer ones are put by the operation. */
+#define TAIL_MAX_BYTES ((size_t)64 << 10)
 
 struct patch *
 patch_new(const struct patch_names *names)
@@ -17,6 +19,8 @@ patch_new(const struct patch_names *names)
 	struct patch *patch = mem_calloc(1, sizeof(*patch));
 
 	patch->names = *names;
+	patch->has_tail = true;
+	buf_init(&patch->tail, TAIL_MAX_BYTES);
 	return patch;
 }
 
@@ -37,6 +41,7 @@ patch_free(struct patch *patch)
 	for (size_t i = 0; i < patch->count; i++)
 		operation_fini(&patch->operations[i]);
 	free(patch->operations);
+	buf_fini(&patch->tail);
 	free(patch);
 }
 
@@ -222,6 +227,19 @@ compile_key(struct operation *operation, const char *key, size_t bytes)
 	operation->name_bytes = buf_bytes(&operation->parts[0].text);
 }
 
+/* Makes ready what is done to events that have none of the keys. */
+static void
+add_to_tail(struct patch *patch, const struct operation *operation)
+{
+	const struct buf *text = &operation->parts[0].text;
+
+	patch->may_begin[(uint8_t)operation->key[0]] = true;
+	patch->may_begin['\\'] = true;
+	if (operation->count > 1 || operation->parts[0].kind != PART_TEXT ||
+	    buf_append(&patch->tail, buf_front(text), buf_bytes(text)) == -1)
+		patch->has_tail = false;
+}
+
 int
 patch_add(struct patch *patch, enum patch_how how, const char *key_value,
     char *why, size_t why_bytes)
@@ -245,6 +263,7 @@ patch_add(struct patch *patch, enum patch_how how, const char *key_value,
 	patch->operations[patch->count++] = operation;
 	for (size_t i = 0; i < operation.count; i++)
 		patch->uses[operation.parts[i].kind] = true;
+	add_to_tail(patch, &operation);
 	return 0;
 
 fail:

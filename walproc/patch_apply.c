@@ -126,10 +126,6 @@ names_key(
 	/* An escape takes more bytes than what it stands for. */
 	if (key_bytes < operation->key_bytes)
 		return false;
-	/* Most keys are another from the start. */
-	if (key_bytes > 0 && key[0] != '\\' &&
-	    key[0] != (uint8_t)operation->key[0])
-		return false;
 	if (key_bytes == operation->key_bytes)
 		return !operation->key_has_backslash &&
 		       memcmp(key, operation->key, key_bytes) == 0;
@@ -244,6 +240,39 @@ put_all(const struct work *work, uint8_t *to)
 	return put(to, work->event + work->close, work->bytes - work->close);
 }
 
+/* Says whether no member can be one that an operation names. */
+static bool
+has_no_key(const struct patch *patch, const uint8_t *event,
+    const struct json_outline *outline)
+{
+	if (!outline->is_whole)
+		return false;
+	for (size_t i = 0; i < outline->count; i++)
+		if (patch->may_begin[event[outline->members[i].key]])
+			return false;
+	return true;
+}
+
+/* Puts the event with the tail before its closing brace. Returns false if the
+ * buffer has no room for it. */
+static bool
+put_tail(const struct patch *patch, const uint8_t *event, size_t bytes,
+    const struct json_outline *outline, struct buf *buf)
+{
+	/* The first member of all has no comma before it. */
+	size_t skip = outline->count == 0;
+	size_t tail_bytes = buf_bytes(&patch->tail) - skip;
+	uint8_t *to = buf_reserve(buf, bytes + tail_bytes);
+
+	if (to == NULL)
+		return false;
+	to = put(to, event, outline->close);
+	to = put(to, buf_front(&patch->tail) + skip, tail_bytes);
+	(void)put(to, event + outline->close, bytes - outline->close);
+	buf_commit(buf, bytes + tail_bytes);
+	return true;
+}
+
 int
 patch_apply(const struct patch *patch, const struct patch_event *about,
     const uint8_t *event, size_t bytes, const struct json_outline *outline,
@@ -260,6 +289,9 @@ patch_apply(const struct patch *patch, const struct patch_event *about,
 		    "not an object: nothing can be inserted into it");
 		return -1;
 	}
+	if (patch->has_tail && has_no_key(patch, event, outline) &&
+	    put_tail(patch, event, bytes, outline, buf))
+		return 0;
 	work_init(&work, patch, about, outline);
 	work.event = event;
 	work.bytes = bytes;

@@ -44,6 +44,11 @@ struct patch {
 	struct operation *operations; /* owned */
 	size_t count;
 	bool uses[PART_KINDS]; /* one of them has such a part */
+	/* For events that have none of the keys, as most have not: */
+	bool may_begin[256]; /* a key that starts with this byte may be one of
+			      * an operation */
+	struct buf tail;     /* what all operations put, while all is text */
+	bool has_tail;	     /* it is, and the tail holds it */
 };
 
 #endif
