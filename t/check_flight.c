@@ -43,6 +43,47 @@ START_TEST(test_an_ack_ends_the_events_in_front)
 }
 END_TEST
 
+START_TEST(test_acked_events_are_taken_at_once_up_to_another_kind)
+{
+	struct flight flight;
+	struct flight_event event, *found;
+	struct flight_event damaged = {
+	    .seq = 9, .count = 3, .end_offset = 1200, .state = FLIGHT_DAMAGED};
+	const char *why;
+
+	flight_init(&flight, 100);
+	ck_assert(!flight_take_acked(&flight, &event));
+	/* Numbers 7 and 8 are not in it. */
+	send_events(&flight, 3, 4);
+	flight_add(&flight, &damaged);
+	send_events(&flight, 12, 40);
+	ck_assert(!flight_take_acked(&flight, &event));
+	ck_assert_int_eq(flight_ack(&flight, 30, &why), 0);
+	found = flight_find(&flight, 35, &why);
+	ck_assert_ptr_nonnull(found);
+	found->state = FLIGHT_REJECTED;
+	ck_assert(flight_take_acked(&flight, &event));
+	ck_assert(event.seq == 3 && event.count == 4);
+	ck_assert(event.end_offset == 600 && event.state == FLIGHT_SENT);
+	ck_assert(!flight_take_acked(&flight, &event));
+	ck_assert(flight_take_ended(&flight, &event));
+	ck_assert(event.seq == 9 && event.state == FLIGHT_DAMAGED);
+	ck_assert(flight_take_acked(&flight, &event));
+	ck_assert(event.seq == 12 && event.count == 26);
+	ck_assert(event.end_offset == 3700);
+	ck_assert(!flight_has_ended(&flight));
+	ck_assert(!flight_take_acked(&flight, &event));
+	ck_assert_int_eq(flight_ack(&flight, 34, &why), 0);
+	ck_assert(flight_take_acked(&flight, &event));
+	ck_assert(event.seq == 38 && event.count == 4);
+	/* The rejected one needs no ack. */
+	ck_assert(!flight_take_acked(&flight, &event));
+	ck_assert(flight_take_ended(&flight, &event));
+	ck_assert(event.seq == 42 && event.state == FLIGHT_REJECTED);
+	flight_fini(&flight);
+}
+END_TEST
+
 START_TEST(test_acks_are_cumulative_and_may_repeat)
 {
 	struct flight flight;
@@ -216,6 +257,8 @@ main(void)
 	TCase *tcase = tcase_create("flight");
 
 	tcase_add_test(tcase, test_an_ack_ends_the_events_in_front);
+	tcase_add_test(
+	    tcase, test_acked_events_are_taken_at_once_up_to_another_kind);
 	tcase_add_test(tcase, test_acks_are_cumulative_and_may_repeat);
 	tcase_add_test(
 	    tcase, test_an_ack_of_more_than_was_sent_changes_nothing);

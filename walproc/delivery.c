@@ -180,7 +180,8 @@ end_events(struct walproc *walproc)
 	struct flight_event event;
 	uint64_t before = wal_acked_seq(&walproc->wal);
 
-	while (flight_take_ended(&walproc->flight, &event)) {
+	while (flight_take_acked(&walproc->flight, &event) ||
+	       flight_take_ended(&walproc->flight, &event)) {
 		enum wal_end how = WAL_DELIVERED;
 		uint64_t last_seq = event.seq + event.count - 1;
 		uint64_t acked_seq = wal_acked_seq(&walproc->wal);

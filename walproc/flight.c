@@ -111,6 +111,27 @@ flight_has_ended(const struct flight *flight)
 }
 
 bool
+flight_take_acked(struct flight *flight, struct flight_event *event)
+{
+	size_t most = flight->acked - flight->left, n = 0;
+	const struct flight_event *last = NULL;
+
+	if (most > flight->count)
+		most = flight->count;
+	while (n < most && entry(flight, n)->state == FLIGHT_SENT)
+		last = entry(flight, n++);
+	if (last == NULL)
+		return false;
+	*event = *entry(flight, 0);
+	event->count = last->seq + 1 - event->seq;
+	event->end_offset = last->end_offset;
+	flight->left += n;
+	flight->first = (flight->first + n) & (flight->room - 1);
+	flight->count -= n;
+	return true;
+}
+
+bool
 flight_take_ended(struct flight *flight, struct flight_event *event)
 {
 	if (!flight_has_ended(flight))

@@ -67,6 +67,14 @@ struct flight_event *flight_find(
  */
 bool flight_take_ended(struct flight *flight, struct flight_event *event);
 
+/*
+ * Takes off at once all of the oldest that were sent and acked, up to the first
+ * that was not. Returns true with *event set: its seq is the first's, its count
+ * goes to the last, numbers that are not in the flight included, and it ends
+ * where that does; or false if there are none.
+ */
+bool flight_take_acked(struct flight *flight, struct flight_event *event);
+
 /* Says whether flight_take_ended would give one. */
 bool flight_has_ended(const struct flight *flight);
 

@@ -177,6 +177,10 @@ append(struct walproc *walproc, const uint8_t *event, size_t bytes,
 	enum taking taking;
 	bool is_taken;
 
+	if (wal_append_quickly(&walproc->wal, event, bytes)) {
+		walproc->taken++;
+		return TAKING_DONE;
+	}
 	switch (wal_room(&walproc->wal, bytes)) {
 	case WAL_ROOM:
 		break;

@@ -154,6 +154,45 @@ make_room(struct wal *wal, size_t bytes)
 	return fits_last(wal, bytes) ? 0 : roll(wal, bytes);
 }
 
+/* Returns by how much `used` is below `limit`, less what one event costs. */
+static size_t
+left_below(uint64_t limit, uint64_t used)
+{
+	used += WAL_WRITE_OVERHEAD;
+	return limit > used ? (size_t)(limit - used) : 0;
+}
+
+/* Finds how many bytes of records more the batch surely has room for: nothing
+ * but another event, or the batch's being written, makes it less. */
+static void
+find_batch_left(struct wal *wal)
+{
+	const struct segment *last = catalog_last(&wal->catalog);
+	size_t left = left_below(WAL_WRITE_BATCH_BYTES, buf_bytes(&wal->batch));
+	size_t in_segment =
+	    left_below(last->bytes, last->end_offset + buf_bytes(&wal->batch));
+	size_t in_log = left_below(wal->limits.max_bytes, wal_bytes(wal));
+
+	if (left > in_segment)
+		left = in_segment;
+	wal->batch_left = left < in_log ? left : in_log;
+}
+
+bool
+wal_append_quickly(struct wal *wal, const uint8_t *event, size_t bytes)
+{
+	uint64_t elements = wal_elements(wal);
+
+	/* The first of all has more to be done. */
+	if (elements == 0 || elements + 1 >= wal->limits.max_elements ||
+	    wal->batch_left < LAYOUT_RECORD_BYTES + bytes)
+		return false;
+	wal->batch_left -= LAYOUT_RECORD_BYTES + bytes;
+	wal_write_gather(
+	    wal, catalog_last(&wal->catalog), wal->next_seq++, event, bytes);
+	return true;
+}
+
 int
 wal_append(struct wal *wal, const uint8_t *event, size_t bytes)
 {
@@ -172,6 +211,7 @@ wal_append(struct wal *wal, const uint8_t *event, size_t bytes)
 		wal->ended_offset = last->log_offset + last->end_offset;
 	wal_write_gather(wal, last, wal->next_seq, event, bytes);
 	wal->next_seq++;
+	find_batch_left(wal);
 	return 0;
 }
 

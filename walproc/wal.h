@@ -65,6 +65,8 @@ struct wal {
 	struct recent recent;  /* the batches written last */
 	struct buf batch;      /* header and records not yet written */
 	uint32_t batch_count;  /* records in it */
+	size_t batch_left;     /* bytes of records that surely have room in it,
+				* in its segment and under max_bytes */
 };
 
 enum wal_status {
@@ -155,6 +157,13 @@ int wal_probe(struct wal *wal);
  * after an error of a full disk all is as it was, and it can be tried again.
  */
 int wal_append(struct wal *wal, const uint8_t *event, size_t bytes);
+
+/*
+ * Appends an event if that can be told to be allowed and possible at a glance,
+ * as it mostly can where many come. Returns false and takes nothing where the
+ * long way has to find out.
+ */
+bool wal_append_quickly(struct wal *wal, const uint8_t *event, size_t bytes);
 
 /*
  * Writes what is gathered and makes it durable. Returns 0, or -1 with errno

@@ -107,6 +107,8 @@ find_ended(struct wal *wal)
 	if (offset > segment->end_offset)
 		offset = segment->end_offset;
 	wal->ended_offset = segment->log_offset + offset;
+	/* More may be stored than was said before. */
+	wal->batch_left = 0;
 	return 0;
 }
 

@@ -69,6 +69,7 @@ wal_write_batch(struct wal *wal, struct segment *segment)
 	recent_take(&wal->recent, &wal->batch,
 	    (size_t)(segment->end_offset - offset), segment->salt, offset);
 	wal->batch_count = 0;
+	wal->batch_left = 0;
 	return 0;
 }
 
