@@ -175,7 +175,6 @@ window_end(struct window *window, uint64_t count)
 			continue;
 		window->kept++;
 		count--;
-		forget(window);
 	}
 	end_refused(window);
 }

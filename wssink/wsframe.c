@@ -23,31 +23,41 @@ struct frame {
 	size_t frame_bytes; /* with its header */
 };
 
+/* So many bytes are masked at once; compilers know how, on any machine. */
+#define WIDE_BYTES ((size_t)16)
+typedef uint32_t wide __attribute__((vector_size(WIDE_BYTES)));
+
+static void
+put_wide(uint8_t *out, const uint8_t *in, wide mask)
+{
+	wide w;
+
+	memcpy(&w, in, WIDE_BYTES);
+	w ^= mask;
+	memcpy(out, &w, WIDE_BYTES);
+}
+
 static void
 put_masked(uint8_t *out, const uint8_t *in, size_t bytes,
     const uint8_t mask[WSFRAME_MASK_BYTES])
 {
-	uint64_t wide, words[4];
-	size_t i = 0;
+	uint8_t turned[2 * WSFRAME_MASK_BYTES];
+	size_t i = 0, last = bytes - WIDE_BYTES;
+	uint32_t m;
 
-	memcpy(&wide, mask, WSFRAME_MASK_BYTES);
-	memcpy((uint8_t *)&wide + WSFRAME_MASK_BYTES, mask, WSFRAME_MASK_BYTES);
-	/* Compilers make two wide loads of this. */
-	for (; bytes - i >= sizeof(words); i += sizeof(words)) {
-		memcpy(words, in + i, sizeof(words));
-		words[0] ^= wide;
-		words[1] ^= wide;
-		words[2] ^= wide;
-		words[3] ^= wide;
-		memcpy(out + i, words, sizeof(words));
+	if (bytes < WIDE_BYTES) {
+		for (; i < bytes; i++)
+			out[i] = in[i] ^ mask[i % WSFRAME_MASK_BYTES];
+		return;
 	}
-	for (; bytes - i >= sizeof(words[0]); i += sizeof(words[0])) {
-		memcpy(words, in + i, sizeof(words[0]));
-		words[0] ^= wide;
-		memcpy(out + i, words, sizeof(words[0]));
-	}
-	for (; i < bytes; i++)
-		out[i] = in[i] ^ mask[i % WSFRAME_MASK_BYTES];
+	memcpy(&m, mask, WSFRAME_MASK_BYTES);
+	for (; i <= last; i += WIDE_BYTES)
+		put_wide(out + i, in + i, (wide){m, m, m, m});
+	/* The last ones again, with the mask as it stands there. */
+	memcpy(turned, mask, WSFRAME_MASK_BYTES);
+	memcpy(turned + WSFRAME_MASK_BYTES, mask, WSFRAME_MASK_BYTES);
+	memcpy(&m, turned + last % WSFRAME_MASK_BYTES, WSFRAME_MASK_BYTES);
+	put_wide(out + last, in + last, (wide){m, m, m, m});
 }
 
 static bool
