@@ -1,0 +1,285 @@
+/*
+ * What the log does for speed, and what of that must not show: the last batches
+ * are read from memory, the next segment is made meanwhile, and an event is
+ * appended without a look at each limit.
+ */
+#include "stage/log.h"
+#include "t/steps.h"
+#include "t/suite.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Reads up to the end; returns how many events came, all as they were. */
+static uint64_t
+read_all(struct wal *wal, struct reader *reader, uint64_t *damaged)
+{
+	struct reader_event event;
+	char expected[LOG_EVENT_ROOM];
+	uint64_t count = 0;
+
+	*damaged = 0;
+	for (;;) {
+		switch (reader_next(reader, wal_ready_seq(wal), &event)) {
+		case READER_NONE:
+			return count;
+		case READER_ERROR:
+			ck_abort_msg("error");
+			break;
+		case READER_DAMAGE:
+			*damaged += event.count;
+			break;
+		case READER_EVENT:
+			ck_assert_uint_eq(
+			    event.bytes, steps_event(event.seq, expected));
+			ck_assert_mem_eq(event.event, expected, event.bytes);
+			count++;
+			break;
+		}
+	}
+}
+
+static void
+append_batches(struct wal *wal, int batches, uint64_t events)
+{
+	for (int i = 0; i < batches; i++) {
+		steps_append(wal, events);
+		ck_assert_int_eq(wal_sync(wal), 0);
+	}
+}
+
+/* Damages each page of the last segment behind its header. */
+static void
+damage_all(const struct wal *wal)
+{
+	char name[SEGMENT_NAME_BYTES];
+	uint64_t end = catalog_last(&wal->catalog)->end_offset;
+	int fd = steps_open_last(wal, name);
+
+	for (uint64_t at = LAYOUT_DATA_OFFSET; at < end; at += 8)
+		steps_flip(fd, at);
+	(void)close(fd);
+}
+
+START_TEST(test_the_last_batches_come_from_memory)
+{
+	struct reader reader = {0}, other = {0};
+	struct wal_limits large = steps_limits;
+	uint64_t damaged;
+	struct wal wal;
+
+	large.segment_bytes = 1 << 20;
+	steps_open(&wal, &large);
+	append_batches(&wal, RECENT_BATCHES, 5);
+	damage_all(&wal);
+	ck_assert_int_eq(wal_rewind(&wal, &reader), 0);
+	ck_assert_uint_eq(
+	    read_all(&wal, &reader, &damaged), (uint64_t)RECENT_BATCHES * 5);
+	ck_assert_uint_eq(damaged, 0);
+	/* The negative control: so it is in the file. */
+	reader_init(&other, &wal.catalog, 1);
+	other.is_looking = true;
+	ck_assert_uint_eq(read_all(&wal, &other, &damaged), 0);
+	ck_assert_uint_eq(damaged, (uint64_t)RECENT_BATCHES * 5);
+	reader_fini(&reader);
+	reader_fini(&other);
+	wal_abandon(&wal);
+}
+END_TEST
+
+START_TEST(test_a_batch_that_made_way_is_read_from_the_file)
+{
+	struct reader reader = {0};
+	struct wal_limits large = steps_limits;
+	uint64_t damaged;
+	struct wal wal;
+
+	large.segment_bytes = 1 << 20;
+	steps_open(&wal, &large);
+	append_batches(&wal, 3 * RECENT_BATCHES, 7);
+	ck_assert_int_eq(wal_rewind(&wal, &reader), 0);
+	ck_assert_uint_eq(read_all(&wal, &reader, &damaged),
+	    (uint64_t)3 * RECENT_BATCHES * 7);
+	ck_assert_uint_eq(damaged, 0);
+	reader_fini(&reader);
+	ck_assert_int_eq(wal_close(&wal), 0);
+}
+END_TEST
+
+/* It stands in the middle of one when that memory gets another's bytes. */
+START_TEST(test_a_reader_is_not_given_what_took_the_memory)
+{
+	struct reader_event event;
+	struct reader reader = {0};
+	struct wal_limits large = steps_limits;
+	uint64_t damaged;
+	struct wal wal;
+
+	large.segment_bytes = 1 << 20;
+	steps_open(&wal, &large);
+	append_batches(&wal, 1, 50);
+	ck_assert_int_eq(wal_rewind(&wal, &reader), 0);
+	for (int i = 0; i < 20; i++)
+		ck_assert_int_eq(
+		    reader_next(&reader, 50, &event), READER_EVENT);
+	ck_assert(reader.is_recent);
+	append_batches(&wal, 2 * RECENT_BATCHES, 60);
+	ck_assert_uint_eq(read_all(&wal, &reader, &damaged),
+	    (uint64_t)30 + 2 * RECENT_BATCHES * 60);
+	ck_assert_uint_eq(damaged, 0);
+	reader_fini(&reader);
+	ck_assert_int_eq(wal_close(&wal), 0);
+}
+END_TEST
+
+/* Else what is in memory would come before what a later start finds. */
+START_TEST(test_behind_damage_nothing_comes_from_memory)
+{
+	struct reader reader = {0};
+	struct wal_limits large = steps_limits;
+	uint64_t damaged, all = 2 * RECENT_BATCHES * 5;
+	struct wal wal;
+
+	large.segment_bytes = 1 << 20;
+	steps_open(&wal, &large);
+	append_batches(&wal, 2 * RECENT_BATCHES, 5);
+	damage_all(&wal);
+	ck_assert_int_eq(wal_rewind(&wal, &reader), 0);
+	ck_assert_uint_eq(read_all(&wal, &reader, &damaged), 0);
+	ck_assert_uint_eq(damaged, all);
+	ck_assert_uint_gt(steps_quarantined(), 0);
+	reader_fini(&reader);
+	wal_abandon(&wal);
+}
+END_TEST
+
+START_TEST(test_the_next_segment_is_made_meanwhile)
+{
+	struct wal wal;
+	struct stat st;
+	bool is_asked = false;
+
+	steps_open(&wal, &steps_limits);
+	for (int rolls = 0; rolls < 5;) {
+		size_t segments = wal.catalog.count;
+
+		steps_append(&wal, 1);
+		ck_assert_int_eq(wal_sync(&wal), 0);
+		rolls += wal.catalog.count > segments;
+		/* What was made is used: none is left behind a roll. */
+		if (wal.catalog.count > segments && is_asked)
+			ck_assert_uint_eq(spare_bytes(&wal.spare), 0);
+		if (wal.catalog.count > segments)
+			is_asked = false;
+		ck_assert_int_eq(wal_prepare_ahead(&wal), 0);
+		if (spare_bytes(&wal.spare) == 0)
+			continue;
+		ck_assert_uint_ge(catalog_last(&wal.catalog)->end_offset,
+		    steps_limits.segment_bytes / 2);
+		is_asked = true;
+		/* Twice asked, one is made. */
+		ck_assert_int_eq(wal_prepare_ahead(&wal), 0);
+	}
+	ck_assert_int_eq(spare_end(&wal.spare, true), 1);
+	ck_assert_int_eq(wal_close(&wal), 0);
+	ck_assert_int_eq(fstatat(steps_dir.fd, SEGMENT_SPARE, &st, 0), -1);
+}
+END_TEST
+
+/* With batches that fill pages, and ones that do not, in a file past whose
+ * pages the zeros went. */
+START_TEST(test_batches_of_any_size_in_zeros_past_the_page_cache)
+{
+	struct wal_limits large = steps_limits;
+	struct reader reader = {0};
+	uint64_t damaged, n = 0;
+	struct wal wal;
+
+	large.segment_bytes = 3 << 20;
+	steps_open(&wal, &large);
+	for (int round = 0; round < 60; round++) {
+		uint64_t events =
+		    round % 3 == 0 ? 1 : 400 * (uint64_t)(round % 7);
+
+		ck_assert_int_eq(spare_end(&wal.spare, true), 1);
+		if (spare_bytes(&wal.spare) == 0)
+			ck_assert_int_eq(
+			    spare_begin(&wal.spare, large.segment_bytes), 0);
+		append_batches(&wal, 1, events);
+		n += events;
+	}
+	ck_assert_uint_gt(wal.catalog.count, 1);
+	reader_init(&reader, &wal.catalog, 1);
+	ck_assert_uint_eq(read_all(&wal, &reader, &damaged), n);
+	ck_assert_uint_eq(damaged, 0);
+	reader_fini(&reader);
+	/* As after a crash, too. */
+	wal_abandon(&wal);
+	steps_open(&wal, &large);
+	ck_assert_uint_eq(wal_elements(&wal), n);
+	(void)steps_read(&wal, &damaged);
+	ck_assert_uint_eq(damaged, n);
+	ck_assert_int_eq(wal_close(&wal), 0);
+}
+END_TEST
+
+START_TEST(test_a_quick_append_knows_the_limits)
+{
+	struct wal_limits small = steps_limits;
+	struct wal wal;
+	char event[LOG_EVENT_ROOM];
+	uint64_t quick = 0;
+
+	small.max_elements = 300;
+	small.max_bytes = 40000;
+	steps_open(&wal, &small);
+	for (int round = 0; round < 50; round++) {
+		for (;;) {
+			size_t bytes = steps_event(wal.next_seq, event);
+			enum wal_room room = wal_room(&wal, bytes);
+
+			if (wal_append_quickly(
+				&wal, (const uint8_t *)event, bytes)) {
+				ck_assert_int_eq(room, WAL_ROOM);
+				quick++;
+			} else if (room == WAL_ROOM) {
+				ck_assert_int_eq(
+				    wal_append(
+					&wal, (const uint8_t *)event, bytes),
+				    0);
+			} else {
+				break;
+			}
+			ck_assert_uint_le(wal_bytes(&wal), small.max_bytes);
+			ck_assert_uint_le(
+			    wal_elements(&wal), small.max_elements);
+		}
+		ck_assert_int_eq(wal_sync(&wal), 0);
+		steps_end(&wal, 20);
+	}
+	ck_assert_uint_gt(quick, 500);
+	ck_assert_int_eq(wal_close(&wal), 0);
+}
+END_TEST
+
+int
+main(void)
+{
+	Suite *suite = suite_create("ahead");
+	TCase *tcase = tcase_create("ahead");
+
+	log_init("check_ahead", LOG_ERROR);
+	tcase_add_unchecked_fixture(tcase, steps_init, steps_fini);
+	tcase_add_checked_fixture(tcase, steps_begin, NULL);
+	tcase_set_timeout(tcase, 120);
+	tcase_add_test(tcase, test_the_last_batches_come_from_memory);
+	tcase_add_test(tcase, test_a_batch_that_made_way_is_read_from_the_file);
+	tcase_add_test(tcase, test_a_reader_is_not_given_what_took_the_memory);
+	tcase_add_test(tcase, test_behind_damage_nothing_comes_from_memory);
+	tcase_add_test(tcase, test_the_next_segment_is_made_meanwhile);
+	tcase_add_test(
+	    tcase, test_batches_of_any_size_in_zeros_past_the_page_cache);
+	tcase_add_test(tcase, test_a_quick_append_knows_the_limits);
+	suite_add_tcase(suite, tcase);
+	return suite_run(suite);
+}
