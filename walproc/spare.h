@@ -29,7 +29,10 @@ void spare_fini(struct spare *spare);
  */
 int spare_make(struct spare *spare, uint64_t bytes);
 
-/* Begins to make one meanwhile, for large batches: see segment.h. Returns as
+/* Up to this size one is made in a moment. */
+#define SPARE_SMALL_BYTES (UINT64_C(8) << 20)
+
+/* Begins to make one meanwhile, past the page cache: see segment.h. Returns as
  * spare_make. */
 int spare_begin(struct spare *spare, uint64_t bytes);
 

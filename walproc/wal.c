@@ -363,7 +363,7 @@ int
 wal_prepare(struct wal *wal)
 {
 	if (!needs_spare(wal, 4) ||
-	    spare_make(&wal->spare, wal->limits.segment_bytes) == 0 ||
+	    spare_make(&wal->spare, wal_write_small_bytes(wal)) == 0 ||
 	    io_is_full_disk(errno))
 		return 0;
 	return -1;
@@ -395,7 +395,7 @@ wal_probe(struct wal *wal)
 		return -1;
 	if (wal->spare.fd != -1 || !has_room_for_spare(wal))
 		return 0;
-	return spare_make(&wal->spare, wal->limits.segment_bytes);
+	return spare_make(&wal->spare, wal_write_small_bytes(wal));
 }
 
 void

@@ -33,7 +33,7 @@
 struct wal_limits {
 	uint64_t max_elements;	/* events not ended; UINT64_MAX: no limit */
 	uint64_t max_bytes;	/* their bytes on disk; UINT64_MAX: no limit */
-	uint64_t segment_bytes; /* size of a segment file */
+	uint64_t segment_bytes; /* size of a segment file under load */
 };
 
 struct wal {
@@ -208,15 +208,16 @@ uint64_t wal_ready_seq(const struct wal *wal);
 int wal_mark(struct wal *wal);
 
 /*
- * Makes a spare for the next segment, if it is needed soon, there is none and
- * the limits leave room. Work for a quiet moment. A full disk is no error
+ * Makes a small spare for the next segment, if it is needed soon, there is none
+ * and the limits leave room. Work for a quiet moment. A full disk is no error
  * here. Returns 0, or -1 with errno set.
  */
 int wal_prepare(struct wal *wal);
 
 /*
- * The same where no moment is quiet: begins to make it meanwhile when it is
- * needed sooner, and takes it when it is made. Cheap if nothing is to be done.
+ * The same where no moment is quiet: begins to make one meanwhile, of the full
+ * size, when it is needed sooner, and takes it when it is made. Cheap if
+ * nothing is to be done.
  */
 int wal_prepare_ahead(struct wal *wal);
 

@@ -16,6 +16,14 @@ wal_write_random(void *to, size_t bytes)
 	return getrandom(to, bytes, 0) == (ssize_t)bytes ? 0 : -1;
 }
 
+uint64_t
+wal_write_small_bytes(const struct wal *wal)
+{
+	return wal->limits.segment_bytes < SPARE_SMALL_BYTES
+		   ? wal->limits.segment_bytes
+		   : SPARE_SMALL_BYTES;
+}
+
 int
 wal_write_start(struct wal *wal, struct segment *segment, uint64_t first_seq,
     uint64_t bytes)
@@ -25,8 +33,10 @@ wal_write_start(struct wal *wal, struct segment *segment, uint64_t first_seq,
 	    .created_ns = loop_realtime_ns(),
 	};
 
-	if (bytes < wal->limits.segment_bytes)
-		bytes = wal->limits.segment_bytes;
+	uint64_t small = wal_write_small_bytes(wal);
+
+	if (small < bytes)
+		small = bytes;
 	memcpy(header.log_id, wal->log_id, LAYOUT_LOG_ID_BYTES);
 	if (wal_write_random(&header.salt, sizeof(header.salt)) == -1)
 		return -1;
@@ -34,7 +44,7 @@ wal_write_start(struct wal *wal, struct segment *segment, uint64_t first_seq,
 		return -1;
 	if (spare_bytes(&wal->spare) > 0 && wal->spare.bytes < bytes)
 		spare_drop(&wal->spare);
-	if (wal->spare.fd == -1 && spare_make(&wal->spare, bytes) == -1)
+	if (wal->spare.fd == -1 && spare_make(&wal->spare, small) == -1)
 		return -1;
 	if (segment_start(segment, wal->spare.fd, wal->spare.bytes, &header) ==
 	    -1) {

@@ -18,9 +18,14 @@
 /* Fills up to 256 bytes by chance. Returns 0, or -1 with errno set. */
 int wal_write_random(void *to, size_t bytes);
 
+/* Returns the size of a segment whose zeros somebody waits for: no more than a
+ * moment's work. */
+uint64_t wal_write_small_bytes(const struct wal *wal);
+
 /*
  * Starts a segment of at least `bytes` with the event `first_seq`, unnamed
- * yet. Returns 0, or -1 with errno set and nothing left behind.
+ * yet: in the spare, or if that is not there in a small file. Returns 0, or -1
+ * with errno set and nothing left behind.
  */
 int wal_write_start(struct wal *wal, struct segment *segment,
     uint64_t first_seq, uint64_t bytes);
