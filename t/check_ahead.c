@@ -155,15 +155,17 @@ END_TEST
 
 START_TEST(test_the_next_segment_is_made_meanwhile)
 {
+	struct wal_limits large = steps_limits;
 	struct wal wal;
 	struct stat st;
 	bool is_asked = false;
 
-	steps_open(&wal, &steps_limits);
+	large.segment_bytes = (1 << 20) + 8;
+	steps_open(&wal, &large);
 	for (int rolls = 0; rolls < 5;) {
 		size_t segments = wal.catalog.count;
 
-		steps_append(&wal, 1);
+		steps_append(&wal, 100);
 		ck_assert_int_eq(wal_sync(&wal), 0);
 		rolls += wal.catalog.count > segments;
 		/* What was made is used: none is left behind a roll. */
@@ -175,7 +177,7 @@ START_TEST(test_the_next_segment_is_made_meanwhile)
 		if (spare_bytes(&wal.spare) == 0)
 			continue;
 		ck_assert_uint_ge(catalog_last(&wal.catalog)->end_offset,
-		    steps_limits.segment_bytes / 2);
+		    large.segment_bytes / 2);
 		is_asked = true;
 		/* Twice asked, one is made. */
 		ck_assert_int_eq(wal_prepare_ahead(&wal), 0);

@@ -431,5 +431,6 @@ def test_the_examples(tmp_path):
         (tmp_path / "token").write_text("t")
         (commands,) = check(tmp_path, "-c", path.name)
         assert commands["wssink"][:2] == ["-u", {
+            "load.yaml": "ws://localhost:8080/",
             "pipeline.yaml": "ws://localhost:8080/",
             "follow.yaml": "wss://example.org/events"}[path.name]]

@@ -10,6 +10,9 @@
 #include <inttypes.h>
 #include <unistd.h>
 
+/* Zeros of no more than this are written in less time than a thread is worth.
+ */
+#define AHEAD_MIN_BYTES (UINT64_C(1) << 20)
 #define SEGMENT_MIN_BYTES (UINT64_C(64) << 10)
 #define SEGMENT_MAX_BYTES (UINT64_C(16) << 20)
 
@@ -374,7 +377,8 @@ wal_prepare_ahead(struct wal *wal)
 {
 	int result = spare_end(&wal->spare, false);
 
-	if (result == 1 && !wal->has_no_room && needs_spare(wal, 5))
+	if (result == 1 && !wal->has_no_room &&
+	    wal->limits.segment_bytes > AHEAD_MIN_BYTES && needs_spare(wal, 5))
 		result = spare_begin(&wal->spare, wal->limits.segment_bytes);
 	/* Not tried again before one is needed. */
 	wal->has_no_room = wal->has_no_room || result == -1;
