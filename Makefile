@@ -185,18 +185,18 @@ soak: deps
 	    RACES=500 $(PYTHON) -m pytest -q -rs -p no:cacheprovider \
 	    -n $(JOBS) $(PYTEST_ARGS) t/test_kills.py t/test_race.py
 
-# What others' logs are timed with has none of our code in it.
 BENCHES = $(addprefix $(BUILD)/t/,bench_ceiling bench_probe bench_server \
     bench_stage)
 $(BENCHES): $(BUILD)/t/bench_%: $(BUILD)/t/bench_%.o $(BUILD)/t/bench_tools.o \
     $(BUILD)/libstage.a
 	$(call say,LD)$(CC) $(CFLAGS) $(SANFLAGS) $(LDFLAGS) -o $@ $^ $(LIB_LDLIBS)
 
+# What others' logs are timed with has nothing of ours in it but the events.
 PEER_BENCHES = $(BUILD)/t/bench_sqlite $(BUILD)/t/bench_redis
-$(BUILD)/t/bench_sqlite: $(BUILD)/t/bench_sqlite.o $(BUILD)/t/bench_peer.o
+$(BUILD)/t/bench_sqlite: $(BUILD)/t/bench_sqlite.o $(BUILD)/t/bench_tools.o
 	$(call say,LD)$(CC) $(CFLAGS) $(SANFLAGS) $(LDFLAGS) -o $@ $^ \
 	    $$($(PKG_CONFIG) --libs sqlite3)
-$(BUILD)/t/bench_redis: $(BUILD)/t/bench_redis.o $(BUILD)/t/bench_peer.o
+$(BUILD)/t/bench_redis: $(BUILD)/t/bench_redis.o $(BUILD)/t/bench_tools.o
 	$(call say,LD)$(CC) $(CFLAGS) $(SANFLAGS) $(LDFLAGS) -o $@ $^ \
 	    $$($(PKG_CONFIG) --libs hiredis)
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from support import BIN
 
 BUILD = BIN.absolute().parent
-EVENT_BYTES = 120                 # PEER_EVENT_BYTES of t/bench_peer.h
+EVENT_BYTES = 120                 # as in bench_sqlite.c and bench_redis.c
 # How many events take about a second on a disk that syncs 5000 times in it.
 SQLITE_EVENTS = 300000
 REDIS_EVENTS = 100000
@@ -76,8 +76,10 @@ class Missing(Exception):
 
 
 def event(n):
-    """The event that peer_event of t/bench_peer.c makes."""
-    return (b'{"id": %10d, "pad": "' % n).ljust(EVENT_BYTES - 2, b"x") + b'"}'
+    """The event that bench_event of t/bench_tools.c makes."""
+    text = (b'{"onramp":"metronome","id":%d,"ingest_ns":1700000000000000000,'
+            b'"pad":"' % n)
+    return text.ljust(EVENT_BYTES - 2, b"x") + b'"}'
 
 
 def needed(path, package):

@@ -2,10 +2,9 @@
  * bench_redis SOCKET EVENTS BATCH CONNECTIONS: how fast the Redis at a unix
  * socket appends events to a stream. On each of its CONNECTIONS a pipeline of
  * BATCH events goes out, and the next ones go when all of these are answered.
- * Prints the events and the seconds that they took, from the first command to
- * the last answer.
+ * Prints the seconds that they took, from the first command to the last answer.
  */
-#include "t/bench_peer.h"
+#include "t/bench_tools.h"
 
 #include <errno.h>
 #include <hiredis/hiredis.h>
@@ -13,6 +12,7 @@
 #include <sys/time.h>
 
 #define EVENTS_MAX 100000000
+#define EVENT_BYTES 120
 #define CONNECTIONS_MAX 100
 #define PATIENCE_S 60
 
@@ -24,12 +24,12 @@ reply_of(redisContext *redis, int type, const char *what)
 	redisReply *reply;
 
 	if (redisGetReply(redis, &read) != REDIS_OK)
-		peer_fail(what, redis->errstr);
+		bench_fail(what, redis->errstr);
 	reply = read;
 	if (reply->type == REDIS_REPLY_ERROR)
-		peer_fail(what, reply->str);
+		bench_fail(what, reply->str);
 	if (reply->type != type)
-		peer_fail(what, "a reply of another type");
+		bench_fail(what, "a reply of another type");
 	return reply;
 }
 
@@ -40,10 +40,10 @@ expect_setting(redisContext *redis, const char *name, const char *wanted)
 	redisReply *reply;
 
 	if (redisAppendCommand(redis, "CONFIG GET %s", name) != REDIS_OK)
-		peer_fail(name, redis->errstr);
+		bench_fail(name, redis->errstr);
 	reply = reply_of(redis, REDIS_REPLY_ARRAY, name);
 	if (reply->elements != 2 || strcmp(reply->element[1]->str, wanted) != 0)
-		peer_fail(name, "not as it has to be");
+		bench_fail(name, "not as it has to be");
 	freeReplyObject(reply);
 }
 
@@ -53,10 +53,10 @@ expect_length(redisContext *redis, size_t events)
 	redisReply *reply;
 
 	if (redisAppendCommand(redis, "XLEN events") != REDIS_OK)
-		peer_fail("XLEN", redis->errstr);
+		bench_fail("XLEN", redis->errstr);
 	reply = reply_of(redis, REDIS_REPLY_INTEGER, "XLEN");
 	if (reply->integer != (long long)events)
-		peer_fail("XLEN", "not as many as were appended");
+		bench_fail("XLEN", "not as many as were appended");
 	freeReplyObject(reply);
 }
 
@@ -64,25 +64,27 @@ expect_length(redisContext *redis, size_t events)
 static void
 send_pipeline(redisContext *redis, size_t first, size_t end)
 {
-	char event[PEER_EVENT_BYTES];
-	const char *argv[] = {"XADD", "events", "*", "event", event};
+	uint8_t event[EVENT_BYTES];
+	const char *argv[] = {
+	    "XADD", "events", "*", "event", (const char *)event};
 	const size_t bytes[] = {4, 6, 1, 5, sizeof(event)};
 	int is_sent = 0;
 
 	for (size_t n = first; n < end; n++) {
-		peer_event(event, n);
+		(void)bench_event(event, sizeof(event), n);
 		if (redisAppendCommandArgv(redis, 5, argv, bytes) != REDIS_OK)
-			peer_fail("XADD", redis->errstr);
+			bench_fail("XADD", redis->errstr);
 	}
 	while (!is_sent)
 		if (redisBufferWrite(redis, &is_sent) != REDIS_OK)
-			peer_fail("XADD", redis->errstr);
+			bench_fail("XADD", redis->errstr);
 }
 
+/* Returns in how many seconds it did. */
 static double
 append(redisContext **redis, size_t connections, size_t events, size_t batch)
 {
-	double start = peer_seconds();
+	int64_t start_ns = bench_now_ns();
 
 	for (size_t first = 0, next = 0; first < events; first = next) {
 		for (size_t c = 0; c < connections; c++) {
@@ -95,7 +97,7 @@ append(redisContext **redis, size_t connections, size_t events, size_t batch)
 			freeReplyObject(reply_of(redis[(n - first) / batch],
 			    REDIS_REPLY_STRING, "XADD"));
 	}
-	return peer_seconds() - start;
+	return (double)(bench_now_ns() - start_ns) / 1e9;
 }
 
 static redisContext *
@@ -105,10 +107,10 @@ connect_to(const char *path)
 	redisContext *redis = redisConnectUnixWithTimeout(path, patience);
 
 	if (redis == NULL || redis->err != 0)
-		peer_fail(
+		bench_fail(
 		    path, redis != NULL ? redis->errstr : strerror(errno));
 	if (redisSetTimeout(redis, patience) != REDIS_OK)
-		peer_fail("redisSetTimeout", redis->errstr);
+		bench_fail("redisSetTimeout", redis->errstr);
 	return redis;
 }
 
@@ -120,11 +122,11 @@ main(int argc, char **argv)
 	double seconds;
 
 	if (argc != 5)
-		peer_fail(
+		bench_fail(
 		    "usage", "bench_redis SOCKET EVENTS BATCH CONNECTIONS");
-	events = peer_number("EVENTS", argv[2], EVENTS_MAX);
-	batch = peer_number("BATCH", argv[3], EVENTS_MAX);
-	connections = peer_number("CONNECTIONS", argv[4], CONNECTIONS_MAX);
+	events = bench_number("EVENTS", argv[2], EVENTS_MAX);
+	batch = bench_number("BATCH", argv[3], EVENTS_MAX);
+	connections = bench_number("CONNECTIONS", argv[4], CONNECTIONS_MAX);
 	for (size_t c = 0; c < connections; c++)
 		redis[c] = connect_to(argv[1]);
 	expect_setting(redis[0], "appendonly", "yes");
@@ -133,6 +135,6 @@ main(int argc, char **argv)
 	expect_length(redis[0], events);
 	for (size_t c = 0; c < connections; c++)
 		redisFree(redis[c]);
-	peer_result(events, seconds);
+	bench_print("seconds", seconds, "s");
 	return 0;
 }

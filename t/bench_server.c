@@ -66,11 +66,8 @@ find_number(struct place *place, const uint8_t *event, size_t bytes)
 	if (bytes < place->at + key_bytes ||
 	    memcmp(at, place->key, key_bytes) != 0) {
 		at = memmem(event, bytes, place->key, key_bytes);
-		if (at == NULL) {
-			(void)fprintf(
-			    stderr, "an event without %s\n", place->key);
-			exit(1);
-		}
+		if (at == NULL)
+			bench_fail("an event without", place->key);
 		place->at = (size_t)(at - event);
 	}
 	/* A byte that is no digit ends it, at the latest the last one. */
@@ -108,11 +105,8 @@ put_control(struct server *server, unsigned opcode, const uint8_t *payload,
 {
 	uint8_t *out = server->out + server->out_bytes;
 
-	if (bytes > 125 ||
-	    server->out_bytes + 2 + bytes > sizeof(server->out)) {
-		(void)fprintf(stderr, "a control frame that is too long\n");
-		exit(1);
-	}
+	if (bytes > 125 || server->out_bytes + 2 + bytes > sizeof(server->out))
+		bench_fail("a control frame", "too long");
 	out[0] = (uint8_t)(0x80 | opcode);
 	out[1] = (uint8_t)bytes;
 	memcpy(out + 2, payload, bytes);

@@ -1,22 +1,23 @@
 /*
  * bench_sqlite FILE EVENTS BATCH: how fast SQLite appends events that a power
  * cut must not take back. FILE is a new database with a write-ahead log, synced
- * at each commit; each transaction has BATCH events. Prints the events and the
+ * at each commit; each transaction has BATCH events. Prints the
  * seconds that they took, from the first BEGIN to the last COMMIT.
  */
-#include "t/bench_peer.h"
+#include "t/bench_tools.h"
 
 #include <sqlite3.h>
 #include <stdio.h>
 #include <string.h>
 
 #define EVENTS_MAX 100000000
+#define EVENT_BYTES 120
 
 static void
 need(sqlite3 *db, int result, int wanted, const char *what)
 {
 	if (result != wanted)
-		peer_fail(what,
+		bench_fail(what,
 		    db != NULL ? sqlite3_errmsg(db) : sqlite3_errstr(result));
 }
 
@@ -63,10 +64,11 @@ expect(sqlite3 *db, const char *sql, const char *wanted)
 	need(db, sqlite3_step(statement), SQLITE_ROW, sql);
 	found = (const char *)sqlite3_column_text(statement, 0);
 	if (found == NULL || strcmp(found, wanted) != 0)
-		peer_fail(sql, found == NULL ? "nothing" : found);
+		bench_fail(sql, found == NULL ? "nothing" : found);
 	finish(db, statement);
 }
 
+/* Returns in how many seconds it did. */
 static double
 append(sqlite3 *db, size_t events, size_t batch)
 {
@@ -74,26 +76,26 @@ append(sqlite3 *db, size_t events, size_t batch)
 	sqlite3_stmt *commit = prepare(db, "COMMIT");
 	sqlite3_stmt *insert =
 	    prepare(db, "INSERT INTO events (event) VALUES (?1)");
-	char event[PEER_EVENT_BYTES];
-	double start = peer_seconds(), seconds;
+	uint8_t event[EVENT_BYTES];
+	int64_t start_ns = bench_now_ns(), ns;
 
 	for (size_t n = 0; n < events; n++) {
 		if (n % batch == 0)
 			run(db, begin);
-		peer_event(event, n);
+		(void)bench_event(event, sizeof(event), n);
 		need(db,
-		    sqlite3_bind_text(
-			insert, 1, event, sizeof(event), SQLITE_STATIC),
+		    sqlite3_bind_text(insert, 1, (const char *)event,
+			sizeof(event), SQLITE_STATIC),
 		    SQLITE_OK, "sqlite3_bind_text");
 		run(db, insert);
 		if (n % batch == batch - 1 || n == events - 1)
 			run(db, commit);
 	}
-	seconds = peer_seconds() - start;
+	ns = bench_now_ns() - start_ns;
 	finish(db, begin);
 	finish(db, commit);
 	finish(db, insert);
-	return seconds;
+	return (double)ns / 1e9;
 }
 
 int
@@ -105,9 +107,9 @@ main(int argc, char **argv)
 	double seconds;
 
 	if (argc != 4)
-		peer_fail("usage", "bench_sqlite FILE EVENTS BATCH");
-	events = peer_number("EVENTS", argv[2], EVENTS_MAX);
-	batch = peer_number("BATCH", argv[3], EVENTS_MAX);
+		bench_fail("usage", "bench_sqlite FILE EVENTS BATCH");
+	events = bench_number("EVENTS", argv[2], EVENTS_MAX);
+	batch = bench_number("BATCH", argv[3], EVENTS_MAX);
 	need(db, sqlite3_open(argv[1], &db), SQLITE_OK, argv[1]);
 	expect(db, "PRAGMA journal_mode = WAL", "wal");
 	execute(db, "PRAGMA synchronous = FULL");
@@ -118,6 +120,6 @@ main(int argc, char **argv)
 	(void)snprintf(count, sizeof(count), "%zu", events);
 	expect(db, "SELECT max(seq) FROM events", count);
 	need(db, sqlite3_close(db), SQLITE_OK, "sqlite3_close");
-	peer_result(events, seconds);
+	bench_print("seconds", seconds, "s");
 	return 0;
 }

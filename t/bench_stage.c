@@ -12,7 +12,6 @@
  * The events are those of `metronome --size BYTES`.
  */
 #include "stage/bytes.h"
-#include "stage/number.h"
 #include "t/bench_tools.h"
 
 #include <errno.h>
@@ -30,23 +29,12 @@
 static uint64_t events = 1000000;
 static size_t event_bytes = 120;
 
-/* Writes the event with that number; returns its end. */
+/* Writes the event with that number, and its length; returns the end. */
 static uint8_t *
 put_event(uint8_t *to, uint64_t n)
 {
-	static const char first[] = "{\"onramp\":\"metronome\",\"id\":";
-	static const char second[] =
-	    ",\"ingest_ns\":1700000000000000000,\"pad\":\"";
-	uint8_t *at = to + PREFIX_BYTES, *end = at + event_bytes;
-
 	put_be32(to, (uint32_t)event_bytes);
-	memcpy(at, first, strlen(first));
-	at = number_put(at + strlen(first), n);
-	memcpy(at, second, strlen(second));
-	at += strlen(second);
-	memset(at, 'x', (size_t)(end - at) - 2);
-	memcpy(end - 2, "\"}", 2);
-	return end;
+	return bench_event(to + PREFIX_BYTES, event_bytes, n);
 }
 
 /* Reads acks, which are all alike, up to the last. */
@@ -169,10 +157,8 @@ main(int argc, char **argv)
 		else
 			return 1;
 	}
-	if (event_bytes < 100) {
-		(void)fprintf(stderr, "-s: events of 100 bytes at least\n");
-		return 1;
-	}
+	if (event_bytes < BENCH_EVENT_MIN_BYTES)
+		bench_fail("-s", "too short for an event");
 	if (optind < argc && strcmp(argv[optind], "feed") == 0)
 		feed();
 	else if (optind < argc && strcmp(argv[optind], "drain") == 0)

@@ -18,11 +18,18 @@
 #define LENGTH_16 126
 #define LENGTH_64 127
 
-noreturn void
+void
+bench_fail(const char *what, const char *why)
+{
+	(void)fprintf(
+	    stderr, "%s: %s: %s\n", program_invocation_short_name, what, why);
+	exit(1);
+}
+
+void
 bench_die(const char *what)
 {
-	(void)fprintf(stderr, "%s: %s\n", what, strerror(errno));
-	exit(1);
+	bench_fail(what, strerror(errno));
 }
 
 int64_t
@@ -82,13 +89,33 @@ bench_number(const char *option, const char *text, uint64_t max)
 	errno = 0;
 	v = strtoull(text, &end, 10);
 	if (errno != 0 || end == text || *end != '\0' || text[0] == '-' ||
-	    v == 0 || v > max) {
-		(void)fprintf(stderr,
-		    "%s: a whole number from 1 to %llu expected: %s\n", option,
-		    (unsigned long long)max, text);
-		exit(1);
-	}
+	    v == 0 || v > max)
+		bench_fail(option, "no such number");
 	return v;
+}
+
+uint8_t *
+bench_event(uint8_t *to, size_t bytes, uint64_t n)
+{
+	static const char first[] = "{\"onramp\":\"metronome\",\"id\":";
+	static const char second[] =
+	    ",\"ingest_ns\":1700000000000000000,\"pad\":\"";
+	uint8_t digits[20], *at = to, *end = to + bytes;
+	size_t count = 0;
+
+	memcpy(at, first, sizeof(first) - 1);
+	at += sizeof(first) - 1;
+	do {
+		digits[count++] = (uint8_t)('0' + n % 10);
+		n /= 10;
+	} while (n > 0);
+	while (count > 0)
+		*at++ = digits[--count];
+	memcpy(at, second, sizeof(second) - 1);
+	at += sizeof(second) - 1;
+	memset(at, 'x', (size_t)(end - at) - 2);
+	memcpy(end - 2, "\"}", 2);
+	return end;
 }
 
 void
@@ -172,10 +199,8 @@ bench_read_frame(uint8_t *in, size_t in_bytes, struct bench_frame *frame)
 
 	if (in_bytes < at)
 		return false;
-	if ((in[1] & MASKED) == 0) {
-		(void)fprintf(stderr, "a frame that is not masked\n");
-		exit(1);
-	}
+	if ((in[1] & MASKED) == 0)
+		bench_fail("a frame", "not masked");
 	length = in[1] & LENGTH;
 	if (length == LENGTH_16) {
 		if (in_bytes < at + 2)

@@ -1,7 +1,7 @@
 /*
- * What the programs of the benchmark share: the bare parts of a websocket
- * connection, and how results are printed. They are no part of what is
- * measured but for the ceiling, which is made of little else.
+ * What the programs of the benchmark share: the events, the bare parts of a
+ * websocket connection, and how results are printed. They are no part of what
+ * is measured but for the ceiling, which is made of little else.
  */
 #ifndef T_BENCH_TOOLS_H
 #define T_BENCH_TOOLS_H
@@ -9,7 +9,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdnoreturn.h>
+
+/* What the text in an event takes at most, so that an event is no shorter. */
+#define BENCH_EVENT_MIN_BYTES ((size_t)100)
 
 /* Longest header of a masked frame. */
 #define BENCH_HEADER_BYTES ((size_t)14)
@@ -23,8 +25,11 @@ struct bench_frame {
 	size_t frame_bytes; /* with its header */
 };
 
-/* Prints what failed, and why (errno), and ends the process with 1. */
-noreturn void bench_die(const char *what);
+/* Prints what failed, and why, and ends the process with 1. */
+__attribute__((noreturn)) void bench_fail(const char *what, const char *why);
+
+/* The same, where errno says why. */
+__attribute__((noreturn)) void bench_die(const char *what);
 
 /* Returns CLOCK_MONOTONIC in ns. */
 int64_t bench_now_ns(void);
@@ -38,6 +43,10 @@ void bench_print_times(const char *name, int64_t *times, uint64_t count);
 /* Reads a whole number from 1 to `max` of the command line, or ends the
  * process with 1. */
 uint64_t bench_number(const char *option, const char *text, uint64_t max);
+
+/* Writes event number `n`, as `metronome --size` makes them, with `bytes` from
+ * BENCH_EVENT_MIN_BYTES on; no NUL is put there. Returns its end. */
+uint8_t *bench_event(uint8_t *to, size_t bytes, uint64_t n);
 
 /* Writes all of it to a descriptor that blocks, or ends the process. */
 void bench_write(int fd, const void *data, size_t bytes);
