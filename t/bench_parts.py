@@ -2,22 +2,25 @@
 the server, and what the system says of a process and of a device.
 
 Every measurement starts what it needs and ends it, has bounded counts and
-time, and writes below the directory that it is given.
+time, and writes below the directory that it is given. Bytes a second are of
+events as the source makes them, whatever is put into them on the way.
 """
 
 import contextlib
 import json
 import os
 import re
+import resource
 import select
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 
-from bench_peers import cpu_seconds
+from bench_peers import cpu_seconds, started
 from support import BIN, ROOT, program
 
 TOOLS = BIN.parent / "t"
@@ -52,8 +55,12 @@ class Device:
 
     def __init__(self, directory):
         number = os.stat(directory).st_dev
-        self.path = Path(
-            f"/sys/dev/block/{os.major(number)}:{os.minor(number)}/stat")
+        block = Path(
+            f"/sys/dev/block/{os.major(number)}:{os.minor(number)}").resolve()
+        # Of a partition flushes are not counted, only of all of the disk.
+        if (block / "partition").exists():
+            block = block.parent
+        self.name, self.path = block.name, block / "stat"
 
     def flushes(self):
         """The count so far, by anybody; None where the kernel has none."""
@@ -80,13 +87,32 @@ def switches(pid):
                                 (task / "status").read_text()))
 
 
+def reaped_seconds():
+    """The CPU time of the children that we have waited for."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 def children(pid):
     text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
     return [int(child) for child in text.split()]
 
 
-def name_of(pid):
-    return Path(f"/proc/{pid}/comm").read_text().strip()
+def named(pids):
+    """Processes by name; one that ends meanwhile may be among them or not."""
+    found = {}
+    for pid in pids:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            found[Path(f"/proc/{pid}/comm").read_text().strip()] = pid
+    return found
+
+
+def next_line(stream):
+    """The next line of a process, "" at its end; of a stream that has none
+    buffered."""
+    if not select.select([stream], [], [], PATIENCE)[0]:
+        raise TimeoutError("a process does not say what it should")
+    return stream.readline()
 
 
 def end(process):
@@ -100,33 +126,74 @@ def end(process):
     process.wait()
 
 
+def kill_group(process):
+    """Kills one with all that it has started in its session."""
+    # As long as it is not waited for, the number is that of no other group.
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def output_of(command):
+    """What a program prints that ends by itself."""
+    process = started(command, stdout=subprocess.PIPE, text=True)
+    try:
+        text = process.communicate(timeout=PATIENCE)[0]
+    finally:
+        kill_group(process)
+    if process.returncode != 0:
+        raise RuntimeError(f"{Path(command[0]).name} has ended with status "
+                           f"{process.returncode}")
+    return text
+
+
 class Server:
-    """The counting server, waiting for so many events."""
+    """The counting server, waiting for so many events. When all have come, it
+    holds back the last confirmation until release(): until then the processes
+    of the pipeline are there to be looked at."""
 
     def __init__(self, events, *options):
-        self.process = subprocess.Popen(
+        self.events = events
+        self.process = started(
             [tool("bench_server"), "-n", str(events), *options],
-            stdout=subprocess.PIPE, text=True)
-        self.port = int(self.process.stdout.readline().split()[1])
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        line = next_line(self.process.stdout)
+        if not line.startswith("listening "):
+            raise RuntimeError("the server does not listen")
+        self.port = int(line.split()[1])
 
     def wait_all(self, look=lambda: None):
         """Waits until all events have come, and calls `look` now and then.
         Returns the server's CPU time."""
         deadline = time.monotonic() + PATIENCE
-        while not select.select([self.process.stdout], [], [], 0.1)[0]:
+        wait = 0.005
+        while not select.select([self.process.stdout], [], [], wait)[0]:
+            # A short run is looked at too, a long one not held up by it.
+            wait = min(2 * wait, 0.1)
             look()
             if time.monotonic() > deadline:
                 raise TimeoutError("not all events came")
-        if self.process.stdout.readline() != "all\n":
-            raise RuntimeError("the server ended early")
+        line = self.process.stdout.readline()
+        if line != "all\n":
+            raise RuntimeError(f"the server ended early: {line!r}")
         look()
         return cpu_seconds(self.process.pid)
 
+    def release(self):
+        self.process.stdin.close()
+
     def results(self):
         """What it has counted, once its client has left."""
-        results = read_lines(self.process.communicate(timeout=PATIENCE)[0])
-        if results["missing"] or results["duplicate"]:
-            raise RuntimeError(f"events were lost or came twice: {results}")
+        if self.process.wait(PATIENCE) != 0:
+            raise RuntimeError("the server has failed")
+        text = self.process.stdout.read()
+        results = read_lines(text)
+        counts = [results.pop(name, None)
+                  for name in ("events", "missing", "duplicate")]
+        if counts != [self.events, 0, 0]:
+            raise RuntimeError("events were lost, or came twice: "
+                               + ", ".join(text.splitlines()))
         return results
 
     def __enter__(self):
@@ -139,11 +206,13 @@ class Server:
 def ceiling(directory, events, size):
     """The four bare processes. Returns their numbers, by name."""
     with scratch(directory) as path:
-        done = subprocess.run(
+        found = read_lines(output_of(
             [tool("bench_ceiling"), "-n", str(events), "-s", str(size),
-             "-f", path / "log"],
-            check=True, stdout=subprocess.PIPE, text=True, timeout=PATIENCE)
-    return read_lines(done.stdout)
+             "-f", path / "log"]))
+    numbers = {name.removeprefix("ceiling_"): value
+               for name, value in found.items()}
+    numbers["events_per_sync"] = events / numbers.pop("syncs")
+    return numbers
 
 
 def replaced(text, **settings):
@@ -169,7 +238,7 @@ def load_config(path, port, events, interval=0, size=120, more=""):
 def status(config):
     done = subprocess.run(
         [program("supervisor"), "-c", config, "--json", "status"],
-        check=True, stdout=subprocess.PIPE, timeout=60)
+        check=True, capture_output=True, timeout=60)
     return json.loads(done.stdout)
 
 
@@ -183,7 +252,7 @@ def syncs(config):
 @contextlib.contextmanager
 def supervised(config):
     """A running supervisor; its processes by the name of their program."""
-    process = subprocess.Popen([program("supervisor"), "-q", "-c", config])
+    process = started([program("supervisor"), "-q", "-c", config])
     try:
         yield process
     finally:
@@ -191,15 +260,11 @@ def supervised(config):
 
 
 def processes_of(supervisor):
-    """By name; one that ends meanwhile may be among them or not."""
-    pids = {"supervisor": supervisor.pid}
-    for pid in children(supervisor.pid):
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            pids[name_of(pid)] = pid
-    return pids
+    """By name, with itself."""
+    return named([*children(supervisor.pid), supervisor.pid])
 
 
-def reaped_seconds(pid):
+def reaped_by(pid):
     """The CPU time of the children that a process has waited for."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
@@ -211,18 +276,36 @@ class Watch:
     def __init__(self, supervisor, events):
         self.supervisor = supervisor
         self.events = events
-        self.numbers = {}
+        # The source has gone when all is stored: perhaps before any look.
+        self.mib = {"metronome": 0}
+        self.seconds = {"metronome": 0}
 
     def look(self):
         """One that has done its work may be gone: then it has been seen."""
-        for name, pid in processes_of(self.supervisor).items():
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                self.numbers[f"{name}_mib"] = peak_mib(pid)
-                self.numbers[f"{name}_cpu_us"] = (
-                    cpu_seconds(pid) / self.events * 1e6)
-        gone = reaped_seconds(self.supervisor.pid)
-        if gone and "metronome" not in processes_of(self.supervisor):
-            self.numbers["metronome_cpu_us"] = gone / self.events * 1e6
+        if self.supervisor.poll() is not None:
+            raise RuntimeError("the supervisor ended early")
+        pids = processes_of(self.supervisor)
+        for name, pid in pids.items():
+            # In between it may be gone, or be there without memory.
+            with contextlib.suppress(OSError, TypeError):
+                self.seconds[name] = cpu_seconds(pid)
+                self.mib[name] = peak_mib(pid)
+        # What it used since it was seen is known in 1/100 s, rounded down.
+        if "metronome" not in pids:
+            self.seconds["metronome"] = max(
+                self.seconds["metronome"],
+                reaped_by(self.supervisor.pid))
+
+    def numbers(self):
+        """Of each process and of all together, by name."""
+        found = {f"{name}_mib": self.mib[name] for name in STAGES}
+        found.update(
+            (f"{name}_cpu_us_per_event", self.seconds[name] / self.events
+             * 1e6) for name in STAGES)
+        found["mib"] = max(self.mib.values())
+        found["cpu_us_per_event"] = (
+            sum(self.seconds.values()) / self.events * 1e6)
+        return found
 
 
 def pipeline(directory, events, size=120, interval=0, options=()):
@@ -238,14 +321,25 @@ def pipeline(directory, events, size=120, interval=0, options=()):
             server_cpu = server.wait_all(watch.look)
             flushes = device.flushes()
             count = syncs(config)
-        numbers = watch.numbers | server.results()
-    numbers["server_cpu_us"] = server_cpu / events * 1e6
-    numbers["cpu_us"] = sum(numbers[f"{stage}_cpu_us"] for stage in STAGES)
-    numbers["mib"] = max(numbers[f"{stage}_mib"] for stage in STAGES)
+            server.release()
+        numbers = server.results() | watch.numbers()
+    numbers["bytes_per_s"] = numbers["events_per_s"] * size
+    numbers["server_cpu_us_per_event"] = server_cpu / events * 1e6
     numbers["events_per_sync"] = events / count
     if before is not None and flushes is not None:
         numbers["flushes_per_sync"] = (flushes - before) / count
     return numbers
+
+
+def latency(directory, events, warm_up):
+    """The same at an event a millisecond: how old the events are when the
+    server has them. The first ones are timed apart: that the log makes its
+    file is part of what they wait for."""
+    numbers = pipeline(directory, warm_up + events, interval=1,
+                       options=("-l", "-w", str(warm_up)))
+    return {name.removeprefix("latency_"): value
+            for name, value in numbers.items()
+            if name not in ("events_per_s", "bytes_per_s")}
 
 
 def shell(directory, events, size=120):
@@ -253,59 +347,66 @@ def shell(directory, events, size=120):
     with scratch(directory) as path, Server(events) as server:
         log, acks = path / "log", path / "log" / "acks"
         script = (
-            'echo $$; "$0/metronome" -q -i 0 -n {n} --size {size} |'
+            '"$0/metronome" -q -i 0 -n {n} --size {size} |'
             ' "$0/walproc" -q -d {log} --acks {acks} --read-count 4096'
             " --max-bytes 4294967296 --segment-bytes 67108864"
             ' --insert hostname=\'${{hostname}}\' |'
             ' "$0/wssink" -q --acks {acks} -u ws://127.0.0.1:{port}/'
         ).format(n=events, size=size, log=log, acks=acks, port=server.port)
-        process = subprocess.Popen(["sh", "-c", script, BIN],
-                                   stdout=subprocess.PIPE, text=True)
+        before = reaped_seconds()
+        process = started(["sh", "-c", script, BIN])
         try:
-            before = os.times()
             server.wait_all()
-            pids = {name_of(pid): pid for pid in children(process.pid)}
-            numbers = {f"{name}_mib": peak_mib(pid)
-                       for name, pid in pids.items()}
-            process.wait(PATIENCE)
-            after = os.times()
+            pids = named(children(process.pid))
+            numbers = {f"{name}_mib": peak_mib(pids[name])
+                       for name in ("walproc", "wssink")}
+            server.release()
+            if process.wait(PATIENCE) != 0:
+                raise RuntimeError("a program of the shell pipe has failed")
+            used = reaped_seconds() - before
         finally:
-            end(process)
-        used = (after.children_user + after.children_system
-                - before.children_user - before.children_system)
+            kill_group(process)
         numbers.update(server.results())
-    numbers["cpu_us"] = used / events * 1e6
+    del numbers["bytes_per_s"]
+    numbers["cpu_us_per_event"] = used / events * 1e6
     return numbers
 
 
 def metronome(events, size=120):
     """The source alone, into nothing."""
-    start = time.monotonic()
-    before = os.times()
-    subprocess.run([program("metronome"), "-q", "-i", "0", "-n", str(events),
-                    "--size", str(size), "--framing", "length"],
-                   check=True, stdout=subprocess.DEVNULL, timeout=PATIENCE)
-    seconds, after = time.monotonic() - start, os.times()
-    used = (after.children_user + after.children_system
-            - before.children_user - before.children_system)
-    return {"events_per_s": events / seconds, "cpu_us": used / events * 1e6}
+    start, before = time.monotonic(), reaped_seconds()
+    process = started(
+        [program("metronome"), "-q", "-i", "0", "-n", str(events), "--size",
+         str(size), "--framing", "length"], stdout=subprocess.DEVNULL)
+    try:
+        if process.wait(PATIENCE) != 0:
+            raise RuntimeError("the metronome has failed")
+    finally:
+        end(process)
+    return {"events_per_s": events / (time.monotonic() - start),
+            "cpu_us_per_event": (reaped_seconds() - before) / events * 1e6}
 
 
-def with_sockets(command, source, sink, **options):
+def with_sockets(command, source, sink):
     """Starts a program between two sockets, of which source and sink are the
     other ends; each gets its own (as stdout, as stdin)."""
     up, up_of_stage = socket.socketpair()
     down, down_of_stage = socket.socketpair()
     with up, up_of_stage, down, down_of_stage:
-        stage = subprocess.Popen(command, stdin=up_of_stage,
-                                 stdout=down_of_stage, **options)
-        ends = (subprocess.Popen(source, stdin=subprocess.DEVNULL, stdout=up)
-                if source else None,
-                subprocess.Popen(sink, stdin=down) if sink else None)
+        stage = started(command, stdin=up_of_stage, stdout=down_of_stage)
+        ends = (started(source, stdout=up) if source else None,
+                started(sink, stdin=down, stdout=subprocess.PIPE, text=True)
+                if sink else None)
     return stage, *ends
 
 
+def wait_drained(sink):
+    if next_line(sink.stdout) != "all\n":
+        raise RuntimeError("not all events have passed")
+
+
 def log_command(path, *options):
+    """walproc by itself, set as in conf/load.yaml."""
     return [program("walproc"), "-d", path / "log", "--read-count", "4096",
             "--max-bytes", "8589934592", "--segment-bytes", "67108864",
             "--insert", "hostname=${hostname}", *options]
@@ -329,16 +430,25 @@ def log_alone(directory, events, size=120):
         stage, source, sink = with_sockets(
             log_command(path, "-q"), feed(events, size), drain(events))
         try:
-            sink.wait(PATIENCE)
+            wait_drained(sink)
             seconds = time.monotonic() - start
             _, code, usage = os.wait4(stage.pid, 0)
             stage.returncode = os.waitstatus_to_exitcode(code)
-            source.wait(PATIENCE)
+            passed(source, stage, sink)
         finally:
             for process in source, sink, stage:
                 end(process)
     used = usage.ru_utime + usage.ru_stime
-    return {"events_per_s": events / seconds, "cpu_us": used / events * 1e6}
+    return {"events_per_s": events / seconds,
+            "cpu_us_per_event": used / events * 1e6}
+
+
+def passed(*processes):
+    """Waits for processes that end by themselves when all is done."""
+    for process in processes:
+        if process.wait(PATIENCE) != 0:
+            raise RuntimeError(f"status {process.returncode}: "
+                               + " ".join(map(str, process.args)))
 
 
 def sink_alone(events, size=120):
@@ -349,88 +459,91 @@ def sink_alone(events, size=120):
             feed(events, size), None)
         try:
             server.wait_all()
-            source.wait(PATIENCE)
             used = cpu_seconds(stage.pid)
-            stage.wait(PATIENCE)
+            server.release()
+            passed(source, stage)
         finally:
             for process in source, stage:
                 end(process)
         numbers = server.results()
     return {"events_per_s": numbers["events_per_s"],
-            "cpu_us": used / events * 1e6}
+            "cpu_us_per_event": used / events * 1e6}
 
 
 def probe(directory, rounds):
     """What a sync of a small append, and a round trip on loopback, take here
     at a thousand a second."""
     with scratch(directory) as path:
-        done = subprocess.run(
-            [tool("bench_probe"), "-n", str(rounds), "-f", path / "probe"],
-            check=True, stdout=subprocess.PIPE, text=True, timeout=PATIENCE)
-    return read_lines(done.stdout)
+        found = read_lines(output_of(
+            [tool("bench_probe"), "-n", str(rounds), "-f", path / "probe"]))
+    return {name.removeprefix("probe_"): value
+            for name, value in found.items()}
+
+
+# No backlog of a measurement is too large.
+NO_END = "--max-elements", "4000000000"
 
 
 def store(path, events):
     """Stores events in a log whose sink takes none, and ends it."""
     stage, source, sink = with_sockets(
-        log_command(path, "-q", "--max-elements", "4000000000"),
-        feed(events), HOLD)
+        log_command(path, "-q", *NO_END), feed(events), HOLD)
     try:
-        if source.wait(PATIENCE) != 0:
-            raise RuntimeError("the events were not stored")
-    finally:
+        passed(source)
         end(stage)
-        end(sink)
-        end(source)
+        if stage.returncode != 0:
+            raise RuntimeError("walproc has failed")
+    finally:
+        for process in stage, sink, source:
+            end(process)
 
 
 def backlog_cost(path, events):
     """CPU time in µs for each of `events` that are stored behind what is in
-    the log, while as many of the oldest are delivered."""
+    the log, while as many of the oldest are delivered: it has as many
+    afterwards."""
     up, up_of_stage = socket.socketpair()
     down, down_of_stage = socket.socketpair()
+    processes = []
     with up, up_of_stage, down, down_of_stage:
-        stage = subprocess.Popen(
-            log_command(path, "--max-elements", "4000000000"),
-            stdin=up_of_stage, stdout=down_of_stage, stderr=subprocess.PIPE,
-            text=True)
-        # What it does at its start is not an event's.
-        if "events stored" not in stage.stderr.readline():
-            raise RuntimeError("walproc did not start")
-        before = cpu_seconds(stage.pid)
-        sink = subprocess.Popen(drain(events), stdin=down)
-        source = subprocess.Popen(feed(events), stdin=subprocess.DEVNULL,
-                                  stdout=up)
-    try:
-        source.wait(PATIENCE)
-        sink.wait(PATIENCE)
-        used = cpu_seconds(stage.pid) - before
-        if source.returncode or sink.returncode:
-            raise RuntimeError("the events did not pass")
-    finally:
-        for process in source, sink, stage:
-            end(process)
-        stage.stderr.close()
+        stage = started(log_command(path, *NO_END), stdin=up_of_stage,
+                        stdout=down_of_stage, stderr=subprocess.PIPE,
+                        text=True)
+        processes.append(stage)
+        try:
+            # What it does at its start is not an event's.
+            if "events stored" not in next_line(stage.stderr):
+                raise RuntimeError("walproc did not start")
+            before = cpu_seconds(stage.pid)
+            sink = started(drain(events), stdin=down,
+                           stdout=subprocess.PIPE, text=True)
+            processes.append(sink)
+            source = started(feed(events), stdout=up)
+            processes.append(source)
+            passed(source)
+            wait_drained(sink)
+            used = cpu_seconds(stage.pid) - before
+            end(stage)
+            if stage.returncode != 0:
+                raise RuntimeError(f"walproc: {stage.stderr.read()}")
+        finally:
+            for process in processes:
+                end(process)
     return used / events * 1e6
 
 
 def drain_stored(path, events):
     """How fast the stored events go through wssink to the server."""
     with Server(events) as server:
-        pair = socket.socketpair()
-        with pair[0], pair[1]:
-            stage = subprocess.Popen(
-                log_command(path, "-q", "--max-elements", "4000000000"),
-                stdin=subprocess.DEVNULL, stdout=pair[0])
-            sink = subprocess.Popen(
-                [program("wssink"), "-q", "-u",
-                 f"ws://127.0.0.1:{server.port}/"], stdin=pair[1])
+        stage, _, sink = with_sockets(
+            log_command(path, "-q", *NO_END), None,
+            [program("wssink"), "-q", "-u", f"ws://127.0.0.1:{server.port}/"])
         try:
             server.wait_all()
             numbers = {"walproc_mib": peak_mib(stage.pid),
                        "wssink_mib": peak_mib(sink.pid)}
-            stage.wait(PATIENCE)
-            sink.wait(PATIENCE)
+            server.release()
+            passed(stage, sink)
         finally:
             end(stage)
             end(sink)
@@ -438,21 +551,34 @@ def drain_stored(path, events):
     return numbers
 
 
-def backlog(directory, counts, events):
-    """What an event costs at each of these backlogs, and how fast the last of
-    them is drained."""
-    numbers = {}
-    for count in counts:
-        with scratch(directory) as path:
+def backlog_costs(directory, counts, events, runs):
+    """What an event costs at each of these backlogs, as a list for each. All
+    logs are kept, and measured by turns."""
+    costs = {count: [] for count in counts}
+    with contextlib.ExitStack() as logs:
+        paths = {count: logs.enter_context(scratch(directory))
+                 for count in counts}
+        for count, path in paths.items():
             store(path, count)
-            numbers[f"backlog_{count}_cpu_us"] = backlog_cost(path, events)
+        for _ in range(runs):
+            for count, path in paths.items():
+                costs[count].append(backlog_cost(path, events))
+    return costs
+
+
+def backlog_drain(directory, count, live_events):
+    """How fast a backlog is drained, and how fast live events flow next to
+    that."""
     with scratch(directory) as path:
-        store(path, counts[-1])
-        drained = drain_stored(path, counts[-1])
-    numbers["backlog_drain_events_per_s"] = drained["events_per_s"]
-    numbers["backlog_walproc_mib"] = drained["walproc_mib"]
-    numbers["backlog_wssink_mib"] = drained["wssink_mib"]
-    return numbers
+        store(path, count)
+        drained = drain_stored(path, count)
+    live = pipeline(directory, live_events)["events_per_s"]
+    return {
+        "drain_events_per_s": drained["events_per_s"],
+        "live_events_per_s": live,
+        "drain_ratio": drained["events_per_s"] / live,
+        "walproc_mib": drained["walproc_mib"],
+        "wssink_mib": drained["wssink_mib"]}
 
 
 def idle(directory, seconds):
@@ -480,4 +606,4 @@ def idle(directory, seconds):
             time.sleep(seconds)
             after = sum(map(switches, pids.values()))
         end(server.process)
-    return {"idle_wakeups_per_s": (after - before) / seconds}
+    return {"wakeups_per_s": (after - before) / seconds}

@@ -100,11 +100,11 @@ def rsyslogd():
             "-M", str(modules[0])]
 
 
-def started(command, directory, **options):
+def started(command, **options):
     """A process that ends when we do, however we do. Ctrl-C is for us."""
     return subprocess.Popen(
-        ["setpriv", "--pdeathsig", "KILL", "--", *command], cwd=directory,
-        stdin=subprocess.DEVNULL, start_new_session=True, **options)
+        ["setpriv", "--pdeathsig", "KILL", "--", *command],
+        **{"stdin": subprocess.DEVNULL, "start_new_session": True} | options)
 
 
 def cpu_seconds(pid):
@@ -120,7 +120,8 @@ def cpu_seconds(pid):
 def run(command, directory):
     """Runs one of the programs that append; returns in how many seconds it
     did, and the seconds of processors that it took as a whole."""
-    with started(command, directory, stdout=subprocess.PIPE) as process:
+    with started(command, cwd=directory,
+                 stdout=subprocess.PIPE) as process:
         watch = threading.Timer(PATIENCE, process.kill)
         watch.start()
         try:
@@ -171,7 +172,7 @@ def serving(command, directory, name):
     """A server with a directory to work in, until the block ends: its process,
     and a connection to its socket. A failure comes with what it said."""
     with open(directory / "log", "wb") as log:
-        process = started(command, directory, stdout=log, stderr=log)
+        process = started(command, cwd=directory, stdout=log, stderr=log)
     try:
         with wait_connection(process, directory, name) as connection:
             yield process, connection

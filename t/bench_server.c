@@ -4,8 +4,14 @@
  * at a cost that leaves the machine to what is measured. It answers pings, and
  * serves one connection after the other.
  *
- * It prints `listening PORT`, then, when all events have come and the client
- * has left, its results. No test uses it: it takes any client at its word.
+ *   bench_server [-n EVENTS] [-p PORT] [-l [-w EVENTS]]
+ *
+ * It prints `listening PORT`; `all` when all events have come; and, when the
+ * client has left, its results. Behind `all` it does nothing, and answers no
+ * ping, until standard input has a line or ends: until then nobody can take
+ * the work for done and leave, and so all can be looked at. With -l it times
+ * the way of each event, but for the first ones (-w), of which it only says
+ * how long the slowest took. It takes any client at its word.
  */
 #include "stage/bytes.h"
 #include "t/bench_tools.h"
@@ -45,6 +51,7 @@ struct server {
 	uint64_t duplicate; /* that came again */
 	uint64_t missing;   /* that did not come before later ones */
 	uint64_t bytes;	    /* of all payloads */
+	uint64_t warm_up;   /* first events that are not timed with the rest */
 	int64_t first_ns;   /* when the first was read */
 	int64_t last_ns;    /* when the last was */
 	struct place id, ingest_ns;
@@ -187,6 +194,18 @@ shake_hands(struct server *server, int fd)
 	return true;
 }
 
+/* Says that all have come, and waits until that was heard. */
+static void
+say_all(void)
+{
+	char c;
+
+	(void)printf("all\n");
+	(void)fflush(stdout);
+	while (read(STDIN_FILENO, &c, 1) == 1 && c != '\n')
+		continue;
+}
+
 /* Serves one connection to its end. */
 static void
 serve(struct server *server, int fd)
@@ -201,14 +220,29 @@ serve(struct server *server, int fd)
 			server->first_ns = bench_now_ns();
 		if (server->next == server->wanted && server->last_ns == 0) {
 			server->last_ns = bench_now_ns();
-			(void)printf("all\n");
-			(void)fflush(stdout);
+			say_all();
 		}
 		bench_write(fd, server->out, server->out_bytes);
 		server->out_bytes = 0;
 		is_open = is_open && fill(server, fd);
 	}
 	(void)close(fd);
+}
+
+static void
+print_latency(const struct server *server)
+{
+	uint64_t count = server->next < TIMES_MAX ? server->next : TIMES_MAX;
+	int64_t slowest = 0;
+
+	if (count <= server->warm_up)
+		bench_fail("-w", "no event is left to be timed");
+	for (uint64_t i = 0; i < server->warm_up; i++)
+		if (server->times[i] > slowest)
+			slowest = server->times[i];
+	bench_print("latency_start_max_us", (double)slowest / 1000, "us");
+	bench_print_times("latency", server->times + server->warm_up,
+	    count - server->warm_up);
 }
 
 static void
@@ -222,8 +256,7 @@ print_results(const struct server *server)
 	bench_print("events_per_s", (double)server->next * 1e9 / ns, "1/s");
 	bench_print("bytes_per_s", (double)server->bytes * 1e9 / ns, "B/s");
 	if (server->times != NULL)
-		bench_print_times("latency", server->times,
-		    server->next < TIMES_MAX ? server->next : TIMES_MAX);
+		print_latency(server);
 }
 
 int
@@ -238,11 +271,13 @@ main(int argc, char **argv)
 	server->wanted = 1000000;
 	server->id.key = "\"id\":";
 	server->ingest_ns.key = "\"ingest_ns\":";
-	while ((option = getopt(argc, argv, "n:p:l")) != -1) {
+	while ((option = getopt(argc, argv, "n:p:lw:")) != -1) {
 		if (option == 'n') {
 			server->wanted = bench_number("-n", optarg, UINT32_MAX);
 		} else if (option == 'p') {
 			port = (uint16_t)bench_number("-p", optarg, UINT16_MAX);
+		} else if (option == 'w') {
+			server->warm_up = bench_number("-w", optarg, TIMES_MAX);
 		} else if (option == 'l') {
 			server->times =
 			    calloc(TIMES_MAX, sizeof(server->times[0]));
@@ -263,5 +298,7 @@ main(int argc, char **argv)
 		serve(server, fd);
 	}
 	print_results(server);
+	free(server->times);
+	free(server);
 	return 0;
 }

@@ -6,7 +6,8 @@
  *                                     waits until they are acknowledged
  *   bench_stage drain -n N            reads N events from standard input,
  *                                     acknowledges what each read has brought,
- *                                     and ends
+ *                                     says `all`, and waits for the end of its
+ *                                     input: no stage likes to be left
  *   bench_stage drain -h              holds: reads and acknowledges none
  *
  * The events are those of `metronome --size BYTES`.
@@ -136,8 +137,12 @@ drain(void)
 		}
 		kept -= at;
 		memmove(in, in + at, kept);
-		ack(count);
+		/* No more than was asked for leaves the log. */
+		ack(count < events ? count : events);
 	}
+	bench_write(STDOUT_FILENO, "all\n", 4);
+	while (read(STDIN_FILENO, in, PIECE_BYTES) > 0)
+		continue;
 	free(in);
 }
 
