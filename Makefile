@@ -65,7 +65,7 @@ CHECKS = $(patsubst t/%.c,$(BUILD)/t/%,$(wildcard t/check_*.c))
 FUZZERS = $(patsubst t/%.c,$(BUILD)/t/%,$(wildcard t/fuzz_*.c))
 
 .PHONY: all check check-unit check-programs check-built soak clean install \
-    deps demo lint format fuzz bench-peers help
+    deps demo lint format fuzz bench bench-peers help
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -76,6 +76,9 @@ help:
 	@echo 'make demo       install what is missing, build, show it running'
 	@echo 'make check      install what is missing, build, run every test'
 	@echo 'make soak       what make check tries by chance, for half an hour'
+	@echo 'make bench      how fast it is here, and what the machine can do at all:'
+	@echo '                QUICK=1 within a minute, PEERS=1 others'"'"' logs too,'
+	@echo '                ONLY=NAME,NAME of it, RUNS=N rounds, DIR=where to write'
 	@echo 'make install    into DESTDIR=$(DESTDIR) PREFIX=$(PREFIX)'
 	@echo 'make deps       install what is missing from Debian packages'
 	@echo 'make lint       style and static checks'
@@ -200,6 +203,16 @@ $(BUILD)/t/bench_redis: $(BUILD)/t/bench_redis.o $(BUILD)/t/bench_tools.o
 	$(call say,LD)$(CC) $(CFLAGS) $(SANFLAGS) $(LDFLAGS) -o $@ $^ \
 	    $$($(PKG_CONFIG) --libs hiredis)
 
+bench: deps
+	$(if $(WITH_PEERS),@sh t/deps.sh bench-peers $(BUILD)/peers)
+	@$(MAKE) -s --no-print-directory all $(BENCHES) \
+	    $(if $(WITH_PEERS),$(PEER_BENCHES))
+	@exec env WALPIPE_BIN=$(abspath $(BUILD))/bin $(PYTHON) t/bench.py \
+	    $(if $(QUICK),--quick) $(if $(PEERS),--peers) \
+	    $(if $(ONLY),--only $(ONLY)) $(if $(RUNS),--runs $(RUNS)) \
+	    $(if $(DIR),--dir '$(DIR)')
+WITH_PEERS = $(PEERS)$(findstring peers,$(ONLY))
+
 bench-peers:
 	@sh t/deps.sh bench-peers $(BUILD)/peers
 	@$(MAKE) --no-print-directory $(PEER_BENCHES)
@@ -208,7 +221,7 @@ bench-peers:
 
 # As many at a time as pay: these tests wait more than they work.
 JOBS ?= 4
-check-programs: $(BINS) $(SHIMS) $(BUILD)/t/powerfs
+check-programs: $(BINS) $(BENCHES) $(SHIMS) $(BUILD)/t/powerfs
 	WALPIPE_BIN=$(abspath $(BUILD))/bin $(PYTHON) -m pytest -q -rs \
 	    -p no:cacheprovider -n $(JOBS) $(PYTEST_ARGS) t
 

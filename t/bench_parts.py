@@ -7,6 +7,7 @@ events as the source makes them, whatever is put into them on the way.
 """
 
 import contextlib
+import functools
 import json
 import os
 import re
@@ -124,6 +125,14 @@ def end(process):
         except subprocess.TimeoutExpired:
             process.kill()
     process.wait()
+
+
+def expect_running(*processes):
+    """Whoever waits for what these do need not wait when one has ended."""
+    for process in processes:
+        if process.poll() is not None:
+            raise RuntimeError(f"ended early with status {process.returncode}:"
+                               f" {' '.join(map(str, process.args))}")
 
 
 def kill_group(process):
@@ -282,8 +291,7 @@ class Watch:
 
     def look(self):
         """One that has done its work may be gone: then it has been seen."""
-        if self.supervisor.poll() is not None:
-            raise RuntimeError("the supervisor ended early")
+        expect_running(self.supervisor)
         pids = processes_of(self.supervisor)
         for name, pid in pids.items():
             # In between it may be gone, or be there without memory.
@@ -356,7 +364,7 @@ def shell(directory, events, size=120):
         before = reaped_seconds()
         process = started(["sh", "-c", script, BIN])
         try:
-            server.wait_all()
+            server.wait_all(functools.partial(expect_running, process))
             pids = named(children(process.pid))
             numbers = {f"{name}_mib": peak_mib(pids[name])
                        for name in ("walproc", "wssink")}
@@ -458,7 +466,7 @@ def sink_alone(events, size=120):
             [program("wssink"), "-q", "-u", f"ws://127.0.0.1:{server.port}/"],
             feed(events, size), None)
         try:
-            server.wait_all()
+            server.wait_all(functools.partial(expect_running, stage, source))
             used = cpu_seconds(stage.pid)
             server.release()
             passed(source, stage)
@@ -539,7 +547,7 @@ def drain_stored(path, events):
             log_command(path, "-q", *NO_END), None,
             [program("wssink"), "-q", "-u", f"ws://127.0.0.1:{server.port}/"])
         try:
-            server.wait_all()
+            server.wait_all(functools.partial(expect_running, stage, sink))
             numbers = {"walproc_mib": peak_mib(stage.pid),
                        "wssink_mib": peak_mib(sink.pid)}
             server.release()
