@@ -183,9 +183,8 @@ START_TEST(test_max_bytes_is_hard)
 			ck_assert_int_eq(wal_mark(&wal), 0);
 			ck_assert_int_eq(wal_prepare(&wal), 0);
 			ck_assert_uint_le(wal_bytes(&wal), small.max_bytes);
-			ck_assert_uint_le(
-			    catalog_bytes(&wal.catalog) +
-				spare_bytes(&wal.spare),
+			ck_assert_uint_le(catalog_bytes(&wal.catalog) +
+					      spare_bytes(&wal.spare),
 			    small.max_bytes + 2 * small.segment_bytes);
 		}
 		ck_assert_uint_gt(wal_bytes(&wal),
