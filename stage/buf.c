@@ -49,7 +49,7 @@ buf_make_room(struct buf *buf, size_t bytes)
 	if (buf->start >= buf_bytes(buf) / 2 || room / 2 >= buf->max_bytes)
 		move_to_start(buf);
 	while (room - buf->end < bytes)
-		room *= 2;
+		room += room / 2;
 	if (room != buf->room) {
 		buf->data = mem_realloc(buf->data, room, 1);
 		buf->room = room;

@@ -133,6 +133,21 @@ START_TEST(test_bytes_are_counted_against_the_cap)
 }
 END_TEST
 
+START_TEST(test_many_events_have_fewer_bytes)
+{
+	static const uint8_t event[WINDOW_MANY_BYTES / WINDOW_FEW_EVENTS];
+	struct window window;
+
+	window_init(&window, 0);
+	for (size_t i = 0; i + 1 < WINDOW_FEW_EVENTS; i++)
+		window_add(&window, event, sizeof(event));
+	ck_assert(window_has_room(&window, WINDOW_BYTES / 2));
+	window_add(&window, event, sizeof(event));
+	ck_assert(!window_has_room(&window, 1));
+	window_fini(&window);
+}
+END_TEST
+
 /* What is refused later than it came in ends at once, and is not given again.
  */
 START_TEST(test_the_first_event_can_be_refused)
@@ -453,6 +468,7 @@ main(void)
 	tcase_add_test(tests, test_refused_events_keep_the_count_exact);
 	tcase_add_test(tests, test_events_are_counted_against_the_cap);
 	tcase_add_test(tests, test_bytes_are_counted_against_the_cap);
+	tcase_add_test(tests, test_many_events_have_fewer_bytes);
 	tcase_add_test(tests, test_the_first_event_can_be_refused);
 	tcase_add_test(tests, test_confirmed_events_are_kept);
 	tcase_add_test(tests, test_refused_events_between_kept_ones);

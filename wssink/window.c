@@ -40,11 +40,14 @@ bool
 window_has_room(const struct window *window, size_t bytes)
 {
 	size_t held = buf_bytes(&window->bytes) - window->ended_bytes;
+	uint64_t events = window->taken - window->ended;
 
-	if (window->taken - window->ended >= WINDOW_EVENTS ||
+	if (events >= WINDOW_EVENTS ||
 	    window->taken - window->forgotten >= SLOTS)
 		return false;
-	return held == 0 || held + bytes <= WINDOW_BYTES;
+	return held == 0 ||
+	       held + bytes <= (events < WINDOW_FEW_EVENTS ? WINDOW_BYTES
+							   : WINDOW_MANY_BYTES);
 }
 
 static struct window_slot *

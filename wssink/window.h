@@ -16,8 +16,11 @@
 
 /* Events held at most, refused ones among them. */
 #define WINDOW_EVENTS ((size_t)4096)
-/* Bytes held at most, unless it is a single event. */
+/* Bytes held at most, unless it is a single event; and above so many events,
+ * since a connection is kept busy by less and memory counts. */
 #define WINDOW_BYTES ((size_t)8 << 20)
+#define WINDOW_FEW_EVENTS 128
+#define WINDOW_MANY_BYTES ((size_t)3 << 19)
 /* Events kept at most after they were confirmed; and their bytes, unless it is
  * a single event. */
 #define WINDOW_KEPT_EVENTS ((size_t)4096)
