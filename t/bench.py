@@ -34,7 +34,7 @@ FULL = {
     "warm_up": 1000,
     "probe": 3000,
     "stored": (1000, 100_000, 10_000_000),
-    "passing": 300_000,
+    "passing": 1_000_000,
     "backlog_runs": 3,
     "idle_s": 5,
     "peers": 1.0,
