@@ -110,6 +110,7 @@ $(foreach program,$(PROGRAMS),$(eval $(call program_rules,$(program))))
 
 # What a unit test replaces with the linker's --wrap, by test.
 wrap = $(WRAP_$(notdir $(1)):%=-Wl,--wrap=%)
+WRAP_check_ahead = pwrite
 WRAP_check_io = pread pwrite read write
 WRAP_check_log = clock_gettime
 WRAP_check_client = clock_gettime

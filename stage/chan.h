@@ -29,8 +29,9 @@ struct chan {
 	int out_fd; /* borrowed; -1: nothing to write to */
 	bool in_is_socket;
 	bool out_is_socket;
-	bool out_is_ours; /* the caller's to set: no other process writes there,
-			   * so more may be written at once */
+	bool out_is_ours; /* the caller's to set: no other process can have
+			   * reason to write there, so more is written at
+			   * once */
 	enum framing in_framing;  /* FRAMING_AUTO until the first byte */
 	enum framing out_framing; /* never FRAMING_AUTO */
 	struct buf in;

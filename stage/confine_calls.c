@@ -152,7 +152,7 @@ static void
 allow_base(struct filter *filter)
 {
 	static const int commands[] = {
-	    F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC};
+	    F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC, F_GETPIPE_SZ};
 	const struct scmp_arg_cmp limits[] = {is(0, 0), is(2, 0)};
 
 	/* No memory that can be written becomes a program, or is one. */

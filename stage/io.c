@@ -199,6 +199,17 @@ io_has_end(int fd)
 	return poll(&p, 1, 0) == 1 && (p.revents & (POLLHUP | POLLRDHUP)) != 0;
 }
 
+int
+io_set_direct(int fd, bool is_direct)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	if (flags == -1)
+		return -1;
+	flags = is_direct ? flags | O_DIRECT : flags & ~O_DIRECT;
+	return fcntl(fd, F_SETFL, flags);
+}
+
 size_t
 io_pipe_room(int fd)
 {

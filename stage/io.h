@@ -63,6 +63,10 @@ int io_set_unsent_limit(int fd, int bytes);
  * a pipe or socket whose other end writes no more. */
 bool io_has_end(int fd);
 
+/* Lets writes to the file go past the page cache (O_DIRECT of open(2)), or not
+ * any more. Returns 0, or -1 with errno set; not every file system can. */
+int io_set_direct(int fd, bool is_direct);
+
 /* Returns how many bytes can be written to `fd`, which poll(2) has found ready,
  * without blocking, if nobody else writes there: PIPE_BUF at least. */
 size_t io_pipe_room(int fd);

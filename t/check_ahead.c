@@ -7,6 +7,9 @@
 #include "t/steps.h"
 #include "t/suite.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -153,38 +156,187 @@ START_TEST(test_behind_damage_nothing_comes_from_memory)
 }
 END_TEST
 
+/* Returns the number of the file that is open. */
+static ino_t
+inode_of(int fd)
+{
+	struct stat st;
+
+	ck_assert_int_eq(fstat(fd, &st), 0);
+	return st.st_ino;
+}
+
+/* Appends until the last segment is another one. */
+static void
+append_to_roll(struct wal *wal)
+{
+	size_t segments = wal->catalog.count;
+
+	while (wal->catalog.count == segments)
+		append_batches(wal, 1, 100);
+}
+
 START_TEST(test_the_next_segment_is_made_meanwhile)
 {
 	struct wal_limits large = steps_limits;
 	struct wal wal;
 	struct stat st;
-	bool is_asked = false;
 
-	large.segment_bytes = (1 << 20) + 8;
+	large.segment_bytes = SPARE_SMALL_BYTES + (1 << 20);
 	steps_open(&wal, &large);
-	for (int rolls = 0; rolls < 5;) {
-		size_t segments = wal.catalog.count;
+	append_batches(&wal, 1, 100);
+	for (int rolls = 0; rolls < 3; rolls++) {
+		const struct segment *last = catalog_last(&wal.catalog);
+		ino_t inode;
 
-		steps_append(&wal, 100);
-		ck_assert_int_eq(wal_sync(&wal), 0);
-		rolls += wal.catalog.count > segments;
-		/* What was made is used: none is left behind a roll. */
-		if (wal.catalog.count > segments && is_asked)
-			ck_assert_uint_eq(spare_bytes(&wal.spare), 0);
-		if (wal.catalog.count > segments)
-			is_asked = false;
-		ck_assert_int_eq(wal_prepare_ahead(&wal), 0);
-		if (spare_bytes(&wal.spare) == 0)
-			continue;
-		ck_assert_uint_ge(catalog_last(&wal.catalog)->end_offset,
-		    large.segment_bytes / 2);
-		is_asked = true;
-		/* Twice asked, one is made. */
-		ck_assert_int_eq(wal_prepare_ahead(&wal), 0);
+		/* Not before more than half of one is used. */
+		while (spare_bytes(&wal.spare) == 0) {
+			append_batches(&wal, 1, 100);
+			ck_assert_int_eq(wal_prepare_ahead(&wal), 0);
+			if (last->end_offset < last->bytes / 2)
+				ck_assert_uint_eq(spare_bytes(&wal.spare), 0);
+		}
+		/* Asked again, it takes it, and no other is made. */
+		while (wal.spare.worker.is_busy)
+			ck_assert_int_eq(wal_prepare_ahead(&wal), 0);
+		ck_assert_uint_eq(wal.spare.bytes, large.segment_bytes);
+		inode = inode_of(wal.spare.fd);
+		append_to_roll(&wal);
+		last = catalog_last(&wal.catalog);
+		ck_assert_uint_eq(inode_of(last->fd), inode);
+		ck_assert_uint_eq(last->bytes, large.segment_bytes);
+		ck_assert_uint_eq(spare_bytes(&wal.spare), 0);
 	}
-	ck_assert_int_eq(spare_end(&wal.spare, true), 1);
 	ck_assert_int_eq(wal_close(&wal), 0);
 	ck_assert_int_eq(fstatat(steps_dir.fd, SEGMENT_SPARE, &st, 0), -1);
+}
+END_TEST
+
+/* Who needs one, or stops, does not wait until all of it is made. */
+START_TEST(test_one_that_is_being_made_is_cut_short)
+{
+	struct wal_limits large = steps_limits;
+	struct wal wal;
+	struct stat st;
+
+	large.segment_bytes = 1 << 30;
+	steps_open(&wal, &large);
+	append_batches(&wal, 1, 100);
+	while (catalog_last(&wal.catalog)->end_offset <
+	       SPARE_SMALL_BYTES - (1 << 18))
+		append_batches(&wal, 1, 100);
+	ck_assert_int_eq(spare_begin(&wal.spare, large.segment_bytes), 0);
+	append_to_roll(&wal);
+	ck_assert_uint_lt(
+	    catalog_last(&wal.catalog)->bytes, large.segment_bytes);
+	ck_assert_uint_ge(catalog_last(&wal.catalog)->bytes, 1 << 20);
+	ck_assert_int_eq(spare_begin(&wal.spare, large.segment_bytes), 0);
+	ck_assert_int_eq(wal_close(&wal), 0);
+	ck_assert_int_eq(fstatat(steps_dir.fd, SEGMENT_SPARE, &st, 0), -1);
+	steps_open(&wal, &large);
+	ck_assert_uint_gt(wal_elements(&wal), 100);
+	ck_assert_int_eq(wal_close(&wal), 0);
+}
+END_TEST
+
+/* How the next writes fail: those past the page cache, or all. */
+static atomic_int direct_error, any_error;
+
+ssize_t __real_pwrite(int fd, const void *data, size_t bytes, off_t offset);
+ssize_t __wrap_pwrite(int fd, const void *data, size_t bytes, off_t offset);
+
+ssize_t
+__wrap_pwrite(int fd, const void *data, size_t bytes, off_t offset)
+{
+	bool is_direct = (fcntl(fd, F_GETFL) & O_DIRECT) != 0;
+	int error = is_direct ? atomic_load(&direct_error) : 0;
+
+	if (error == 0)
+		error = atomic_load(&any_error);
+	if (error == 0)
+		return __real_pwrite(fd, data, bytes, offset);
+	errno = error;
+	return -1;
+}
+
+/* Where that cannot be done the zeros go the usual way. */
+START_TEST(test_a_file_system_that_wants_no_direct_writes)
+{
+	static const int errors[] = {EINVAL, EOPNOTSUPP, EIO};
+	struct spare spare;
+
+	atomic_store(&direct_error, errors[_i]);
+	spare_init(&spare, steps_dir.fd);
+	ck_assert_int_eq(spare_begin(&spare, 3 << 20), 0);
+	while (spare.worker.is_busy)
+		ck_assert_int_ne(spare_end(&spare, false), -1);
+	ck_assert_uint_eq(spare_bytes(&spare), 3 << 20);
+	spare_drop(&spare);
+	spare_fini(&spare);
+}
+END_TEST
+
+/* Begins one in vain, and waits until the log knows. */
+static int
+prepare_in_vain(struct wal *wal, int error)
+{
+	int result;
+
+	atomic_store(&any_error, error);
+	do
+		result = wal_prepare_ahead(wal);
+	while (result == 0 && wal->spare.worker.is_busy);
+	atomic_store(&any_error, 0);
+	return result;
+}
+
+START_TEST(test_a_full_disk_is_found_out_meanwhile)
+{
+	struct wal_limits large = steps_limits;
+	struct wal wal;
+	struct stat st;
+
+	large.segment_bytes = SPARE_SMALL_BYTES + (1 << 20);
+	steps_open(&wal, &large);
+	append_batches(&wal, 1, 100);
+	while (
+	    catalog_last(&wal.catalog)->end_offset < SPARE_SMALL_BYTES / 8 * 6)
+		append_batches(&wal, 1, 100);
+	ck_assert_int_eq(prepare_in_vain(&wal, ENOSPC), 0);
+	ck_assert(wal.has_no_room);
+	ck_assert_uint_eq(spare_bytes(&wal.spare), 0);
+	ck_assert_int_eq(fstatat(steps_dir.fd, SEGMENT_SPARE, &st, 0), -1);
+	/* Not tried again before one is needed: that finds room. */
+	ck_assert_int_eq(wal_prepare_ahead(&wal), 0);
+	ck_assert_uint_eq(spare_bytes(&wal.spare), 0);
+	append_to_roll(&wal);
+	ck_assert(!wal.has_no_room);
+	ck_assert_int_eq(wal_close(&wal), 0);
+}
+END_TEST
+
+START_TEST(test_a_disk_that_fails_meanwhile_is_not_passed_over)
+{
+	struct wal_limits large = steps_limits;
+	struct wal wal;
+
+	large.segment_bytes = SPARE_SMALL_BYTES + (1 << 20);
+	steps_open(&wal, &large);
+	append_batches(&wal, 1, 100);
+	atomic_store(&any_error, EIO);
+	ck_assert_int_eq(spare_begin(&wal.spare, large.segment_bytes), 0);
+	if (_i == 0) {
+		ck_assert_int_eq(prepare_in_vain(&wal, EIO), -1);
+		ck_assert_int_eq(errno, EIO);
+		wal_abandon(&wal);
+	} else {
+		ck_assert_int_eq(wal_close(&wal), -1);
+		ck_assert_int_eq(errno, EIO);
+	}
+	atomic_store(&any_error, 0);
+	steps_open(&wal, &large);
+	ck_assert_uint_eq(wal_elements(&wal), 100);
+	ck_assert_int_eq(wal_close(&wal), 0);
 }
 END_TEST
 
@@ -260,7 +412,13 @@ START_TEST(test_a_quick_append_knows_the_limits)
 		steps_end(&wal, 20);
 	}
 	ck_assert_uint_gt(quick, 500);
-	ck_assert_int_eq(wal_close(&wal), 0);
+	/* The highest number is one too. */
+	ck_assert_int_eq(wal_append(&wal, (const uint8_t *)"1", 1), 0);
+	ck_assert(wal_append_quickly(&wal, (const uint8_t *)"1", 1));
+	wal.next_seq = wal.cursor.slot.acked_seq = LAYOUT_SEQ_MAX;
+	wal.next_seq++;
+	ck_assert(!wal_append_quickly(&wal, (const uint8_t *)"1", 1));
+	wal_abandon(&wal);
 }
 END_TEST
 
@@ -279,6 +437,12 @@ main(void)
 	tcase_add_test(tcase, test_a_reader_is_not_given_what_took_the_memory);
 	tcase_add_test(tcase, test_behind_damage_nothing_comes_from_memory);
 	tcase_add_test(tcase, test_the_next_segment_is_made_meanwhile);
+	tcase_add_test(tcase, test_one_that_is_being_made_is_cut_short);
+	tcase_add_loop_test(
+	    tcase, test_a_file_system_that_wants_no_direct_writes, 0, 3);
+	tcase_add_test(tcase, test_a_full_disk_is_found_out_meanwhile);
+	tcase_add_loop_test(
+	    tcase, test_a_disk_that_fails_meanwhile_is_not_passed_over, 0, 2);
 	tcase_add_test(
 	    tcase, test_batches_of_any_size_in_zeros_past_the_page_cache);
 	tcase_add_test(tcase, test_a_quick_append_knows_the_limits);

@@ -84,6 +84,28 @@ START_TEST(test_acked_events_are_taken_at_once_up_to_another_kind)
 }
 END_TEST
 
+/* As events that were dropped leave one. */
+START_TEST(test_acked_events_are_taken_over_a_gap)
+{
+	struct flight flight;
+	struct flight_event event;
+	const char *why;
+
+	flight_init(&flight, 100);
+	send_events(&flight, 1, 3);
+	send_events(&flight, 11, 5);
+	ck_assert_int_eq(flight_ack(&flight, 6, &why), 0);
+	ck_assert(flight_take_acked(&flight, &event));
+	ck_assert(event.seq == 1 && event.count == 13);
+	ck_assert(event.end_offset == 1300);
+	ck_assert(!flight_take_acked(&flight, &event));
+	ck_assert_int_eq(flight_ack(&flight, 8, &why), 0);
+	ck_assert(flight_take_acked(&flight, &event));
+	ck_assert(event.seq == 14 && event.count == 2);
+	flight_fini(&flight);
+}
+END_TEST
+
 START_TEST(test_acks_are_cumulative_and_may_repeat)
 {
 	struct flight flight;
@@ -259,6 +281,7 @@ main(void)
 	tcase_add_test(tcase, test_an_ack_ends_the_events_in_front);
 	tcase_add_test(
 	    tcase, test_acked_events_are_taken_at_once_up_to_another_kind);
+	tcase_add_test(tcase, test_acked_events_are_taken_over_a_gap);
 	tcase_add_test(tcase, test_acks_are_cumulative_and_may_repeat);
 	tcase_add_test(
 	    tcase, test_an_ack_of_more_than_was_sent_changes_nothing);

@@ -3,6 +3,8 @@
 
 #include <check.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -267,6 +269,48 @@ START_TEST(test_what_is_a_socket)
 }
 END_TEST
 
+/* What it says can be written at once, and no byte more is promised. */
+START_TEST(test_room_in_a_pipe)
+{
+	static const char data[1 << 16];
+	char back[PIPE_BUF];
+	int ends[2], size;
+
+	ck_assert_int_eq(pipe(ends), 0);
+	size = fcntl(ends[1], F_GETPIPE_SZ);
+	ck_assert_int_eq(size, sizeof(data));
+	ck_assert_uint_eq(io_pipe_room(ends[1]), sizeof(data));
+	ck_assert_int_eq(write(ends[1], data, sizeof(data)), sizeof(data));
+	/* Read in part, a page takes its place still. */
+	ck_assert_int_eq(read(ends[0], back, sizeof(back)), sizeof(back));
+	ck_assert_uint_eq(io_pipe_room(ends[1]), PIPE_BUF);
+	ck_assert_int_eq(write(ends[1], data, PIPE_BUF), PIPE_BUF);
+	for (int i = 0; i < size / PIPE_BUF; i++) {
+		ck_assert_uint_eq(io_pipe_room(ends[1]), PIPE_BUF);
+		ck_assert_int_eq(
+		    read(ends[0], back, sizeof(back)), sizeof(back));
+	}
+	ck_assert_uint_eq(io_pipe_room(ends[1]), sizeof(data));
+	(void)close(ends[0]);
+	(void)close(ends[1]);
+}
+END_TEST
+
+START_TEST(test_room_in_what_is_no_pipe)
+{
+	int null_fd = open("/dev/null", O_WRONLY), pair[2];
+
+	/* A file never has none; of what else there is nothing is known. */
+	ck_assert_uint_eq(io_pipe_room(fd), SIZE_MAX);
+	ck_assert_uint_eq(io_pipe_room(null_fd), PIPE_BUF);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	ck_assert_uint_eq(io_pipe_room(pair[0]), PIPE_BUF);
+	(void)close(null_fd);
+	(void)close(pair[0]);
+	(void)close(pair[1]);
+}
+END_TEST
+
 START_TEST(test_standard_descriptors_are_claimed)
 {
 	int next;
@@ -302,6 +346,8 @@ main(void)
 	tcase_add_test(tests, test_read_file_at_the_cap_and_over);
 	tcase_add_test(tests, test_read_file_that_cannot_be_read);
 	tcase_add_test(tests, test_what_is_a_socket);
+	tcase_add_test(tests, test_room_in_a_pipe);
+	tcase_add_test(tests, test_room_in_what_is_no_pipe);
 	tcase_add_test(tests, test_standard_descriptors_are_claimed);
 	return suite_run(suite);
 }

@@ -110,6 +110,14 @@ START_TEST(test_a_long_batch_is_not_kept_and_costs_no_other)
 	ck_assert_uint_eq(recent.taken, 1);
 	take(SALT, 4 * RECENT_BYTES, 'c', RECENT_BYTES, 0);
 	assert_found(SALT, 4 * RECENT_BYTES, 'c', RECENT_BYTES);
+	/* Nor is its memory, by what comes next. */
+	for (size_t i = 0; i < 2 * RECENT_BATCHES; i++) {
+		take(SALT, 1 << 30, 'd', 3 * RECENT_BYTES, 0);
+		take(SALT, (uint64_t)8 * i, 'e', 8, 0);
+	}
+	for (size_t i = 0; i < RECENT_BATCHES; i++)
+		ck_assert_uint_lt(
+		    recent.batches[i].bytes.room, 3 * RECENT_BYTES);
 }
 END_TEST
 

@@ -44,7 +44,8 @@ enum reader_status {
 struct reader_event {
 	uint64_t seq;	      /* its sequence number */
 	uint64_t count;	      /* 1; READER_DAMAGE: as many, from seq on */
-	const uint8_t *event; /* READER_EVENT: borrowed until the next call */
+	const uint8_t *event; /* READER_EVENT: borrowed until the next call, or
+			       * until the log writes a batch */
 	size_t bytes;	      /* READER_EVENT: of it */
 	int64_t realtime_ns;  /* READER_EVENT: when it was written */
 	uint64_t end_offset;  /* where it ends in the log: wal.h */

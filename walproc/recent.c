@@ -25,7 +25,7 @@ recent_take(struct recent *recent, struct buf *batch, size_t bytes,
 
 	/* A long one would keep its memory for ever. */
 	if (bytes > RECENT_BYTES) {
-		buf_drop(batch, buf_bytes(batch));
+		buf_fini(batch);
 		return;
 	}
 	buf_drop(&empty, buf_bytes(&empty));

@@ -34,6 +34,8 @@ start(struct rewrite *rewrite, int dir_fd,
 	    .first_seq = first_seq,
 	    .created_ns = created_ns,
 	};
+	struct segment_zeros wanted = {.bytes = LAYOUT_DATA_OFFSET};
+	uint64_t written;
 	int fd, saved;
 
 	*rewrite = (struct rewrite){.segment = {.fd = -1}};
@@ -42,7 +44,7 @@ start(struct rewrite *rewrite, int dir_fd,
 	    sizeof(header.salt))
 		return -1;
 	/* It grows as it is written. */
-	fd = segment_make_spare(dir_fd, LAYOUT_DATA_OFFSET, false);
+	fd = segment_make_spare(dir_fd, &wanted, &written);
 	if (fd == -1)
 		return -1;
 	if (segment_start(&rewrite->segment, fd, LAYOUT_DATA_OFFSET, &header) ==

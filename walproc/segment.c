@@ -47,51 +47,65 @@ segment_is_name(const char *name, uint64_t *first_seq)
 	return true;
 }
 
+/* Says whether the zeros that are written are enough. */
+static bool
+is_enough(const struct segment_zeros *wanted, uint64_t at)
+{
+	return at >= wanted->bytes || (wanted->is_cut != NULL && at > 0 &&
+					  atomic_load(wanted->is_cut));
+}
+
 /*
  * Writes zeros past the page cache, as far as that can be done here, and sets
- * *at to how many. Returns 0, or -1 with errno set.
+ * *at to how many. Where it cannot, what is written otherwise finds out why.
+ * Returns 0, or -1 with errno set.
  */
 static int
-write_directly(int fd, uint64_t bytes, uint64_t *at)
+write_directly(int fd, const struct segment_zeros *wanted, uint64_t *at)
 {
-	int flags = fcntl(fd, F_GETFL), saved;
 	ssize_t n = (ssize_t)PIECE_BYTES;
+	int saved;
 
 	*at = 0;
 	/* Some file systems refuse it here, some with each write. */
-	if (flags == -1 || fcntl(fd, F_SETFL, flags | O_DIRECT) == -1)
+	if (io_set_direct(fd, true) == -1)
 		return 0;
-	while (n == (ssize_t)PIECE_BYTES && bytes - *at >= PIECE_BYTES) {
+	while (n == (ssize_t)PIECE_BYTES && !is_enough(wanted, *at) &&
+	       wanted->bytes - *at >= PIECE_BYTES) {
 		n = pwrite(fd, zeros, PIECE_BYTES, (off_t)*at);
 		if (n == (ssize_t)PIECE_BYTES)
 			*at += PIECE_BYTES;
 	}
 	saved = errno;
-	if (fcntl(fd, F_SETFL, flags) == -1)
+	if (io_set_direct(fd, false) == -1)
 		return -1;
 	errno = saved;
-	return n == -1 && errno != EINVAL && errno != EINTR ? -1 : 0;
+	return n == -1 && io_is_full_disk(errno) ? -1 : 0;
 }
 
+/* Writes zeros, and sets *written to how many. */
 static int
-write_zeros(int fd, uint64_t bytes, bool is_direct)
+write_zeros(int fd, const struct segment_zeros *wanted, uint64_t *written)
 {
 	uint64_t at = 0;
 
-	if (is_direct && write_directly(fd, bytes, &at) == -1)
+	if (wanted->is_direct && write_directly(fd, wanted, &at) == -1)
 		return -1;
-	for (; at < bytes; at += PIECE_BYTES) {
-		uint64_t left = bytes - at;
+	while (!is_enough(wanted, at)) {
+		uint64_t left = wanted->bytes - at;
 		size_t n = left < PIECE_BYTES ? (size_t)left : PIECE_BYTES;
 
 		if (io_pwrite_full(fd, zeros, n, at) == -1)
 			return -1;
+		at += n;
 	}
+	*written = at;
 	return 0;
 }
 
 int
-segment_make_spare(int dir_fd, uint64_t bytes, bool is_direct)
+segment_make_spare(
+    int dir_fd, const struct segment_zeros *wanted, uint64_t *written)
 {
 	int fd, saved;
 
@@ -102,7 +116,7 @@ segment_make_spare(int dir_fd, uint64_t bytes, bool is_direct)
 	    dir_fd, SEGMENT_SPARE, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd == -1)
 		return -1;
-	if (write_zeros(fd, bytes, is_direct) == -1 || fdatasync(fd) == -1)
+	if (write_zeros(fd, wanted, written) == -1 || fdatasync(fd) == -1)
 		goto fail;
 	return fd;
 

@@ -7,6 +7,7 @@
 
 #include "walproc/layout.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -39,16 +40,26 @@ void segment_name(char name[SEGMENT_NAME_BYTES], uint64_t first_seq);
 /* Says whether `name` is a segment's, and with which first sequence number. */
 bool segment_is_name(const char *name, uint64_t *first_seq);
 
+/* A file of zeros that is to be made. */
+struct segment_zeros {
+	uint64_t bytes; /* how many */
+	bool is_direct; /* past the page cache, where the file system can do
+			 * that: it costs less, but a batch that does not fill
+			 * a page then has to read it */
+	const atomic_bool *is_cut; /* borrowed: true: a part of them is enough;
+				    * NULL: it is not */
+};
+
 /*
- * Makes a file of `bytes` zeros named SEGMENT_SPARE in the directory, durably
- * but for its name, and returns its descriptor, which the caller closes; or -1
- * with errno set and no file left behind. Zeros are written, not only
- * reserved, so that a sync of what later overwrites them costs one flush. If
- * `is_direct` they go past the page cache, where the file system can do that:
- * it costs less, but a batch that does not fill a page then has to read it.
+ * Makes a file of zeros named SEGMENT_SPARE in the directory, durably but for
+ * its name, and returns its descriptor, which the caller closes, with *written
+ * set to its size; or -1 with errno set and no file left behind. Zeros are
+ * written, not only reserved, so that a sync of what later overwrites them
+ * costs one flush.
  */
 #define SEGMENT_SPARE "spare.tmp"
-int segment_make_spare(int dir_fd, uint64_t bytes, bool is_direct);
+int segment_make_spare(
+    int dir_fd, const struct segment_zeros *wanted, uint64_t *written);
 
 /*
  * Writes the header into the spare, open as `spare_fd` and `bytes` long: from

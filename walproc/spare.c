@@ -15,6 +15,7 @@ spare_init(struct spare *spare, int dir_fd)
 void
 spare_fini(struct spare *spare)
 {
+	(void)spare_end(spare, true);
 	worker_fini(&spare->worker);
 	if (spare->fd != -1)
 		(void)close(spare->fd);
@@ -24,43 +25,63 @@ spare_fini(struct spare *spare)
 int
 spare_make(struct spare *spare, uint64_t bytes)
 {
-	spare->bytes = bytes;
-	spare->fd = segment_make_spare(spare->dir_fd, bytes, false);
+	struct segment_zeros wanted = {.bytes = bytes};
+
+	spare->fd = segment_make_spare(spare->dir_fd, &wanted, &spare->bytes);
 	return spare->fd == -1 ? -1 : 0;
 }
 
 /* The work of the worker. */
 static int
-make_directly(void *job)
+make_job(void *job)
 {
-	struct spare *spare = job;
+	struct spare_job *spare = job;
 
-	spare->fd = segment_make_spare(spare->dir_fd, spare->bytes, true);
+	spare->fd =
+	    segment_make_spare(spare->dir_fd, &spare->wanted, &spare->written);
 	return spare->fd == -1 ? -1 : 0;
 }
 
 int
 spare_begin(struct spare *spare, uint64_t bytes)
 {
+	atomic_store(&spare->is_cut, false);
 	spare->bytes = bytes;
-	if (worker_begin(&spare->worker, make_directly, spare) == 0)
+	spare->job = (struct spare_job){
+	    .dir_fd = spare->dir_fd,
+	    .wanted =
+		{
+		    .bytes = bytes,
+		    .is_direct = true,
+		    .is_cut = &spare->is_cut,
+		},
+	};
+	if (worker_begin(&spare->worker, make_job, &spare->job) == 0)
 		return 0;
 	/* Without a thread it takes its time. */
-	return make_directly(spare);
+	return spare_make(spare, bytes);
 }
 
 int
 spare_end(struct spare *spare, bool wait)
 {
+	int result;
+
 	if (!spare->worker.is_busy)
 		return 1;
-	return worker_take(&spare->worker, wait);
+	if (wait)
+		atomic_store(&spare->is_cut, true);
+	result = worker_take(&spare->worker, wait);
+	if (result == 1) {
+		spare->fd = spare->job.fd;
+		spare->bytes = spare->job.written;
+	}
+	return result;
 }
 
 uint64_t
 spare_bytes(const struct spare *spare)
 {
-	/* While the worker is busy its descriptor is not to be looked at. */
 	if (spare->worker.is_busy || spare->fd != -1)
 		return spare->bytes;
 	return 0;

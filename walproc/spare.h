@@ -6,15 +6,28 @@
 #ifndef WALPROC_SPARE_H
 #define WALPROC_SPARE_H
 
+#include "walproc/segment.h"
 #include "walproc/worker.h"
 
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
+
+/* What the worker is told, and what it has made; its own while it is busy. */
+struct spare_job {
+	int dir_fd;
+	struct segment_zeros wanted;
+	int fd;		  /* owned */
+	uint64_t written; /* its size */
+};
 
 struct spare {
 	int dir_fd;	      /* borrowed: the log's directory */
 	int fd;		      /* owned; -1: there is none */
 	uint64_t bytes;	      /* its size, or that of the one being made */
 	struct worker worker; /* makes one */
+	struct spare_job job; /* for it */
+	atomic_bool is_cut;   /* it is to end with what it has */
 };
 
 /* Makes an empty one. What an earlier process left is not touched. */
@@ -32,14 +45,14 @@ int spare_make(struct spare *spare, uint64_t bytes);
 /* Up to this size one is made in a moment. */
 #define SPARE_SMALL_BYTES (UINT64_C(8) << 20)
 
-/* Begins to make one meanwhile, past the page cache: see segment.h. Returns as
- * spare_make. */
+/* Begins to make one meanwhile, past the page cache: see segment.h; where no
+ * thread can be had it is made here and now. Returns as spare_make. */
 int spare_begin(struct spare *spare, uint64_t bytes);
 
 /*
  * Takes the end of that: 1 if there is a spare now, or none was being made, 0
- * if it is not over (never so where `wait` is set: then it blocks), or -1 with
- * errno set and no spare.
+ * if it is not over (never so where `wait` is set: then it is cut short, to the
+ * size it has by then, and waited for), or -1 with errno set and no spare.
  */
 int spare_end(struct spare *spare, bool wait);
 

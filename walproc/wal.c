@@ -188,6 +188,7 @@ wal_append_quickly(struct wal *wal, const uint8_t *event, size_t bytes)
 
 	/* The first of all has more to be done. */
 	if (elements == 0 || elements + 1 >= wal->limits.max_elements ||
+	    wal->next_seq > LAYOUT_SEQ_MAX ||
 	    wal->batch_left < LAYOUT_RECORD_BYTES + bytes)
 		return false;
 	wal->batch_left -= LAYOUT_RECORD_BYTES + bytes;

@@ -215,9 +215,9 @@ int wal_mark(struct wal *wal);
 int wal_prepare(struct wal *wal);
 
 /*
- * The same where no moment is quiet: begins to make one meanwhile, of the full
- * size, when it is needed sooner, and takes it when it is made. Cheap if
- * nothing is to be done.
+ * The same where no moment is quiet: once five eighths of the last segment are
+ * used it begins to make one of segment_bytes meanwhile, unless these are few,
+ * and takes it when it is made. Cheap if nothing is to be done.
  */
 int wal_prepare_ahead(struct wal *wal);
 

@@ -24,7 +24,8 @@ uint64_t wal_write_small_bytes(const struct wal *wal);
 
 /*
  * Starts a segment of at least `bytes` with the event `first_seq`, unnamed
- * yet: in the spare, or if that is not there in a small file. Returns 0, or -1
+ * yet: in the spare, which is cut short if it is being made, or if there is
+ * none in a small file. Returns 0, or -1
  * with errno set and nothing left behind.
  */
 int wal_write_start(struct wal *wal, struct segment *segment,

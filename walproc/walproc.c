@@ -222,7 +222,7 @@ turn(struct walproc *walproc)
 	    streams_change_source(walproc) == -1 ||
 	    intake_commit(walproc) == -1 || keep_synced(walproc) == -1)
 		return -1;
-	if (walproc->taken != walproc->taken_acked &&
+	if ((walproc->has_read || walproc->taken != walproc->taken_acked) &&
 	    wal_prepare_ahead(&walproc->wal) == -1) {
 		log_error("log: the next segment: %m");
 		return -1;
@@ -301,7 +301,8 @@ open_peers(struct walproc *walproc)
 	    &walproc->up, STDIN_FILENO, FRAMING_AUTO, up_out, FRAMING_LENGTH);
 	chan_init(&walproc->down, down_in, FRAMING_LENGTH, STDOUT_FILENO,
 	    options->framing);
-	walproc->down.out_is_ours = true;
+	/* Acks count what one reader gets of one writer. */
+	walproc->down.out_is_ours = options->acks_fd != -1;
 }
 
 /* Opens the log and what is beside it, and finds where the delivery stands.
