@@ -525,7 +525,7 @@ def test_events_that_come_while_a_proxy_behind_tls_is_slow(tmp_path, raw,
     if not can_replace_system_authorities():
         pytest.skip("no mount namespace may be made")
     raw.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
-    events = [event(n, 2000) for n in range(4000)]
+    events = [event(n, 2000) for n in range(700)]
     ours, theirs = socket.socketpair()
     with ours, with_system_authorities(
             tmp_path, "ws://example.invalid/", certificates.root.crt,
