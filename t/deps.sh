@@ -13,7 +13,7 @@ websocketd node-ws tinyproxy-bin nftables iproute2 ca-certificates
 jq openssl procps binutils libfuse3-dev fuse3 e2fsprogs mount
 util-linux logrotate'
 [ "${1:-}" != lint ] || packages="$packages
-clang clang-format cppcheck mandoc shellcheck"
+clang clang-format cppcheck libclang-rt-dev mandoc shellcheck"
 # SQLite and a client of Redis are libraries. Redis's server is in redis-tools,
 # under the name of redis-check-rdb; the package redis-server adds a service.
 [ "${1:-}" != bench-peers ] || packages="$packages
