@@ -51,8 +51,9 @@ segment_is_name(const char *name, uint64_t *first_seq)
 static bool
 is_enough(const struct segment_zeros *wanted, uint64_t at)
 {
-	return at >= wanted->bytes || (wanted->is_cut != NULL && at > 0 &&
-					  atomic_load(wanted->is_cut));
+	return at >= wanted->bytes ||
+	       (wanted->is_cut != NULL && at >= wanted->least &&
+		   atomic_load(wanted->is_cut));
 }
 
 /*

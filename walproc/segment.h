@@ -46,8 +46,9 @@ struct segment_zeros {
 	bool is_direct; /* past the page cache, where the file system can do
 			 * that: it costs less, but a batch that does not fill
 			 * a page then has to read it */
-	const atomic_bool *is_cut; /* borrowed: true: a part of them is enough;
-				    * NULL: it is not */
+	const atomic_bool *is_cut; /* borrowed: true: `least` are enough; NULL:
+				    * they are not */
+	uint64_t least;
 };
 
 /*

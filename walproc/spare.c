@@ -54,6 +54,7 @@ spare_begin(struct spare *spare, uint64_t bytes)
 		    .bytes = bytes,
 		    .is_direct = true,
 		    .is_cut = &spare->is_cut,
+		    .least = SPARE_SMALL_BYTES,
 		},
 	};
 	if (worker_begin(&spare->worker, make_job, &spare->job) == 0)

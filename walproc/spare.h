@@ -27,7 +27,7 @@ struct spare {
 	uint64_t bytes;	      /* its size, or that of the one being made */
 	struct worker worker; /* makes one */
 	struct spare_job job; /* for it */
-	atomic_bool is_cut;   /* it is to end with what it has */
+	atomic_bool is_cut;   /* it is to end, once it is no small one */
 };
 
 /* Makes an empty one. What an earlier process left is not touched. */
@@ -51,8 +51,9 @@ int spare_begin(struct spare *spare, uint64_t bytes);
 
 /*
  * Takes the end of that: 1 if there is a spare now, or none was being made, 0
- * if it is not over (never so where `wait` is set: then it is cut short, to the
- * size it has by then, and waited for), or -1 with errno set and no spare.
+ * if it is not over (never so where `wait` is set: then it is cut short, to
+ * what it has by then but no less than a small one has, and waited for), or -1
+ * with errno set and no spare.
  */
 int spare_end(struct spare *spare, bool wait);
 
