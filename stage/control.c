@@ -3,6 +3,7 @@
 #include "stage/log.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -14,7 +15,7 @@ union passed {
 };
 
 int
-control_send(int fd, enum ctlmsg_kind kind, const cJSON *report, int passed_fd)
+control_send(int fd, const struct ctlmsg *msg, int passed_fd)
 {
 	uint8_t text[CTLMSG_MAX_BYTES];
 	struct iovec part = {.iov_base = text};
@@ -22,7 +23,7 @@ control_send(int fd, enum ctlmsg_kind kind, const cJSON *report, int passed_fd)
 	union passed passed = {.bytes = {0}};
 	ssize_t n;
 
-	part.iov_len = ctlmsg_put(text, kind, report);
+	part.iov_len = ctlmsg_put(text, msg);
 	if (part.iov_len == 0) {
 		errno = EMSGSIZE;
 		return -1;
@@ -42,6 +43,14 @@ control_send(int fd, enum ctlmsg_kind kind, const cJSON *report, int passed_fd)
 		n = sendmsg(fd, &packet, MSG_DONTWAIT | MSG_NOSIGNAL);
 	while (n == -1 && errno == EINTR);
 	return n == -1 ? -1 : 0;
+}
+
+int
+control_send_kind(int fd, enum ctlmsg_kind kind, int passed_fd)
+{
+	const struct ctlmsg msg = {.kind = kind};
+
+	return control_send(fd, &msg, passed_fd);
 }
 
 /* Returns the descriptor that came along, or -1. */
@@ -64,19 +73,19 @@ static bool
 has_lost_fd(const struct msghdr *packet, const struct control_msg *msg)
 {
 	return msg->fd == -1 && (packet->msg_flags & MSG_CTRUNC) != 0 &&
-	       (msg->kind == CTLMSG_ATTACH_IN ||
-		   msg->kind == CTLMSG_ATTACH_OUT);
+	       (msg->what.kind == CTLMSG_ATTACH_IN ||
+		   msg->what.kind == CTLMSG_ATTACH_OUT);
 }
 
 /* Drops what a message has with it and cannot have. */
 static void
 check_fd(struct control_msg *msg)
 {
-	bool wants_fd =
-	    msg->kind == CTLMSG_ATTACH_IN || msg->kind == CTLMSG_ATTACH_OUT;
+	bool wants_fd = msg->what.kind == CTLMSG_ATTACH_IN ||
+			msg->what.kind == CTLMSG_ATTACH_OUT;
 
 	if (wants_fd && msg->fd == -1)
-		msg->kind = CTLMSG_UNKNOWN;
+		msg->what.kind = CTLMSG_UNKNOWN;
 	if (wants_fd || msg->fd == -1)
 		return;
 	(void)close(msg->fd);
@@ -114,8 +123,8 @@ control_recv(int fd, struct control_msg *msg)
 		return CONTROL_ENDED;
 	}
 	if ((packet.msg_flags & MSG_TRUNC) != 0 ||
-	    ctlmsg_parse(text, (size_t)n, &msg->kind, &msg->report, &why) == -1)
-		msg->kind = CTLMSG_UNKNOWN;
+	    ctlmsg_parse(text, (size_t)n, &msg->what, &why) == -1)
+		msg->what.kind = CTLMSG_UNKNOWN;
 	/* The stream is lost, and comes only once. */
 	if (has_lost_fd(&packet, msg)) {
 		log_error("a new stream came, and no descriptor was free");
@@ -131,10 +140,9 @@ static bool
 has_hello(int fd)
 {
 	uint8_t text[CTLMSG_MAX_BYTES];
-	enum ctlmsg_kind kind;
 	socklen_t size = sizeof(int);
+	struct ctlmsg msg;
 	const char *why;
-	cJSON *report;
 	int type;
 	ssize_t n;
 
@@ -142,10 +150,10 @@ has_hello(int fd)
 	    type != SOCK_SEQPACKET)
 		return false;
 	n = recv(fd, text, sizeof(text), MSG_PEEK | MSG_DONTWAIT);
-	if (n <= 0 || ctlmsg_parse(text, (size_t)n, &kind, &report, &why) == -1)
+	if (n <= 0 || ctlmsg_parse(text, (size_t)n, &msg, &why) == -1)
 		return false;
-	cJSON_Delete(report);
-	return kind == CTLMSG_HELLO;
+	cJSON_Delete(msg.body);
+	return msg.kind == CTLMSG_HELLO;
 }
 
 void
@@ -177,7 +185,8 @@ static bool
 is_for_stage(enum ctlmsg_kind kind)
 {
 	return kind == CTLMSG_ATTACH_IN || kind == CTLMSG_ATTACH_OUT ||
-	       kind == CTLMSG_DRAIN || kind == CTLMSG_ASK;
+	       kind == CTLMSG_DRAIN || kind == CTLMSG_ASK ||
+	       kind == CTLMSG_STREAMS;
 }
 
 enum control_status
@@ -192,10 +201,10 @@ control_next(
 	status = control_recv(control->fd, msg);
 	if (status == CONTROL_ENDED)
 		control->is_lost = true;
-	if (status == CONTROL_GOT && !is_for_stage(msg->kind)) {
-		msg->kind = CTLMSG_UNKNOWN;
-		cJSON_Delete(msg->report);
-		msg->report = NULL;
+	if (status == CONTROL_GOT && !is_for_stage(msg->what.kind)) {
+		msg->what.kind = CTLMSG_UNKNOWN;
+		cJSON_Delete(msg->what.body);
+		msg->what.body = NULL;
 	}
 	return status;
 }
@@ -204,21 +213,27 @@ void
 control_ready(struct control *control)
 {
 	if (control->fd != -1)
-		(void)control_send(control->fd, CTLMSG_READY, NULL, -1);
+		(void)control_send_kind(control->fd, CTLMSG_READY, -1);
 }
 
 void
-control_fault(struct control *control, bool is_in)
+control_fault(struct control *control, bool is_in, const char *name)
 {
+	struct ctlmsg msg = {
+	    .kind = is_in ? CTLMSG_FAULT_IN : CTLMSG_FAULT_OUT,
+	};
+
+	(void)snprintf(msg.name, sizeof(msg.name), "%s", name);
 	if (control->fd != -1)
-		(void)control_send(control->fd,
-		    is_in ? CTLMSG_FAULT_IN : CTLMSG_FAULT_OUT, NULL, -1);
+		(void)control_send(control->fd, &msg, -1);
 }
 
 void
 control_report(struct control *control, cJSON *report)
 {
+	struct ctlmsg msg = {.kind = CTLMSG_REPORT, .body = report};
+
 	if (control->fd != -1)
-		(void)control_send(control->fd, CTLMSG_REPORT, report, -1);
+		(void)control_send(control->fd, &msg, -1);
 	cJSON_Delete(report);
 }

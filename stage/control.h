@@ -17,12 +17,14 @@
 
 /*
  * Sends one message on `fd`, with a copy of the descriptor `passed_fd` unless
- * that is -1. `report` is for CTLMSG_REPORT, borrowed. Returns 0, or -1 with
- * errno set and nothing sent: EAGAIN, the other end has not read for long;
- * EPIPE or ECONNRESET, it is gone; EMSGSIZE, the report is too long.
+ * that is -1. The body of `msg` is borrowed. Returns 0, or -1 with errno set
+ * and nothing sent: EAGAIN, the other end has not read for long; EPIPE or
+ * ECONNRESET, it is gone; EMSGSIZE, the message is too long.
  */
-int control_send(
-    int fd, enum ctlmsg_kind kind, const cJSON *report, int passed_fd);
+int control_send(int fd, const struct ctlmsg *msg, int passed_fd);
+
+/* The same of a message that is nothing but its kind. */
+int control_send_kind(int fd, enum ctlmsg_kind kind, int passed_fd);
 
 enum control_status {
 	CONTROL_GOT,	 /* a message */
@@ -31,9 +33,8 @@ enum control_status {
 };
 
 struct control_msg {
-	enum ctlmsg_kind kind;
-	cJSON *report; /* owned by the caller; NULL but for CTLMSG_REPORT */
-	int fd;	       /* owned by the caller, CLOEXEC; -1: none came along */
+	struct ctlmsg what; /* its body is the caller's */
+	int fd; /* owned by the caller, CLOEXEC; -1: none came along */
 };
 
 /*
@@ -65,8 +66,8 @@ void control_watch(struct control *control, struct loop *loop);
 
 /*
  * Takes the next message, if poll has told of any. CONTROL_GOT: *msg is one of
- * those to a stage, which have no report, or CTLMSG_UNKNOWN; only an attach has
- * a descriptor. At CONTROL_ENDED is_lost is set.
+ * those to a stage, or CTLMSG_UNKNOWN; only an attach has a descriptor, and
+ * only CTLMSG_STREAMS a body. At CONTROL_ENDED is_lost is set.
  */
 enum control_status control_next(
     struct control *control, const struct loop *loop, struct control_msg *msg);
@@ -76,10 +77,10 @@ void control_ready(struct control *control);
 
 /*
  * Says that the neighbour from which input comes (`is_in`), or that to which
- * output goes, has broken the protocol. It will be ended, and started anew.
- * Nothing if there is no supervisor.
+ * output goes, has broken the protocol; `name` is which of them, or "". It will
+ * be ended, and started anew. Nothing if there is no supervisor.
  */
-void control_fault(struct control *control, bool is_in);
+void control_fault(struct control *control, bool is_in, const char *name);
 
 /* Sends a report, which is deleted. Nothing is sent if there is no supervisor,
  * or it does not read. */

@@ -1,13 +1,17 @@
 #include "stage/ctlmsg.h"
 
 #include "stage/json.h"
+#include "stage/mem.h"
 
 #include <assert.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define KEY_REPORT "report"
+#define KEY_STREAMS "streams"
+#define KEY_NAME "name"
 
 /* The messages that are always the same, each with its one member. */
 static const struct {
@@ -16,6 +20,7 @@ static const struct {
 	const char *json;
 } table[] = {
     [CTLMSG_HELLO] = {"control", NULL, "{\"control\":1}"},
+    [CTLMSG_STREAMS] = {KEY_STREAMS, NULL, NULL},
     [CTLMSG_ATTACH_IN] = {"attach", "in", "{\"attach\":\"in\"}"},
     [CTLMSG_ATTACH_OUT] = {"attach", "out", "{\"attach\":\"out\"}"},
     [CTLMSG_DRAIN] = {"drain", NULL, "{\"drain\":true}"},
@@ -28,12 +33,64 @@ static const struct {
 _Static_assert(
     sizeof(table) / sizeof(table[0]) == CTLMSG_KINDS, "a message is missing");
 
+/* Says whether it is a name that can stand in a message. */
+static bool
+is_name(const cJSON *value)
+{
+	static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+				      "abcdefghijklmnopqrstuvwxyz"
+				      "0123456789_.-";
+	const char *name;
+
+	if (!cJSON_IsString(value))
+		return false;
+	name = value->valuestring;
+	return name[0] != '\0' && name[0] != '.' &&
+	       strlen(name) <= CTLMSG_NAME_BYTES &&
+	       strspn(name, allowed) == strlen(name);
+}
+
+/* Says whether the object has a list of names under `key`. */
+static bool
+has_names(const cJSON *object, const char *key)
+{
+	const cJSON *list = cJSON_GetObjectItemCaseSensitive(object, key);
+	const cJSON *item;
+	int count = 0;
+
+	if (!cJSON_IsArray(list))
+		return false;
+	cJSON_ArrayForEach(item, list)
+	{
+		if (!is_name(item) || ++count > CTLMSG_MAX_NAMES)
+			return false;
+	}
+	return true;
+}
+
+/* Says whether the message has a body. */
+static bool
+has_body(enum ctlmsg_kind kind)
+{
+	return kind == CTLMSG_REPORT || kind == CTLMSG_STREAMS;
+}
+
+/* Says whether a name may stand beside it. */
+static bool
+has_name(enum ctlmsg_kind kind)
+{
+	return kind == CTLMSG_ATTACH_IN || kind == CTLMSG_ATTACH_OUT ||
+	       kind == CTLMSG_FAULT_IN || kind == CTLMSG_FAULT_OUT;
+}
+
 /* Says whether `value` is what the message has under its key. */
 static bool
 is_value_of(enum ctlmsg_kind kind, const cJSON *value)
 {
 	if (kind == CTLMSG_REPORT)
 		return cJSON_IsObject(value);
+	if (kind == CTLMSG_STREAMS)
+		return has_names(value, "in") && has_names(value, "out");
 	if (kind == CTLMSG_HELLO)
 		return cJSON_IsNumber(value) && value->valuedouble == 1;
 	if (table[kind].text == NULL)
@@ -67,16 +124,32 @@ find_kind(const cJSON *object, enum ctlmsg_kind *kind, const char **why)
 	return -1;
 }
 
-int
-ctlmsg_parse(const uint8_t *in, size_t in_bytes, enum ctlmsg_kind *kind,
-    cJSON **report, const char **why)
+/* Takes the name that stands beside. Returns 0, or -1 with *why set. */
+static int
+take_name(const cJSON *object, struct ctlmsg *msg, const char **why)
 {
-	enum ctlmsg_kind found;
+	const cJSON *value = cJSON_GetObjectItemCaseSensitive(object, KEY_NAME);
+
+	if (value == NULL || !has_name(msg->kind))
+		return 0;
+	if (!is_name(value)) {
+		*why = "not a name";
+		return -1;
+	}
+	memcpy(msg->name, value->valuestring, strlen(value->valuestring) + 1);
+	return 0;
+}
+
+int
+ctlmsg_parse(
+    const uint8_t *in, size_t in_bytes, struct ctlmsg *msg, const char **why)
+{
+	struct ctlmsg found = {.kind = CTLMSG_UNKNOWN};
 	cJSON *object;
 	size_t at;
 	int result;
 
-	*report = NULL;
+	msg->body = NULL;
 	if (in_bytes > CTLMSG_MAX_BYTES) {
 		*why = "longer than a message may be";
 		return -1;
@@ -89,46 +162,45 @@ ctlmsg_parse(const uint8_t *in, size_t in_bytes, enum ctlmsg_kind *kind,
 		cJSON_Delete(object);
 		return -1;
 	}
-	result = find_kind(object, &found, why);
+	result = find_kind(object, &found.kind, why);
+	if (result == 0)
+		result = take_name(object, &found, why);
 	if (result == 0) {
-		*kind = found;
-		if (found == CTLMSG_REPORT)
-			*report = cJSON_DetachItemFromObjectCaseSensitive(
-			    object, KEY_REPORT);
+		if (has_body(found.kind))
+			found.body = cJSON_DetachItemFromObjectCaseSensitive(
+			    object, table[found.kind].key);
+		*msg = found;
 	}
 	cJSON_Delete(object);
 	return result;
 }
 
 static size_t
-put_report(uint8_t out[CTLMSG_MAX_BYTES], const cJSON *report)
+put_body(uint8_t out[CTLMSG_MAX_BYTES], const struct ctlmsg *msg)
 {
-	static const char head[] = "{\"" KEY_REPORT "\":";
-	size_t head_bytes = sizeof(head) - 1, bytes;
-	char *text = cJSON_PrintUnformatted(report);
+	char *body = cJSON_PrintUnformatted(msg->body);
+	char *text = mem_printf("{\"%s\":%s}", table[msg->kind].key, body);
+	size_t bytes = strlen(text);
 
-	bytes = strlen(text);
-	if (head_bytes + bytes + 1 > CTLMSG_MAX_BYTES) {
-		free(text);
-		return 0;
-	}
-	memcpy(out, head, head_bytes);
-	memcpy(out + head_bytes, text, bytes);
-	out[head_bytes + bytes] = '}';
+	if (bytes <= CTLMSG_MAX_BYTES)
+		memcpy(out, text, bytes);
+	free(body);
 	free(text);
-	return head_bytes + bytes + 1;
+	return bytes <= CTLMSG_MAX_BYTES ? bytes : 0;
 }
 
 size_t
-ctlmsg_put(
-    uint8_t out[CTLMSG_MAX_BYTES], enum ctlmsg_kind kind, const cJSON *report)
+ctlmsg_put(uint8_t out[CTLMSG_MAX_BYTES], const struct ctlmsg *msg)
 {
-	size_t bytes;
+	enum ctlmsg_kind kind = msg->kind;
 
 	assert(kind != CTLMSG_UNKNOWN && kind < CTLMSG_KINDS);
-	if (kind == CTLMSG_REPORT)
-		return put_report(out, report);
-	bytes = strlen(table[kind].json);
-	memcpy(out, table[kind].json, bytes);
-	return bytes;
+	if (has_body(kind))
+		return put_body(out, msg);
+	if (has_name(kind) && msg->name[0] != '\0')
+		return (size_t)snprintf((char *)out, CTLMSG_MAX_BYTES,
+		    "{\"%s\":\"%s\",\"" KEY_NAME "\":\"%s\"}", table[kind].key,
+		    table[kind].text, msg->name);
+	return (size_t)snprintf(
+	    (char *)out, CTLMSG_MAX_BYTES, "%s", table[kind].json);
 }

@@ -228,7 +228,7 @@ take_broken(struct source *s, const char *why)
 		source_give_up(s);
 		return;
 	}
-	control_fault(&s->control, false);
+	control_fault(&s->control, false, "");
 	/* It is to see an end, too, whatever it thinks of this stream. */
 	(void)shutdown(s->reader.out_fd, SHUT_RDWR);
 	end_stream(s);
@@ -322,12 +322,13 @@ take_control(struct source *s)
 
 	while (result == 0 &&
 	       control_next(&s->control, &s->loop, &msg) == CONTROL_GOT) {
-		if (msg.kind == CTLMSG_ATTACH_OUT)
+		if (msg.what.kind == CTLMSG_ATTACH_OUT)
 			result = attach(s, msg.fd);
-		else if (msg.kind == CTLMSG_ASK)
+		else if (msg.what.kind == CTLMSG_ASK)
 			s->is_asked = true;
 		else if (msg.fd != -1)
 			(void)close(msg.fd);
+		cJSON_Delete(msg.what.body);
 	}
 	if (s->control.is_lost && s->life != SOURCE_DONE) {
 		log_error("the supervisor is gone: events=%" PRIu64

@@ -312,7 +312,7 @@ tell_drain(struct crew *crew, enum stage_kind kind)
 	const struct crew_stage *stage = &crew->stage[kind];
 
 	if (stage->control_fd != -1)
-		(void)control_send(stage->control_fd, CTLMSG_DRAIN, NULL, -1);
+		(void)control_send_kind(stage->control_fd, CTLMSG_DRAIN, -1);
 }
 
 /* Does what the automaton asks for. */
@@ -404,7 +404,7 @@ crew_ask(struct crew *crew)
 		 * there must be room for those that count. */
 		if (!stage->owes_report &&
 		    crew_can_tell(crew, (enum stage_kind)kind) &&
-		    control_send(stage->control_fd, CTLMSG_ASK, NULL, -1) == 0)
+		    control_send_kind(stage->control_fd, CTLMSG_ASK, -1) == 0)
 			stage->owes_report = true;
 	}
 }

@@ -65,24 +65,26 @@ take_message(struct crew *crew, enum stage_kind kind, struct control_msg *msg)
 {
 	struct crew_stage *stage = &crew->stage[kind];
 
-	if (msg->kind == CTLMSG_READY && !stage->has_ended) {
+	enum ctlmsg_kind what = msg->what.kind;
+
+	if (what == CTLMSG_READY && !stage->has_ended) {
 		/* One that is to end is not of the new command. */
 		if (crew->chain.stage[kind].state == CHAIN_STARTING &&
 		    !crew->chain.stage[kind].is_again)
 			command_fini(&stage->before);
 		chain_ready(&crew->chain, kind, loop_now_ns());
 		crew->is_trial = crew->is_trial && !is_at_work(crew);
-	} else if (msg->kind == CTLMSG_REPORT) {
+	} else if (what == CTLMSG_REPORT) {
 		cJSON_Delete(stage->report);
-		stage->report = msg->report;
+		stage->report = msg->what.body;
 		stage->owes_report = false;
-		msg->report = NULL;
-	} else if (kind > STAGE_SOURCE && msg->kind == CTLMSG_FAULT_IN) {
+		msg->what.body = NULL;
+	} else if (kind > STAGE_SOURCE && what == CTLMSG_FAULT_IN) {
 		end_faulty(crew, kind, true);
-	} else if (kind < STAGE_SINK && msg->kind == CTLMSG_FAULT_OUT) {
+	} else if (kind < STAGE_SINK && what == CTLMSG_FAULT_OUT) {
 		end_faulty(crew, kind, false);
 	}
-	cJSON_Delete(msg->report);
+	cJSON_Delete(msg->what.body);
 	link_close_fd(&msg->fd);
 }
 

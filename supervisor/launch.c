@@ -93,8 +93,8 @@ give(struct crew *crew, struct offer offers[MAX_OFFERS])
 
 		if (offer->fd == -1)
 			continue;
-		if (control_send(
-			to->control_fd, offer->kind, NULL, offer->fd) == -1 &&
+		if (control_send_kind(to->control_fd, offer->kind, offer->fd) ==
+			-1 &&
 		    errno != EPIPE && errno != ECONNRESET) {
 			journal_say_about(crew->shared->journal, LOG_ERROR,
 			    &to->name,

@@ -77,7 +77,7 @@ link_control(int *our_fd, int *stage_fd)
 
 	if (open_pair(SOCK_SEQPACKET, &ours, &theirs) == -1)
 		return -1;
-	if (control_send(ours, CTLMSG_HELLO, NULL, -1) == -1) {
+	if (control_send_kind(ours, CTLMSG_HELLO, -1) == -1) {
 		saved = errno;
 		(void)close(ours);
 		(void)close(theirs);

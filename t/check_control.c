@@ -87,9 +87,10 @@ take(int fd, enum ctlmsg_kind kind)
 	struct control_msg msg;
 
 	ck_assert_int_eq(control_recv(fd, &msg), CONTROL_GOT);
-	ck_assert_int_eq(msg.kind, kind);
-	ck_assert((kind == CTLMSG_REPORT) == (msg.report != NULL));
-	cJSON_Delete(msg.report);
+	ck_assert_int_eq(msg.what.kind, kind);
+	ck_assert((kind == CTLMSG_REPORT || kind == CTLMSG_STREAMS) ==
+		  (msg.what.body != NULL));
+	cJSON_Delete(msg.what.body);
 	return msg.fd;
 }
 
@@ -97,12 +98,15 @@ START_TEST(test_messages_arrive_as_they_were_sent)
 {
 	cJSON *report = cJSON_CreateObject();
 
+	(void)cJSON_AddArrayToObject(report, "in");
+	(void)cJSON_AddArrayToObject(report, "out");
 	for (int i = CTLMSG_HELLO; i < CTLMSG_KINDS; i++) {
 		enum ctlmsg_kind kind = (enum ctlmsg_kind)i;
+		struct ctlmsg msg = {.kind = kind, .body = report};
 
 		if (kind == CTLMSG_ATTACH_IN || kind == CTLMSG_ATTACH_OUT)
 			continue;
-		ck_assert_int_eq(control_send(pair[0], kind, report, -1), 0);
+		ck_assert_int_eq(control_send(pair[0], &msg, -1), 0);
 		ck_assert_int_eq(take(pair[1], kind), -1);
 	}
 	cJSON_Delete(report);
@@ -143,7 +147,7 @@ START_TEST(test_no_socket_is_the_end)
 
 	ck_assert_int_eq(control_recv(null, &msg), CONTROL_ENDED);
 	ck_assert_int_eq(control_recv(-1, &msg), CONTROL_ENDED);
-	ck_assert_int_eq(control_send(null, CTLMSG_ASK, NULL, -1), -1);
+	ck_assert_int_eq(control_send_kind(null, CTLMSG_ASK, -1), -1);
 }
 END_TEST
 
@@ -152,7 +156,7 @@ START_TEST(test_descriptor_comes_along)
 	int given = open("/", O_RDONLY), got;
 
 	ck_assert_int_eq(
-	    control_send(pair[0], CTLMSG_ATTACH_OUT, NULL, given), 0);
+	    control_send_kind(pair[0], CTLMSG_ATTACH_OUT, given), 0);
 	got = take(pair[1], CTLMSG_ATTACH_OUT);
 	ck_assert_int_ne(got, given);
 	ck_assert(is_same_file(got, given));
@@ -188,7 +192,7 @@ START_TEST(test_descriptors_that_are_not_wanted)
 			ck_assert_int_eq(
 			    control_recv(pair[1], &msg), CONTROL_GOT);
 			ck_assert_int_eq(msg.fd, -1);
-			cJSON_Delete(msg.report);
+			cJSON_Delete(msg.what.body);
 			ck_assert_int_eq(open_fds(), before);
 		}
 }
@@ -240,12 +244,12 @@ START_TEST(test_sending_to_one_that_does_not_read)
 {
 	int sent = 0;
 
-	while (control_send(pair[0], CTLMSG_ASK, NULL, -1) == 0)
+	while (control_send_kind(pair[0], CTLMSG_ASK, -1) == 0)
 		sent++;
 	ck_assert_int_eq(errno, EAGAIN);
 	ck_assert_int_gt(sent, 5);
 	(void)close(pair[1]);
-	ck_assert_int_eq(control_send(pair[0], CTLMSG_ASK, NULL, -1), -1);
+	ck_assert_int_eq(control_send_kind(pair[0], CTLMSG_ASK, -1), -1);
 	ck_assert(errno == EPIPE || errno == ECONNRESET);
 }
 END_TEST
@@ -255,10 +259,11 @@ START_TEST(test_report_that_is_too_long_is_not_sent)
 	static char why[CTLMSG_MAX_BYTES];
 	struct control_msg msg;
 	cJSON *report = cJSON_CreateObject();
+	const struct ctlmsg sent = {.kind = CTLMSG_REPORT, .body = report};
 
 	memset(why, 'x', sizeof(why) - 1);
 	(void)cJSON_AddStringToObject(report, "why", why);
-	ck_assert_int_eq(control_send(pair[0], CTLMSG_REPORT, report, -1), -1);
+	ck_assert_int_eq(control_send(pair[0], &sent, -1), -1);
 	ck_assert_int_eq(errno, EMSGSIZE);
 	ck_assert_int_eq(control_recv(pair[1], &msg), CONTROL_NOTHING);
 	cJSON_Delete(report);
@@ -334,7 +339,7 @@ START_TEST(test_open_on_other_descriptors)
 	control_open(&control);
 	ck_assert(!control_is_open(&control));
 	control_ready(&control);
-	control_fault(&control, true);
+	control_fault(&control, true, "");
 	control_report(&control, cJSON_CreateObject());
 }
 END_TEST
@@ -367,13 +372,13 @@ START_TEST(test_stage_and_supervisor)
 	ck_assert_int_eq(turn(&control, &loop, &msg), CONTROL_NOTHING);
 	put(pair[0], "{\"ask\":\"report\"}", 16);
 	ck_assert_int_eq(turn(&control, &loop, &msg), CONTROL_GOT);
-	ck_assert_int_eq(msg.kind, CTLMSG_ASK);
+	ck_assert_int_eq(msg.what.kind, CTLMSG_ASK);
 	ck_assert_int_eq(control_next(&control, &loop, &msg), CONTROL_NOTHING);
 	control_report(&control, cJSON_CreateObject());
 	ck_assert_int_eq(take(pair[0], CTLMSG_REPORT), -1);
-	control_fault(&control, true);
+	control_fault(&control, true, "");
 	ck_assert_int_eq(take(pair[0], CTLMSG_FAULT_IN), -1);
-	control_fault(&control, false);
+	control_fault(&control, false, "ws");
 	ck_assert_int_eq(take(pair[0], CTLMSG_FAULT_OUT), -1);
 	(void)close(pair[0]);
 	ck_assert_int_eq(turn(&control, &loop, &msg), CONTROL_ENDED);
@@ -401,8 +406,8 @@ START_TEST(test_stage_hears_only_what_is_for_stages)
 	for (size_t i = 0; i < COUNT(table); i++) {
 		put(pair[0], table[i], strlen(table[i]));
 		ck_assert_int_eq(turn(&control, &loop, &msg), CONTROL_GOT);
-		ck_assert_int_eq(msg.kind, CTLMSG_UNKNOWN);
-		ck_assert_ptr_null(msg.report);
+		ck_assert_int_eq(msg.what.kind, CTLMSG_UNKNOWN);
+		ck_assert_ptr_null(msg.what.body);
 	}
 	loop_close(&loop);
 }

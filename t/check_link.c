@@ -72,7 +72,7 @@ START_TEST(test_a_control_channel_has_its_hello)
 	ck_assert_int_eq(link_control(&our_fd, &stage_fd), 0);
 	check_pair(our_fd, stage_fd);
 	ck_assert_int_eq(control_recv(stage_fd, &msg), CONTROL_GOT);
-	ck_assert_int_eq(msg.kind, CTLMSG_HELLO);
+	ck_assert_int_eq(msg.what.kind, CTLMSG_HELLO);
 	ck_assert_int_eq(control_recv(stage_fd, &msg), CONTROL_NOTHING);
 	link_close_fd(&our_fd);
 	ck_assert_int_eq(control_recv(stage_fd, &msg), CONTROL_ENDED);

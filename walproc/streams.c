@@ -131,7 +131,7 @@ streams_take_orders(struct walproc *walproc)
 
 	while (control_next(&streams->control, &walproc->loop, &msg) ==
 	       CONTROL_GOT) {
-		switch (msg.kind) {
+		switch (msg.what.kind) {
 		case CTLMSG_ATTACH_IN:
 			add_source(walproc, msg.fd);
 			break;
@@ -147,6 +147,7 @@ streams_take_orders(struct walproc *walproc)
 		default:
 			break;
 		}
+		cJSON_Delete(msg.what.body);
 	}
 }
 
@@ -294,7 +295,7 @@ streams_end(struct walproc *walproc, struct chan *chan)
 	if (!streams_are_given(walproc))
 		return -1;
 	if (is_here && !chan->in_ended)
-		control_fault(&streams->control, is_in);
+		control_fault(&streams->control, is_in, "");
 	(void)shutdown(chan->in_fd, SHUT_RDWR);
 	buf_drop(&chan->in, buf_bytes(&chan->in));
 	buf_drop(&chan->out, buf_bytes(&chan->out));

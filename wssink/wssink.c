@@ -383,14 +383,15 @@ take_control(struct wssink *sink)
 	struct control_msg msg;
 
 	while (control_next(sink->control, &sink->loop, &msg) == CONTROL_GOT) {
-		if (msg.kind == CTLMSG_ATTACH_IN)
+		if (msg.what.kind == CTLMSG_ATTACH_IN)
 			attach(sink, msg.fd);
 		else if (msg.fd != -1)
 			(void)close(msg.fd);
-		if (msg.kind == CTLMSG_DRAIN)
+		if (msg.what.kind == CTLMSG_DRAIN)
 			sink->stream.is_last = true;
-		if (msg.kind == CTLMSG_ASK)
+		if (msg.what.kind == CTLMSG_ASK)
 			report(sink);
+		cJSON_Delete(msg.what.body);
 	}
 	if (!sink->control->is_lost || sink->life >= LIFE_LEAVING)
 		return;
