@@ -149,6 +149,22 @@ io_is_unreadable(int error)
 	       error == EUCLEAN;
 }
 
+int
+io_replace(int fd, int *number)
+{
+	int result, saved;
+
+	if (*number == -1) {
+		*number = fd;
+		return 0;
+	}
+	result = dup2(fd, *number);
+	saved = errno;
+	(void)close(fd);
+	errno = saved;
+	return result == -1 ? -1 : 0;
+}
+
 bool
 io_is_socket(int fd)
 {

@@ -71,6 +71,12 @@ int io_set_direct(int fd, bool is_direct);
  * without blocking, if nobody else writes there: PIPE_BUF at least. */
 size_t io_pipe_room(int fd);
 
+/*
+ * Puts the descriptor `fd` in the place of *number, which is closed; where that
+ * is -1 it is set to `fd`. Returns 0, or -1 with errno set and `fd` closed.
+ */
+int io_replace(int fd, int *number);
+
 /* Says whether `fd` is an open socket. */
 bool io_is_socket(int fd);
 

@@ -46,12 +46,19 @@ class Stage(Process):
             (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))]
         self.control.sendmsg([json.dumps(message).encode()], passed)
 
-    def attach(self, which):
-        """Gives the stage a new socket, "in" or "out"; returns our end."""
+    def attach(self, which, name=None):
+        """Gives the stage a new socket, "in" or "out", of the neighbour of
+        that name if it has one; returns our end."""
         ours, theirs = socket.socketpair()
+        message = {"attach": which}
+        if name is not None:
+            message["name"] = name
         with theirs:
-            self.tell({"attach": which}, theirs.fileno())
+            self.tell(message, theirs.fileno())
         return ours
+
+    def name_streams(self, sources, sinks):
+        self.tell({"streams": {"in": list(sources), "out": list(sinks)}})
 
     def drain(self):
         self.tell({"drain": True})

@@ -15,7 +15,8 @@ from support import (AGAIN, DONE, cursor_of, frame, program, shimmed,
 
 ENDED = "delivered", "dropped", "dead_lettered", "quarantined"
 WHOLE = {*ENDED, "taken", "stored", "rejected", "bytes", "syncs", "in_flight",
-         "source", "sink", "source_breaker", "sink_breaker", "in_rate", "out_rate"}
+         "source", "sink", "source_breaker", "sink_breaker", "in_rate",
+         "out_rate", "sources", "sinks"}
 
 
 def assert_adds_up(report):
@@ -42,7 +43,12 @@ def test_a_new_log_reports_nothing(tmp_path):
         "dead_lettered": 0, "quarantined": 0, "rejected": 0, "bytes": 0, "syncs": 0,
         "in_flight": 0, "source": True, "sink": True,
         "source_breaker": "closed", "sink_breaker": "closed", "in_rate": 0,
-        "out_rate": 0}
+        "out_rate": 0,
+        "sources": [{"name": "", "present": True, "taken": 0}],
+        "sinks": [{
+            "name": "", "present": True, "breaker": "closed", "delivered": 0,
+            "stored": 0, "in_flight": 0, "rejected": 0, "dropped": 0,
+            "quarantined": 0, "out_rate": 0}]}
 
 
 def test_a_report_says_how_all_stands(tmp_path):

@@ -64,15 +64,14 @@ read_slots(struct cursor *cursor, bool *lost)
 }
 
 enum cursor_status
-cursor_open(struct cursor *cursor, int dir_fd, bool *lost)
+cursor_open(struct cursor *cursor, int dir_fd, const char *name, bool *lost)
 {
 	enum cursor_status status;
 	int saved;
 
 	*cursor = (struct cursor){.fd = -1};
 	*lost = false;
-	cursor->fd =
-	    openat(dir_fd, CURSOR_NAME, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	cursor->fd = openat(dir_fd, name, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	if (cursor->fd == -1)
 		return CURSOR_ERROR;
 	/* The name is made durable each time: whether an earlier start that
@@ -89,9 +88,10 @@ cursor_open(struct cursor *cursor, int dir_fd, bool *lost)
 }
 
 enum cursor_status
-cursor_look(int dir_fd, struct layout_cursor *slot, enum cursor_slot slots[2])
+cursor_look(int dir_fd, const char *name, struct layout_cursor *slot,
+    enum cursor_slot slots[2])
 {
-	int fd = openat(dir_fd, CURSOR_NAME, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	int fd = openat(dir_fd, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	int saved;
 	enum cursor_status best = CURSOR_NONE, status = CURSOR_NONE;
 	struct layout_cursor found, better = {0};

@@ -1,10 +1,11 @@
 /*
  * The cursor: how far the events of a log are ended, in the file "cursor" of
- * its directory (bytes: layout.h). It is a hint. Losing it costs duplicates and
- * counts, never events, so it is written often and synced only at the start and
- * the end of a run, before a segment is unlinked, and where what it counts is
- * on record nowhere else. What was synced last is never written over before the
- * next is synced too.
+ * its directory (bytes: layout.h); where there are several sinks each has
+ * another, "cursor.NAME" (wal_sinks.h). It is a hint. Losing it costs
+ * duplicates and counts, never events, so it is written often and synced only
+ * at the start and the end of a run, before a segment is unlinked, and where
+ * what it counts is on record nowhere else. What was synced last is never
+ * written over before the next is synced too.
  */
 #ifndef WALPROC_CURSOR_H
 #define WALPROC_CURSOR_H
@@ -13,8 +14,9 @@
 
 #include <stdbool.h>
 
-/* Its file in the log's directory. */
+/* The log's file in its directory, and what those of sinks begin with. */
 #define CURSOR_NAME "cursor"
+#define CURSOR_SINK_NAME "cursor."
 
 struct cursor {
 	int fd;			   /* owned; -1 before it is opened */
@@ -32,14 +34,15 @@ enum cursor_status {
 };
 
 /*
- * Opens the cursor of the directory `dir_fd`, creating an empty file where
- * there is none, durably. CURSOR_OK sets cursor->slot from the better of the
- * two slots; CURSOR_NONE leaves it zeroed, for the caller to fill. In both
+ * Opens the cursor `name` of the directory `dir_fd`, creating an empty file
+ * where there is none, durably. CURSOR_OK sets cursor->slot from the better of
+ * the two slots; CURSOR_NONE leaves it zeroed, for the caller to fill. In both
  * cases the file is open; otherwise nothing is. *lost says whether there was
  * something in the file, or in what of it cannot be read, and yet no slot was
  * valid.
  */
-enum cursor_status cursor_open(struct cursor *cursor, int dir_fd, bool *lost);
+enum cursor_status cursor_open(
+    struct cursor *cursor, int dir_fd, const char *name, bool *lost);
 
 /* What one of the two slots is. */
 enum cursor_slot {
@@ -49,12 +52,12 @@ enum cursor_slot {
 };
 
 /*
- * Reads the cursor of the directory `dir_fd` and changes nothing. CURSOR_OK
- * sets *slot to the better of the two, CURSOR_NONE leaves it as it was, as any
- * failure does. `slots` tells of each.
+ * Reads the cursor `name` of the directory `dir_fd` and changes nothing.
+ * CURSOR_OK sets *slot to the better of the two, CURSOR_NONE leaves it as it
+ * was, as any failure does. `slots` tells of each.
  */
-enum cursor_status cursor_look(
-    int dir_fd, struct layout_cursor *slot, enum cursor_slot slots[2]);
+enum cursor_status cursor_look(int dir_fd, const char *name,
+    struct layout_cursor *slot, enum cursor_slot slots[2]);
 
 /*
  * Writes cursor->slot, with the next generation, over the slot in the file that

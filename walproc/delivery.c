@@ -9,15 +9,22 @@
 /* Queued for the sink before it takes some. */
 #define DELIVER_BYTES ((size_t)256 << 10)
 
-bool
-delivery_is_due(const struct walproc *walproc)
+/* Returns the highest number that the sink has ended. */
+static uint64_t
+acked_seq(const struct walproc *walproc, const struct outlet *outlet)
 {
-	if (walproc->damage_waits && walproc->block == WALPROC_FULL_DISK)
+	return wal_sinks_acked_of(&walproc->wal, outlet->place);
+}
+
+bool
+delivery_is_due(const struct walproc *walproc, const struct outlet *outlet)
+{
+	if (outlet->damage_waits && walproc->block == WALPROC_FULL_DISK)
 		return false;
-	return flight_has_room(&walproc->flight) && !walproc->breaker_is_open &&
-	       !walproc->down.out_broken &&
-	       buf_bytes(&walproc->down.out) < DELIVER_BYTES &&
-	       walproc->reader.next_seq <= wal_ready_seq(&walproc->wal);
+	return flight_has_room(&outlet->flight) && !outlet->breaker_is_open &&
+	       !outlet->chan.out_broken &&
+	       buf_bytes(&outlet->chan.out) < DELIVER_BYTES &&
+	       outlet->reader.next_seq <= wal_ready_seq(&walproc->wal);
 }
 
 void
@@ -37,17 +44,17 @@ delivery_tell_damage(struct walproc *walproc, const struct reader_event *damage)
 /* The log could not be read; or what is damaged could not be quarantined for
  * want of room, which passes. */
 static int
-read_failed(struct walproc *walproc)
+read_failed(struct walproc *walproc, struct outlet *outlet)
 {
 	unsigned long held;
 
 	if (io_is_full_disk(errno)) {
-		if (!walproc->damage_waits &&
+		if (!outlet->damage_waits &&
 		    log_limit_passes(&walproc->damage_limit, &held))
 			log_warn("delivery waits: the disk has no room to "
 				 "quarantine what is damaged held=%lu",
 			    held);
-		walproc->damage_waits = true;
+		outlet->damage_waits = true;
 		wal_give_spare(&walproc->wal);
 		intake_block(walproc, WALPROC_FULL_DISK);
 		return 0;
@@ -57,20 +64,20 @@ read_failed(struct walproc *walproc)
 }
 
 int
-delivery_give(struct walproc *walproc)
+delivery_give(struct walproc *walproc, struct outlet *outlet)
 {
 	/* What was given up meanwhile is not given. */
-	reader_skip_to(&walproc->reader, wal_acked_seq(&walproc->wal) + 1);
-	while (delivery_is_due(walproc)) {
+	reader_skip_to(&outlet->reader, acked_seq(walproc, outlet) + 1);
+	while (delivery_is_due(walproc, outlet)) {
 		struct flight_event flight = {.count = 1};
 		struct reader_event event;
 
 		switch (reader_next(
-		    &walproc->reader, wal_ready_seq(&walproc->wal), &event)) {
+		    &outlet->reader, wal_ready_seq(&walproc->wal), &event)) {
 		case READER_NONE:
 			return 0;
 		case READER_ERROR:
-			return read_failed(walproc);
+			return read_failed(walproc, outlet);
 		case READER_DAMAGE:
 			flight.state = FLIGHT_DAMAGED;
 			flight.count = event.count;
@@ -79,12 +86,12 @@ delivery_give(struct walproc *walproc)
 		case READER_EVENT:
 			/* The queue has room: DELIVER_BYTES leaves it. */
 			(void)chan_send(
-			    &walproc->down, event.event, event.bytes);
+			    &outlet->chan, event.event, event.bytes);
 			break;
 		}
 		flight.seq = event.seq;
 		flight.end_offset = event.end_offset;
-		flight_add(&walproc->flight, &flight);
+		flight_add(&outlet->flight, &flight);
 	}
 	return 0;
 }
@@ -92,42 +99,41 @@ delivery_give(struct walproc *walproc)
 /* Moves an event that the sink can never deliver to the dead letters. Where the
  * disk is full, the answer is held, and with it all that come behind it. */
 static int
-reject(struct walproc *walproc, const struct msg *msg)
+reject(struct walproc *walproc, struct outlet *outlet, const struct msg *msg)
 {
 	const char *why;
 	struct flight_event *flight =
-	    flight_find(&walproc->flight, msg->n, &why);
+	    flight_find(&outlet->flight, msg->n, &why);
 	struct reader_event event;
 	unsigned long held;
 
 	if (flight == NULL) {
-		log_error("sink: %s", why);
-		return streams_end(walproc, &walproc->down);
+		log_error("%s: %s", outlet->title, why);
+		return streams_end_sink(walproc, outlet);
 	}
-	if (flight->seq <= wal_acked_seq(&walproc->wal)) {
+	if (flight->seq <= acked_seq(walproc, outlet)) {
 		/* It was given up meanwhile. */
 		flight->state = FLIGHT_REJECTED;
 		return 0;
 	}
 	/* Mostly they come in order: then it stands close before. */
-	if (walproc->lookup.catalog == NULL ||
-	    walproc->lookup.next_seq > flight->seq)
+	if (outlet->lookup.catalog == NULL ||
+	    outlet->lookup.next_seq > flight->seq)
 		reader_init(
-		    &walproc->lookup, &walproc->wal.catalog, flight->seq);
-	reader_skip_to(&walproc->lookup, flight->seq);
-	if (reader_next(&walproc->lookup, flight->seq, &event) !=
-	    READER_EVENT) {
+		    &outlet->lookup, &walproc->wal.catalog, flight->seq);
+	reader_skip_to(&outlet->lookup, flight->seq);
+	if (reader_next(&outlet->lookup, flight->seq, &event) != READER_EVENT) {
 		log_error("log: event %" PRIu64
-			  ", rejected by the sink, cannot be read",
-		    flight->seq);
+			  ", rejected by the %s, cannot be read",
+		    flight->seq, outlet->title);
 		return -1;
 	}
 	if (dead_write(&walproc->dead,
 		msg->reason[0] == '\0' ? "rejected by the sink" : msg->reason,
 		DEAD_NONE, event.seq, event.event, event.bytes) == -1) {
 		if (io_is_full_disk(errno)) {
-			walproc->held = *msg;
-			walproc->has_held = true;
+			outlet->held = *msg;
+			outlet->has_held = true;
 			intake_block(walproc, WALPROC_FULL_DISK);
 			return 0;
 		}
@@ -139,33 +145,34 @@ reject(struct walproc *walproc, const struct msg *msg)
 		return -1;
 	}
 	if (log_limit_passes(&walproc->reject_limit, &held))
-		log_warn("event %" PRIu64 ": rejected by the sink: %s: to "
+		log_warn("event %" PRIu64 ": rejected by the %s: %s: to "
 			 "dead-letters.ndjson held=%lu",
-		    event.seq, msg->reason, held);
+		    event.seq, outlet->title, msg->reason, held);
 	flight->state = FLIGHT_REJECTED;
 	return 0;
 }
 
 static int
-take_answer(struct walproc *walproc, const struct msg *msg)
+take_answer(
+    struct walproc *walproc, struct outlet *outlet, const struct msg *msg)
 {
 	const char *why;
 
 	switch (msg->kind) {
 	case MSG_ACK:
-		if (flight_ack(&walproc->flight, msg->n, &why) == 0)
+		if (flight_ack(&outlet->flight, msg->n, &why) == 0)
 			return 0;
-		log_error("sink: %s", why);
-		return streams_end(walproc, &walproc->down);
+		log_error("%s: %s", outlet->title, why);
+		return streams_end_sink(walproc, outlet);
 	case MSG_REJECT:
-		return reject(walproc, msg);
+		return reject(walproc, outlet, msg);
 	case MSG_BREAKER_OPEN:
-		walproc->breaker_is_open = true;
-		log_info("sink: breaker open: %s", msg->reason);
+		outlet->breaker_is_open = true;
+		log_info("%s: breaker open: %s", outlet->title, msg->reason);
 		return 0;
 	case MSG_BREAKER_CLOSED:
-		walproc->breaker_is_open = false;
-		log_info("sink: breaker closed");
+		outlet->breaker_is_open = false;
+		log_info("%s: breaker closed", outlet->title);
 		return 0;
 	case MSG_UNKNOWN:
 		break;
@@ -174,27 +181,76 @@ take_answer(struct walproc *walproc, const struct msg *msg)
 }
 
 /* Ends in the log what the sink has ended. */
-static int
-end_events(struct walproc *walproc)
+static void
+end_events(struct walproc *walproc, struct outlet *outlet)
 {
 	struct flight_event event;
-	uint64_t before = wal_acked_seq(&walproc->wal);
 
-	while (flight_take_acked(&walproc->flight, &event) ||
-	       flight_take_ended(&walproc->flight, &event)) {
+	while (flight_take_acked(&outlet->flight, &event) ||
+	       flight_take_ended(&outlet->flight, &event)) {
 		enum wal_end how = WAL_DELIVERED;
 		uint64_t last_seq = event.seq + event.count - 1;
-		uint64_t acked_seq = wal_acked_seq(&walproc->wal);
+		uint64_t acked = acked_seq(walproc, outlet);
 
 		/* It was given up meanwhile. */
-		if (last_seq <= acked_seq)
+		if (last_seq <= acked)
 			continue;
 		if (event.state == FLIGHT_REJECTED)
 			how = WAL_REJECTED;
 		if (event.state == FLIGHT_DAMAGED)
 			how = WAL_QUARANTINED;
-		wal_end(
-		    &walproc->wal, last_seq - acked_seq, event.end_offset, how);
+		wal_end_at(&walproc->wal, outlet->place, last_seq - acked,
+		    event.end_offset, how);
+	}
+}
+
+/* Takes the answers of one sink. Returns 0, or -1; logged. */
+static int
+take_answers(struct walproc *walproc, struct outlet *outlet)
+{
+	struct msg msg;
+	const char *why;
+
+	if (walproc->options.acks_none) {
+		if (chan_is_flushed(&outlet->chan) && !outlet->chan.out_broken)
+			(void)flight_ack(
+			    &outlet->flight, outlet->flight.sent, &why);
+		return 0;
+	}
+	if (outlet->has_held && walproc->block != WALPROC_FULL_DISK) {
+		outlet->has_held = false;
+		msg = outlet->held;
+		if (reject(walproc, outlet, &msg) == -1)
+			return -1;
+	}
+	while (!outlet->has_held) {
+		switch (chan_next_msg(&outlet->chan, &msg, &why)) {
+		case FRAME_READY:
+			if (take_answer(walproc, outlet, &msg) == -1)
+				return -1;
+			continue;
+		case FRAME_TOO_LONG:
+			log_error("%s: message: %s", outlet->title, why);
+			if (streams_end_sink(walproc, outlet) == -1)
+				return -1;
+			continue;
+		case FRAME_PARTIAL:
+			return 0;
+		}
+	}
+	return 0;
+}
+
+int
+delivery_take_answers(struct walproc *walproc)
+{
+	struct streams *streams = &walproc->streams;
+	uint64_t before = wal_acked_seq(&walproc->wal);
+
+	for (size_t i = 0; i < streams->outlet_count; i++) {
+		if (take_answers(walproc, streams->outlets[i]) == -1)
+			return -1;
+		end_events(walproc, streams->outlets[i]);
 	}
 	if (before != wal_acked_seq(&walproc->wal))
 		walproc->retry_ns = 0;
@@ -205,46 +261,25 @@ end_events(struct walproc *walproc)
 	return 0;
 }
 
-int
-delivery_take_answers(struct walproc *walproc)
+bool
+delivery_has_lost_sink(
+    const struct walproc *walproc, const struct outlet *outlet)
 {
-	struct msg msg;
-	const char *why;
-
-	if (walproc->options.acks_none) {
-		if (chan_is_flushed(&walproc->down) &&
-		    !walproc->down.out_broken)
-			(void)flight_ack(
-			    &walproc->flight, walproc->flight.sent, &why);
-		return end_events(walproc);
-	}
-	if (walproc->has_held && walproc->block != WALPROC_FULL_DISK) {
-		walproc->has_held = false;
-		msg = walproc->held;
-		if (reject(walproc, &msg) == -1)
-			return -1;
-	}
-	while (!walproc->has_held) {
-		switch (chan_next_msg(&walproc->down, &msg, &why)) {
-		case FRAME_READY:
-			if (take_answer(walproc, &msg) == -1)
-				return -1;
-			continue;
-		case FRAME_TOO_LONG:
-			log_error("sink: message: %s", why);
-			if (streams_end(walproc, &walproc->down) == -1)
-				return -1;
-			continue;
-		case FRAME_PARTIAL:
-			return end_events(walproc);
-		}
-	}
-	return end_events(walproc);
+	return outlet->chan.out_broken ||
+	       (!walproc->options.acks_none && outlet->chan.in_ended);
 }
 
 bool
-delivery_has_lost_sink(const struct walproc *walproc)
+delivery_let_damage_pass(struct walproc *walproc)
 {
-	return walproc->down.out_broken ||
-	       (!walproc->options.acks_none && walproc->down.in_ended);
+	struct streams *streams = &walproc->streams;
+	bool has_waited = false;
+
+	for (size_t i = 0; i < streams->outlet_count; i++) {
+		struct outlet *outlet = streams->outlets[i];
+
+		has_waited = has_waited || outlet->damage_waits;
+		outlet->damage_waits = false;
+	}
+	return has_waited;
 }

@@ -2,6 +2,7 @@
 
 #include "stage/io.h"
 #include "stage/json.h"
+#include "walproc/delivery.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -30,6 +31,16 @@ intake_put_block(const struct walproc *walproc, struct msg *msg)
 		    wal_bytes(&walproc->wal), limits->max_bytes);
 }
 
+/* Sends a message to each source. */
+static void
+tell_all(struct walproc *walproc, const struct msg *msg)
+{
+	struct streams *streams = &walproc->streams;
+
+	for (size_t i = 0; i < streams->inlet_count; i++)
+		chan_send_msg(&streams->inlets[i]->chan, msg);
+}
+
 void
 intake_block(struct walproc *walproc, enum walproc_block block)
 {
@@ -45,7 +56,7 @@ intake_block(struct walproc *walproc, enum walproc_block block)
 	walproc->block_is_told = log_limit_passes(&walproc->block_limit, &held);
 	if (walproc->block_is_told)
 		log_warn("intake paused: %s held=%lu", msg.reason, held);
-	chan_send_msg(&walproc->up, &msg);
+	tell_all(walproc, &msg);
 }
 
 /*
@@ -65,10 +76,8 @@ has_passed(struct walproc *walproc)
 	walproc->retry_ns = loop_now_ns() + DISK_RETRY_NS;
 	/* What is damaged has the first of the room, or the intake would take
 	 * it, and the delivery wait for ever. */
-	if (walproc->damage_waits) {
-		walproc->damage_waits = false;
+	if (delivery_let_damage_pass(walproc))
 		return 0;
-	}
 	/* Letters that were moved away hold their space while open here. */
 	if (dead_refresh(&walproc->dead) == 0 && wal_probe(&walproc->wal) == 0)
 		return 1;
@@ -94,7 +103,7 @@ unblock(struct walproc *walproc)
 	walproc->wanted_bytes = 0;
 	if (walproc->block_is_told)
 		log_info("intake goes on");
-	chan_send_msg(&walproc->up, &msg);
+	tell_all(walproc, &msg);
 	return 0;
 }
 
@@ -118,34 +127,42 @@ write_failed(struct walproc *walproc, const char *what)
 }
 
 static void
-count_refused(struct walproc *walproc, const char *why)
+count_taken(struct walproc *walproc, struct inlet *inlet)
+{
+	walproc->taken++;
+	inlet->taken++;
+}
+
+static void
+count_refused(struct walproc *walproc, struct inlet *inlet, const char *why)
 {
 	unsigned long held;
 
-	walproc->taken++;
+	count_taken(walproc, inlet);
 	walproc->refused++;
 	walproc->refused_waits++;
 	if (log_limit_passes(&walproc->refuse_limit, &held))
 		log_warn("event %" PRIu64
 			 " of the input: %s: to dead-letters.ndjson held=%lu",
-		    walproc->taken, why, held);
+		    inlet->taken, why, held);
 }
 
 /* Puts an event of the input into the dead letters. */
 static enum taking
-refuse(struct walproc *walproc, const char *why, uint64_t at,
-    const uint8_t *event, size_t bytes)
+refuse(struct walproc *walproc, struct inlet *inlet, const char *why,
+    uint64_t at, const uint8_t *event, size_t bytes)
 {
 	if (dead_write(&walproc->dead, why, at, DEAD_NONE, event, bytes) == -1)
 		return write_failed(walproc, "dead letters");
-	count_refused(walproc, why);
+	count_refused(walproc, inlet, why);
 	return TAKING_DONE;
 }
 
 /* What a limit has no room for: does what the operator chose. TAKING_DONE with
  * *is_taken set says that nothing more is to be done. */
 static enum taking
-make_room(struct walproc *walproc, size_t bytes, bool *is_taken)
+make_room(
+    struct walproc *walproc, struct inlet *inlet, size_t bytes, bool *is_taken)
 {
 	const struct layout_cursor *slot = &walproc->wal.cursor.slot;
 
@@ -159,7 +176,7 @@ make_room(struct walproc *walproc, size_t bytes, bool *is_taken)
 		return TAKING_DONE;
 	case WALPROC_DROP_NEWEST:
 		wal_count_dropped(&walproc->wal);
-		walproc->taken++;
+		count_taken(walproc, inlet);
 		shed_tell(&walproc->shed, "log full",
 		    slot->dropped + slot->dropped_newest);
 		*is_taken = true;
@@ -171,14 +188,14 @@ make_room(struct walproc *walproc, size_t bytes, bool *is_taken)
 
 /* Appends an event that is fit for the log. `came` is it as it came. */
 static enum taking
-append(struct walproc *walproc, const uint8_t *event, size_t bytes,
-    const uint8_t *came, size_t came_bytes)
+append(struct walproc *walproc, struct inlet *inlet, const uint8_t *event,
+    size_t bytes, const uint8_t *came, size_t came_bytes)
 {
 	enum taking taking;
 	bool is_taken;
 
 	if (wal_append_quickly(&walproc->wal, event, bytes)) {
-		walproc->taken++;
+		count_taken(walproc, inlet);
 		return TAKING_DONE;
 	}
 	switch (wal_room(&walproc->wal, bytes)) {
@@ -186,17 +203,17 @@ append(struct walproc *walproc, const uint8_t *event, size_t bytes,
 		break;
 	case WAL_FULL:
 		walproc->wanted_bytes = bytes;
-		taking = make_room(walproc, bytes, &is_taken);
+		taking = make_room(walproc, inlet, bytes, &is_taken);
 		if (taking != TAKING_DONE || is_taken)
 			return taking;
 		break;
 	case WAL_NEVER_FITS:
-		return refuse(walproc, "does not fit into --max-bytes",
+		return refuse(walproc, inlet, "does not fit into --max-bytes",
 		    DEAD_NONE, came, came_bytes);
 	}
 	if (wal_append(&walproc->wal, event, bytes) == -1)
 		return write_failed(walproc, "append");
-	walproc->taken++;
+	count_taken(walproc, inlet);
 	/* At once, not at the next event: the source is to know. */
 	if (walproc->options.on_full == WALPROC_PAUSE &&
 	    wal_elements(&walproc->wal) >= walproc->wal.limits.max_elements)
@@ -206,8 +223,8 @@ append(struct walproc *walproc, const uint8_t *event, size_t bytes,
 
 /* Takes an event that is JSON, and patches it. */
 static enum taking
-take_patched(struct walproc *walproc, const uint8_t *event, size_t bytes,
-    const struct json_outline *outline)
+take_patched(struct walproc *walproc, struct inlet *inlet, const uint8_t *event,
+    size_t bytes, const struct json_outline *outline)
 {
 	const struct patch *patch = walproc->options.patch;
 	struct patch_event about = {
@@ -221,13 +238,14 @@ take_patched(struct walproc *walproc, const uint8_t *event, size_t bytes,
 	buf_drop(patched, buf_bytes(patched));
 	if (patch_apply(patch, &about, event, bytes, outline, patched, text,
 		sizeof(text)) == -1)
-		return refuse(walproc, text, DEAD_NONE, event, bytes);
-	return append(
-	    walproc, buf_front(patched), buf_bytes(patched), event, bytes);
+		return refuse(walproc, inlet, text, DEAD_NONE, event, bytes);
+	return append(walproc, inlet, buf_front(patched), buf_bytes(patched),
+	    event, bytes);
 }
 
 static enum taking
-take_event(struct walproc *walproc, const uint8_t *event, size_t bytes)
+take_event(struct walproc *walproc, struct inlet *inlet, const uint8_t *event,
+    size_t bytes)
 {
 	struct json_outline outline;
 	char text[WHY_BYTES];
@@ -237,55 +255,64 @@ take_event(struct walproc *walproc, const uint8_t *event, size_t bytes)
 	if (bytes > walproc->options.max_event_bytes) {
 		(void)snprintf(text, sizeof(text), "longer than %zu bytes",
 		    walproc->options.max_event_bytes);
-		return refuse(walproc, text, DEAD_NONE, event, bytes);
+		return refuse(walproc, inlet, text, DEAD_NONE, event, bytes);
 	}
 	if (!json_outline(event, bytes, &outline, &why, &at))
-		return refuse(walproc, why, at, event, bytes);
+		return refuse(walproc, inlet, why, at, event, bytes);
 	if (patch_is_empty(walproc->options.patch))
-		return append(walproc, event, bytes, event, bytes);
-	return take_patched(walproc, event, bytes, &outline);
+		return append(walproc, inlet, event, bytes, event, bytes);
+	return take_patched(walproc, inlet, event, bytes, &outline);
+}
+
+/* Says whether the letter that is written in pieces is of another source. */
+static bool
+must_wait(const struct walproc *walproc, const struct inlet *inlet)
+{
+	return walproc->long_line != NULL && walproc->long_line != inlet;
 }
 
 /* Takes the next piece of a line that is too long for an event. */
 static enum taking
-take_long_line(struct walproc *walproc)
+take_long_line(struct walproc *walproc, struct inlet *inlet)
 {
 	static const char why[] = "longer than an event may be";
 	const uint8_t *piece;
 	size_t bytes;
-	bool is_last = chan_next_piece(&walproc->up, &piece, &bytes) ||
-		       walproc->up.in_ended;
+	bool is_last = chan_next_piece(&inlet->chan, &piece, &bytes) ||
+		       inlet->chan.in_ended;
 
 	if (!dead_is_open(&walproc->dead) &&
 	    dead_begin(&walproc->dead, why) == -1)
 		return write_failed(walproc, "dead letters");
 	if (dead_add(&walproc->dead, piece, bytes) == -1)
 		return write_failed(walproc, "dead letters");
-	walproc->is_skipping = true;
+	inlet->is_skipping = true;
+	walproc->long_line = inlet;
 	if (is_last && dead_end(&walproc->dead) == -1) {
 		/* What was added must not be added again when the end is
 		 * retried: only the line's end is left. */
-		walproc->up.in_frame_bytes = bytes;
-		chan_drop(&walproc->up);
+		inlet->chan.in_frame_bytes = bytes;
+		chan_drop(&inlet->chan);
 		return write_failed(walproc, "dead letters");
 	}
-	chan_drop(&walproc->up);
+	chan_drop(&inlet->chan);
 	if (is_last) {
-		walproc->is_skipping = false;
-		count_refused(walproc, why);
+		inlet->is_skipping = false;
+		walproc->long_line = NULL;
+		count_refused(walproc, inlet, why);
 	}
 	return TAKING_DONE;
 }
 
 /* Drops what a source that left had of an event: it still has all of it. */
 static void
-forget_part(struct walproc *walproc)
+forget_part(struct inlet *inlet)
 {
-	size_t bytes = buf_bytes(&walproc->up.in);
+	size_t bytes = buf_bytes(&inlet->chan.in);
 
-	log_debug("source left within an event bytes=%zu", bytes);
-	walproc->up.in_frame_bytes = bytes;
-	chan_drop(&walproc->up);
+	log_debug("%s left within an event bytes=%zu", inlet->title, bytes);
+	inlet->chan.in_frame_bytes = bytes;
+	chan_drop(&inlet->chan);
 }
 
 /*
@@ -294,113 +321,156 @@ forget_part(struct walproc *walproc)
  * is kept.
  */
 static enum taking
-take_broken(struct walproc *walproc, const char *why)
+take_broken(struct walproc *walproc, struct inlet *inlet, const char *why)
 {
 	const uint8_t *piece;
 	size_t bytes;
 	enum taking taking = TAKING_DONE;
 
-	(void)chan_next_piece(&walproc->up, &piece, &bytes);
-	if (!walproc->up.in_is_socket && bytes > 0)
-		taking = refuse(walproc, why, DEAD_NONE, piece, bytes);
+	(void)chan_next_piece(&inlet->chan, &piece, &bytes);
+	if (!inlet->chan.in_is_socket && bytes > 0)
+		taking = refuse(walproc, inlet, why, DEAD_NONE, piece, bytes);
 	if (taking == TAKING_DONE) {
 		log_error("input: %s bytes=%zu", why, bytes);
-		walproc->up.in_frame_bytes = bytes;
-		chan_drop(&walproc->up);
-		if (streams_end(walproc, &walproc->up) == -1)
+		inlet->chan.in_frame_bytes = bytes;
+		chan_drop(&inlet->chan);
+		if (streams_end_source(walproc, inlet) == -1)
 			walproc->exitcode = EXITCODE_AGAIN;
-		walproc->up.in_ended = true;
+		inlet->chan.in_ended = true;
 	}
 	return taking;
 }
 
 /* Says whether the line at the front has no end, and its source has it. */
 static bool
-is_half_line(const struct walproc *walproc, size_t bytes)
+is_half_line(
+    const struct walproc *walproc, const struct inlet *inlet, size_t bytes)
 {
 	return streams_are_given(walproc) &&
-	       walproc->up.in_framing == FRAMING_NDJSON &&
-	       walproc->up.in_frame_bytes == bytes;
+	       inlet->chan.in_framing == FRAMING_NDJSON &&
+	       inlet->chan.in_frame_bytes == bytes;
 }
 
 /* Takes what is at the front of the input; *is_end when nothing is. */
 static enum taking
-take_next(struct walproc *walproc, size_t *bytes, bool *is_end)
+take_next(
+    struct walproc *walproc, struct inlet *inlet, size_t *bytes, bool *is_end)
 {
 	const uint8_t *event;
 	enum taking taking;
 
 	*bytes = 0;
 	*is_end = false;
-	if (walproc->is_skipping) {
+	if (inlet->is_skipping) {
 		*is_end =
-		    buf_bytes(&walproc->up.in) == 0 && !walproc->up.in_ended;
-		return *is_end ? TAKING_DONE : take_long_line(walproc);
+		    buf_bytes(&inlet->chan.in) == 0 && !inlet->chan.in_ended;
+		return *is_end ? TAKING_DONE : take_long_line(walproc, inlet);
 	}
-	switch (chan_next(&walproc->up, &event, bytes)) {
+	switch (chan_next(&inlet->chan, &event, bytes)) {
 	case FRAME_READY:
-		if (is_half_line(walproc, *bytes)) {
-			forget_part(walproc);
+		if (is_half_line(walproc, inlet, *bytes)) {
+			forget_part(inlet);
 			return TAKING_DONE;
 		}
-		taking = take_event(walproc, event, *bytes);
+		taking = take_event(walproc, inlet, event, *bytes);
 		if (taking == TAKING_DONE)
-			chan_drop(&walproc->up);
+			chan_drop(&inlet->chan);
 		return taking;
 	case FRAME_TOO_LONG:
-		if (walproc->up.in_framing == FRAMING_LENGTH)
-			return take_broken(walproc, "not a length prefix");
-		return take_long_line(walproc);
+		if (inlet->chan.in_framing == FRAMING_LENGTH)
+			return take_broken(
+			    walproc, inlet, "not a length prefix");
+		inlet->is_waiting = *is_end = must_wait(walproc, inlet);
+		return *is_end ? TAKING_DONE : take_long_line(walproc, inlet);
 	case FRAME_PARTIAL:
 		break;
 	}
 	*is_end = true;
-	if (!walproc->up.in_ended || buf_bytes(&walproc->up.in) == 0)
+	if (!inlet->chan.in_ended || buf_bytes(&inlet->chan.in) == 0)
 		return TAKING_DONE;
 	if (!streams_are_given(walproc))
-		return take_broken(walproc, "ended within a frame");
-	forget_part(walproc);
+		return take_broken(walproc, inlet, "ended within a frame");
+	forget_part(inlet);
 	return TAKING_DONE;
+}
+
+/* Takes what is ready of one source, about so many bytes. Returns 0, or -1 when
+ * the disk failed; logged. */
+static int
+take_from(struct walproc *walproc, struct inlet *inlet, size_t most)
+{
+	size_t taken_bytes = 0, bytes;
+	bool is_end = false;
+
+	inlet->is_waiting = false;
+	while (
+	    !is_end && walproc->block == WALPROC_TAKING && taken_bytes < most) {
+		if (take_next(walproc, inlet, &bytes, &is_end) == TAKING_FAILED)
+			return -1;
+		taken_bytes += bytes;
+	}
+	inlet->is_behind = !is_end && walproc->block == WALPROC_TAKING;
+	inlet->is_over = is_end && inlet->chan.in_ended && !inlet->is_waiting &&
+			 walproc->block == WALPROC_TAKING;
+	return 0;
 }
 
 int
 intake_take(struct walproc *walproc)
 {
-	size_t taken_bytes = 0, bytes;
-	bool is_end = false;
+	struct streams *streams = &walproc->streams;
+	size_t count = streams->inlet_count;
 
 	if (unblock(walproc) == -1)
 		return -1;
-	while (!is_end && walproc->block == WALPROC_TAKING &&
-	       taken_bytes < TURN_BYTES) {
-		if (take_next(walproc, &bytes, &is_end) == TAKING_FAILED)
+	walproc->is_behind = false;
+	/* Each has its share, and each is the first in its turn: what little
+	 * room there is at a limit is not always another's. */
+	for (size_t i = 0; i < count; i++)
+		if (take_from(walproc,
+			streams->inlets[(streams->first_inlet + i) % count],
+			TURN_BYTES / count) == -1)
 			return -1;
-		taken_bytes += bytes;
+	streams->first_inlet++;
+	for (size_t i = 0; i < count; i++) {
+		const struct inlet *inlet = streams->inlets[i];
+
+		if (inlet->is_behind ||
+		    (inlet->is_waiting && !must_wait(walproc, inlet)))
+			walproc->is_behind = true;
 	}
-	walproc->is_behind = !is_end && walproc->block == WALPROC_TAKING;
-	walproc->input_is_over =
-	    is_end && walproc->up.in_ended && walproc->block == WALPROC_TAKING;
 	return 0;
+}
+
+/* Tells one source how many of its events are safe by now. What an earlier one
+ * in its place has sent is of no account to it. */
+static void
+ack_to(struct inlet *inlet)
+{
+	struct msg msg = {.kind = MSG_ACK};
+
+	if (inlet->committing > inlet->before &&
+	    inlet->committing > inlet->acked) {
+		msg.n = inlet->committing - inlet->before;
+		chan_send_msg(&inlet->chan, &msg);
+	}
+	inlet->acked = inlet->committing;
 }
 
 /* Acks the events that a commit has made safe. */
 static int
 ack(struct walproc *walproc)
 {
-	uint64_t before = walproc->streams.taken_before;
-	struct msg msg = {.kind = MSG_ACK};
+	struct streams *streams = &walproc->streams;
 
 	walproc->is_committing = false;
 	if (wal_save(&walproc->wal) == -1) {
 		log_error("cursor: %m");
 		return -1;
 	}
-	/* Only now: this is the promise. What an earlier source sent is of no
-	 * account to this one. */
-	if (walproc->committing > before) {
-		msg.n = walproc->committing - before;
-		chan_send_msg(&walproc->up, &msg);
-	}
+	/* Only now: this is the promise. */
+	for (size_t i = 0; i < streams->inlet_count; i++)
+		ack_to(streams->inlets[i]);
 	walproc->taken_acked = walproc->committing;
 	return 0;
 }
@@ -436,6 +506,17 @@ sync_dead(struct walproc *walproc)
 	return -1;
 }
 
+/* Notes what the commit that begins makes safe. */
+static void
+note_taken(struct walproc *walproc)
+{
+	struct streams *streams = &walproc->streams;
+
+	walproc->committing = walproc->taken;
+	for (size_t i = 0; i < streams->inlet_count; i++)
+		streams->inlets[i]->committing = streams->inlets[i]->taken;
+}
+
 int
 intake_commit(struct walproc *walproc)
 {
@@ -448,7 +529,7 @@ intake_commit(struct walproc *walproc)
 		return 0;
 	if (sync_dead(walproc) == -1)
 		return -1;
-	walproc->committing = walproc->taken;
+	note_taken(walproc);
 	result = wal_commit_begin(&walproc->wal);
 	walproc->is_committing = result == 0;
 	return take_commit(walproc, result);
@@ -462,13 +543,13 @@ commit_all(struct walproc *walproc)
 		return 0;
 	if (sync_dead(walproc) == -1)
 		return -1;
-	walproc->committing = walproc->taken;
+	note_taken(walproc);
 	return take_commit(walproc, wal_commit(&walproc->wal) == -1 ? -1 : 1);
 }
 
 /* Puts what is left of a pipe's bytes into the dead letters. */
 static enum taking
-take_leftover(struct walproc *walproc)
+take_leftover(struct walproc *walproc, struct inlet *inlet)
 {
 	static const char whole[] = "stopped before there was room for it";
 	static const char part[] = "stopped within it";
@@ -476,39 +557,43 @@ take_leftover(struct walproc *walproc)
 	enum taking taking = TAKING_DONE;
 	size_t bytes;
 
-	if (walproc->is_skipping) {
-		walproc->up.in_ended = true;
-		return take_long_line(walproc);
+	if (inlet->is_skipping) {
+		inlet->chan.in_ended = true;
+		return take_long_line(walproc, inlet);
 	}
 	while (taking == TAKING_DONE &&
-	       chan_next(&walproc->up, &event, &bytes) == FRAME_READY) {
-		taking = refuse(walproc, whole, DEAD_NONE, event, bytes);
+	       chan_next(&inlet->chan, &event, &bytes) == FRAME_READY) {
+		taking = refuse(walproc, inlet, whole, DEAD_NONE, event, bytes);
 		if (taking == TAKING_DONE)
-			chan_drop(&walproc->up);
+			chan_drop(&inlet->chan);
 	}
-	(void)chan_next_piece(&walproc->up, &event, &bytes);
+	(void)chan_next_piece(&inlet->chan, &event, &bytes);
 	if (taking == TAKING_DONE && bytes > 0)
-		taking = refuse(walproc, part, DEAD_NONE, event, bytes);
+		taking = refuse(walproc, inlet, part, DEAD_NONE, event, bytes);
 	return taking;
 }
 
 int
 intake_leave(struct walproc *walproc)
 {
-	size_t bytes = buf_bytes(&walproc->up.in);
+	struct inlet *inlet;
 	enum taking taking = TAKING_DONE;
+	size_t bytes;
 
 	/* Where acks go back, the source sends again what was not acked. */
-	if (walproc->up.in_is_socket)
+	if (streams_are_given(walproc) ||
+	    walproc->streams.inlets[0]->chan.in_is_socket)
 		return 0;
-	if (bytes > 0 || walproc->is_skipping)
-		taking = take_leftover(walproc);
+	inlet = walproc->streams.inlets[0];
+	bytes = buf_bytes(&inlet->chan.in);
+	if (bytes > 0 || inlet->is_skipping)
+		taking = take_leftover(walproc, inlet);
 	if (taking == TAKING_DONE && commit_all(walproc) == -1)
 		return -1;
 	if (taking == TAKING_DONE && walproc->taken == walproc->taken_acked)
 		return 0;
 	log_error("stopped with %" PRIu64
 		  " events and %zu bytes of a pipe that are not safe",
-	    walproc->taken - walproc->taken_acked, buf_bytes(&walproc->up.in));
+	    walproc->taken - walproc->taken_acked, buf_bytes(&inlet->chan.in));
 	return -1;
 }

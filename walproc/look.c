@@ -77,8 +77,8 @@ read_cursor(struct look *look)
 	enum cursor_status status = CURSOR_NONE;
 
 	for (int i = 0; i < TRIES; i++) {
-		status =
-		    cursor_look(look->catalog.dir_fd, &look->slot, look->slots);
+		status = cursor_look(look->catalog.dir_fd, CURSOR_NAME,
+		    &look->slot, look->slots);
 		if (!look->is_running || (look->slots[0] != CURSOR_SLOT_BAD &&
 					     look->slots[1] != CURSOR_SLOT_BAD))
 			break;
@@ -131,7 +131,8 @@ catch_up(struct look *look)
 	enum cursor_slot slots[2];
 
 	if (look->cursor != LOOK_CURSOR_SOUND ||
-	    cursor_look(look->catalog.dir_fd, &later, slots) != CURSOR_OK ||
+	    cursor_look(look->catalog.dir_fd, CURSOR_NAME, &later, slots) !=
+		CURSOR_OK ||
 	    later.generation <= look->slot.generation)
 		return false;
 	if (later.acked_seq > look_last_seq(look))

@@ -324,7 +324,9 @@ check_command(struct command *command)
 	}
 	command->options.acks_none =
 	    command->acks != NULL && strcmp(command->acks, "none") == 0;
-	if (command->acks == NULL && !io_is_socket(STDOUT_FILENO)) {
+	/* A supervisor gives the sinks later. */
+	if (command->acks == NULL && !io_is_socket(STDOUT_FILENO) &&
+	    !control_is_open(&command->options.control)) {
 		log_error(
 		    "standard output is no socket, so no acks come back on "
 		    "it: give --acks PATH, a FIFO that the sink writes them "
@@ -336,7 +338,8 @@ check_command(struct command *command)
 }
 
 static int
-parse_command(int argc, char **argv, struct command *command)
+parse_command(int argc, char **argv, const struct control *control,
+    struct command *command)
 {
 	int code;
 
@@ -353,6 +356,7 @@ parse_command(int argc, char **argv, struct command *command)
 		    .max_age_ns = LOOP_NEVER,
 		    .framing = FRAMING_AUTO,
 		    .acks_fd = -1,
+		    .control = *control,
 		},
 	};
 	while ((code = getopt_long(argc, argv, ":d:vqh", long_options, NULL)) !=
@@ -493,14 +497,13 @@ main(int argc, char **argv)
 		log_error("standard output is closed");
 		return EXITCODE_FINAL;
 	}
-	if (parse_command(argc, argv, &command) == 0) {
+	if (parse_command(argc, argv, &control, &command) == 0) {
 		if (command.answer != NULL) {
 			exitcode = options_answer(command.answer);
 		} else if (!is_open) {
 			log_error("standard input or output is closed");
 		} else {
 			log_init("walproc", command.level);
-			command.options.control = control;
 			exitcode = obey(&command);
 		}
 	}

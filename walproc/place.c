@@ -119,7 +119,8 @@ is_taken(const char *name)
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
 		if (strcmp(name, names[i]) == 0)
 			return true;
-	return segment_is_name(name, &seq);
+	return strncmp(name, CURSOR_SINK_NAME, strlen(CURSOR_SINK_NAME)) == 0 ||
+	       segment_is_name(name, &seq);
 }
 
 /* Says whether `path` names a file of the log itself. */

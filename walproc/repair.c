@@ -188,7 +188,8 @@ write_cursor(const struct look *look)
 	int result = -1, saved;
 	bool lost;
 
-	switch (cursor_open(&cursor, look->catalog.dir_fd, &lost)) {
+	switch (
+	    cursor_open(&cursor, look->catalog.dir_fd, CURSOR_NAME, &lost)) {
 	case CURSOR_OK:
 	case CURSOR_NONE:
 		break;

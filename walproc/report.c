@@ -17,6 +17,24 @@ report_fini(struct report *report)
 	reader_fini(&report->reader);
 }
 
+/* Counts what each sink has confirmed. */
+static void
+count_outlets(struct walproc *walproc, int64_t now)
+{
+	struct streams *streams = &walproc->streams;
+
+	for (size_t i = 0; i < streams->outlet_count; i++) {
+		struct outlet *outlet = streams->outlets[i];
+		uint64_t delivered =
+		    wal_sinks_slot(&walproc->wal, outlet->place)->delivered;
+
+		if (delivered > outlet->metered)
+			meter_add(
+			    &outlet->out, delivered - outlet->metered, now);
+		outlet->metered = delivered;
+	}
+}
+
 void
 report_count(struct walproc *walproc)
 {
@@ -24,9 +42,11 @@ report_count(struct walproc *walproc)
 	uint64_t delivered = walproc->wal.cursor.slot.delivered;
 	int64_t now;
 
-	if (report->taken == walproc->taken && report->delivered == delivered)
+	if (report->taken == walproc->taken && report->delivered == delivered &&
+	    !walproc->wal.sinks.are_many)
 		return;
 	now = loop_now_ns();
+	count_outlets(walproc, now);
 	meter_add(&report->in, walproc->taken - report->taken, now);
 	meter_add(&report->out, delivered - report->delivered, now);
 	report->taken = walproc->taken;
@@ -76,31 +96,117 @@ put_oldest(cJSON *json, struct walproc *walproc)
 	counts_put_number(json, "oldest_ms", ms < 0 ? 0 : (uint64_t)ms);
 }
 
+/* Returns the word for how a breaker stands. */
+static const char *
+breaker_word(bool is_open)
+{
+	return is_open ? "open" : "closed";
+}
+
+/* Says whether nothing goes to a sink now. */
+static bool
+is_cut_off(const struct walproc *walproc, const struct outlet *outlet)
+{
+	return outlet->breaker_is_open || !outlet_has_sink(walproc, outlet);
+}
+
+/* Returns how many events a sink has and has not ended. */
+static uint64_t
+in_flight(const struct walproc *walproc, const struct outlet *outlet)
+{
+	return outlet_has_sink(walproc, outlet)
+		   ? outlet->flight.sent - outlet->flight.acked
+		   : 0;
+}
+
+/* Adds how the sinks stand together: the worst that there is. */
 static void
 put_breakers(cJSON *json, const struct walproc *walproc)
 {
-	static const char *const words[] = {"closed", "open"};
+	const struct streams *streams = &walproc->streams;
 	bool is_stopped = walproc->block != WALPROC_TAKING;
+	bool is_open = false;
 	struct msg msg;
 
 	(void)cJSON_AddStringToObject(
-	    json, "source_breaker", words[is_stopped]);
+	    json, "source_breaker", breaker_word(is_stopped));
 	if (is_stopped) {
 		intake_put_block(walproc, &msg);
 		(void)cJSON_AddStringToObject(
 		    json, "source_breaker_reason", msg.reason);
 	}
-	(void)cJSON_AddStringToObject(json, "sink_breaker",
-	    words[walproc->breaker_is_open || !streams_have_sink(walproc)]);
+	for (size_t i = 0; i < streams->outlet_count; i++)
+		is_open = is_open || is_cut_off(walproc, streams->outlets[i]);
+	(void)cJSON_AddStringToObject(
+	    json, "sink_breaker", breaker_word(is_open));
+}
+
+static void
+put_sources(cJSON *json, const struct walproc *walproc)
+{
+	const struct streams *streams = &walproc->streams;
+	cJSON *list = cJSON_AddArrayToObject(json, "sources");
+
+	for (size_t i = 0; i < streams->inlet_count; i++) {
+		const struct inlet *inlet = streams->inlets[i];
+		cJSON *source = cJSON_CreateObject();
+
+		(void)cJSON_AddItemToArray(list, source);
+		(void)cJSON_AddStringToObject(source, "name", inlet->name);
+		(void)cJSON_AddBoolToObject(
+		    source, "present", inlet_has_source(inlet));
+		counts_put_number(source, "taken", inlet->taken);
+	}
+}
+
+static void
+put_sinks(cJSON *json, struct walproc *walproc, int64_t now)
+{
+	struct streams *streams = &walproc->streams;
+	cJSON *list = cJSON_AddArrayToObject(json, "sinks");
+
+	for (size_t i = 0; i < streams->outlet_count; i++) {
+		struct outlet *outlet = streams->outlets[i];
+		const struct layout_cursor *slot =
+		    wal_sinks_slot(&walproc->wal, outlet->place);
+		cJSON *sink = cJSON_CreateObject();
+
+		(void)cJSON_AddItemToArray(list, sink);
+		(void)cJSON_AddStringToObject(sink, "name", outlet->name);
+		(void)cJSON_AddBoolToObject(
+		    sink, "present", outlet_has_sink(walproc, outlet));
+		(void)cJSON_AddStringToObject(
+		    sink, "breaker", breaker_word(is_cut_off(walproc, outlet)));
+		counts_put_number(sink, "delivered", slot->delivered);
+		counts_put_number(
+		    sink, "stored", outlet_elements(walproc, outlet));
+		counts_put_number(
+		    sink, "in_flight", in_flight(walproc, outlet));
+		counts_put_number(sink, "rejected", slot->rejected);
+		counts_put_number(sink, "dropped", slot->dropped);
+		counts_put_number(sink, "quarantined", slot->quarantined);
+		(void)cJSON_AddNumberToObject(
+		    sink, "out_rate", meter_rate(&outlet->out, now));
+	}
+}
+
+/* Returns how many events the sinks have and have not ended. */
+static uint64_t
+all_in_flight(const struct walproc *walproc)
+{
+	const struct streams *streams = &walproc->streams;
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < streams->outlet_count; i++)
+		sum += in_flight(walproc, streams->outlets[i]);
+	return sum;
 }
 
 void
 report_send(struct walproc *walproc)
 {
 	const struct wal *wal = &walproc->wal;
-	const struct flight *flight = &walproc->flight;
 	struct counts counts = counts_of(&wal->cursor.slot, wal->next_seq - 1);
-	bool has_sink = streams_have_sink(walproc);
 	int64_t now = loop_now_ns();
 	cJSON *json;
 
@@ -111,16 +217,17 @@ report_send(struct walproc *walproc)
 	counts_put_number(json, "rejected", wal->cursor.slot.rejected);
 	counts_put_number(json, "bytes", wal_bytes(wal));
 	counts_put_number(json, "syncs", wal->syncs);
-	counts_put_number(
-	    json, "in_flight", has_sink ? flight->sent - flight->acked : 0);
+	counts_put_number(json, "in_flight", all_in_flight(walproc));
 	put_oldest(json, walproc);
 	(void)cJSON_AddBoolToObject(
 	    json, "source", streams_have_source(walproc));
-	(void)cJSON_AddBoolToObject(json, "sink", has_sink);
+	(void)cJSON_AddBoolToObject(json, "sink", streams_have_sink(walproc));
 	put_breakers(json, walproc);
 	(void)cJSON_AddNumberToObject(
 	    json, "in_rate", meter_rate(&walproc->report.in, now));
 	(void)cJSON_AddNumberToObject(
 	    json, "out_rate", meter_rate(&walproc->report.out, now));
+	put_sources(json, walproc);
+	put_sinks(json, walproc, now);
 	control_report(&walproc->streams.control, json);
 }

@@ -1,30 +1,95 @@
 #include "walproc/streams.h"
 
 #include "stage/io.h"
+#include "stage/mem.h"
 #include "walproc/delivery.h"
 #include "walproc/intake.h"
 
-#include <errno.h>
+#include <assert.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-void
-streams_init(struct streams *streams, const struct control *control)
+/* Returns the array `old` of `count` pointers with one more at its end. */
+static void *
+grow(void *old, size_t *count, void *element)
 {
-	*streams = (struct streams){.control = *control, .sink_fd = -1};
+	void **array = mem_realloc(old, *count + 1, sizeof(*array));
+
+	array[(*count)++] = element;
+	return array;
+}
+
+static struct inlet *
+add_inlet(struct streams *streams, const char *name)
+{
+	struct inlet *inlet = inlet_new(name);
+
+	streams->inlets = grow(streams->inlets, &streams->inlet_count, inlet);
+	return inlet;
+}
+
+static struct outlet *
+add_outlet(struct walproc *walproc, const char *name)
+{
+	struct streams *streams = &walproc->streams;
+	struct outlet *outlet = outlet_new(name, walproc->options.read_count);
+
+	streams->outlets =
+	    grow(streams->outlets, &streams->outlet_count, outlet);
+	return outlet;
+}
+
+/* Stands source and sink on fd 0 and fd 1. Under a supervisor only sockets are
+ * streams. */
+static void
+open_ends(struct walproc *walproc)
+{
+	const struct walproc_options *options = &walproc->options;
+	struct inlet *inlet = walproc->streams.inlets[0];
+	struct outlet *outlet = walproc->streams.outlets[0];
+	bool is_given = streams_are_given(walproc);
+	int in_fd = options->acks_fd;
+
+	if (!is_given || io_is_socket(STDIN_FILENO)) {
+		inlet->fd = STDIN_FILENO;
+		inlet->is_over = false;
+		chan_init(&inlet->chan, STDIN_FILENO, FRAMING_AUTO,
+		    io_is_socket(STDIN_FILENO) ? STDIN_FILENO : -1,
+		    FRAMING_LENGTH);
+	}
+	if (in_fd == -1 && !options->acks_none)
+		in_fd = STDOUT_FILENO;
+	if (!is_given || io_is_socket(STDOUT_FILENO)) {
+		outlet->fd = STDOUT_FILENO;
+		chan_init(&outlet->chan, in_fd, FRAMING_LENGTH, STDOUT_FILENO,
+		    options->framing);
+	}
+	/* Acks count what one reader gets of one writer. */
+	outlet->chan.out_is_ours = options->acks_fd != -1;
+}
+
+void
+streams_init(struct walproc *walproc, const struct control *control)
+{
+	walproc->streams = (struct streams){.control = *control};
+	(void)add_inlet(&walproc->streams, "");
+	outlet_rewind(walproc, add_outlet(walproc, ""));
+	open_ends(walproc);
 }
 
 void
 streams_fini(struct streams *streams)
 {
-	for (size_t i = 0; i < streams->waiting_count; i++)
-		(void)close(streams->waiting[i].fd);
-	streams->waiting_count = 0;
-	if (streams->sink_fd != -1)
-		(void)close(streams->sink_fd);
-	streams->sink_fd = -1;
+	for (size_t i = 0; i < streams->inlet_count; i++)
+		inlet_free(streams->inlets[i]);
+	for (size_t i = 0; i < streams->outlet_count; i++)
+		outlet_free(streams->outlets[i]);
+	free(streams->inlets);
+	free(streams->outlets);
+	*streams = (struct streams){0};
 }
 
 bool
@@ -42,260 +107,300 @@ streams_may_follow(const struct walproc *walproc)
 bool
 streams_have_source(const struct walproc *walproc)
 {
-	return walproc->streams.waiting_count > 0 ||
-	       (!walproc->up.in_ended && !walproc->up.out_broken);
+	const struct streams *streams = &walproc->streams;
+
+	for (size_t i = 0; i < streams->inlet_count; i++)
+		if (inlet_has_source(streams->inlets[i]))
+			return true;
+	return false;
 }
 
 bool
 streams_have_sink(const struct walproc *walproc)
 {
-	return walproc->streams.sink_fd != -1 ||
-	       !delivery_has_lost_sink(walproc);
+	const struct streams *streams = &walproc->streams;
+
+	for (size_t i = 0; i < streams->outlet_count; i++)
+		if (outlet_has_sink(walproc, streams->outlets[i]))
+			return true;
+	return false;
 }
 
-/* Takes one of those that wait for their turn off the list. */
-static struct streams_source
-take_waiting(struct streams *streams, size_t index)
+bool
+streams_are_over(const struct walproc *walproc)
 {
-	struct streams_source source = streams->waiting[index];
+	const struct streams *streams = &walproc->streams;
 
-	streams->waiting_count--;
-	memmove(&streams->waiting[index], &streams->waiting[index + 1],
-	    (streams->waiting_count - index) * sizeof(source));
-	return source;
+	for (size_t i = 0; i < streams->inlet_count; i++)
+		if (!inlet_is_done(streams->inlets[i]))
+			return false;
+	return true;
 }
 
-/* Says whether a source has left without having sent anything. It may not have
- * read what it was told either, which is an error (ECONNRESET). */
+bool
+streams_have_told_sources(const struct walproc *walproc)
+{
+	const struct streams *streams = &walproc->streams;
+
+	for (size_t i = 0; i < streams->inlet_count; i++)
+		if (!chan_is_flushed(&streams->inlets[i]->chan))
+			return false;
+	return true;
+}
+
+bool
+streams_have_told_sinks(const struct walproc *walproc)
+{
+	const struct streams *streams = &walproc->streams;
+
+	for (size_t i = 0; i < streams->outlet_count; i++)
+		if (!chan_is_flushed(&streams->outlets[i]->chan))
+			return false;
+	return true;
+}
+
+uint64_t
+streams_acked(const struct walproc *walproc)
+{
+	const struct streams *streams = &walproc->streams;
+	uint64_t sum = streams->acked_gone;
+
+	for (size_t i = 0; i < streams->outlet_count; i++)
+		sum += streams->outlets[i]->acked_before +
+		       streams->outlets[i]->flight.acked;
+	return sum;
+}
+
+static struct inlet *
+find_inlet(const struct streams *streams, const char *name)
+{
+	for (size_t i = 0; i < streams->inlet_count; i++)
+		if (strcmp(streams->inlets[i]->name, name) == 0)
+			return streams->inlets[i];
+	return NULL;
+}
+
+static struct outlet *
+find_outlet(const struct streams *streams, const char *name)
+{
+	for (size_t i = 0; i < streams->outlet_count; i++)
+		if (strcmp(streams->outlets[i]->name, name) == 0)
+			return streams->outlets[i];
+	return NULL;
+}
+
+static void
+attach_source(struct walproc *walproc, const char *name, int fd)
+{
+	struct streams *streams = &walproc->streams;
+	struct inlet *inlet = find_inlet(streams, name);
+
+	if (inlet != NULL && !streams->is_last && io_is_socket(fd)) {
+		inlet_add(inlet, fd);
+		return;
+	}
+	log_error("source%s%s: attached, but %s", name[0] == '\0' ? "" : " ",
+	    name,
+	    inlet == NULL      ? "none has that name"
+	    : streams->is_last ? "told that none comes"
+			       : "no socket");
+	(void)close(fd);
+}
+
+static void
+attach_sink(struct walproc *walproc, const char *name, int fd)
+{
+	struct outlet *outlet = find_outlet(&walproc->streams, name);
+
+	if (outlet != NULL && io_is_socket(fd)) {
+		outlet_add(outlet, fd);
+		return;
+	}
+	log_error("sink%s%s: attached, but %s", name[0] == '\0' ? "" : " ",
+	    name, outlet == NULL ? "none has that name" : "no socket");
+	(void)close(fd);
+}
+
+/* Says whether a list of names has this one. */
 static bool
-is_empty(int fd)
+has_name(const cJSON *names, const char *name)
 {
-	char byte;
-	ssize_t n = recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+	const cJSON *item;
 
-	return n == 0 || (n == -1 && errno != EAGAIN && errno != EINTR);
+	cJSON_ArrayForEach(item, names)
+	{
+		if (strcmp(item->valuestring, name) == 0)
+			return true;
+	}
+	return false;
 }
 
-/* Makes room for one more to wait. */
+/* Makes an inlet for each name. Of the others those that are done are freed,
+ * now or later: a source that has left may have sent what is not read yet. */
 static void
-clear_waiting(struct streams *streams)
+name_sources(struct streams *streams, const cJSON *names)
 {
-	for (size_t i = streams->waiting_count; i > 0; i--)
-		if (is_empty(streams->waiting[i - 1].fd))
-			(void)close(take_waiting(streams, i - 1).fd);
-	if (streams->waiting_count < STREAMS_WAITING)
-		return;
-	log_error("source: %d of them left before their events could be taken: "
-		  "those of the first are lost",
-	    STREAMS_WAITING);
-	(void)close(take_waiting(streams, 0).fd);
+	const cJSON *item;
+
+	cJSON_ArrayForEach(item, names)
+	{
+		if (find_inlet(streams, item->valuestring) == NULL)
+			(void)add_inlet(streams, item->valuestring);
+	}
+	for (size_t i = 0; i < streams->inlet_count; i++)
+		streams->inlets[i]->is_leaving =
+		    !has_name(names, streams->inlets[i]->name);
 }
 
+/* Takes an outlet off the list, and with it all that was given to its sink and
+ * not answered. */
 static void
-add_source(struct walproc *walproc, int fd)
+drop_outlet(struct streams *streams, size_t index)
+{
+	struct outlet *outlet = streams->outlets[index];
+
+	streams->acked_gone += outlet->acked_before + outlet->flight.acked;
+	if (outlet->name[0] != '\0')
+		log_info("%s is gone for good", outlet->title);
+	outlet_free(outlet);
+	streams->outlet_count--;
+	memmove(&streams->outlets[index], &streams->outlets[index + 1],
+	    (streams->outlet_count - index) * sizeof(streams->outlets[0]));
+}
+
+/* Names the sinks to the log. Returns 0, or -1; logged. */
+static int
+name_in_log(struct walproc *walproc, const cJSON *names)
+{
+	const char *list[WAL_SINKS_MAX];
+	size_t count = 0;
+	const cJSON *item;
+
+	cJSON_ArrayForEach(item, names)
+	{
+		if (count < WAL_SINKS_MAX)
+			list[count++] = item->valuestring;
+	}
+	if (wal_sinks_name(&walproc->wal, list, count) == 0)
+		return 0;
+	log_error("log: cursors of the sinks: %m");
+	return -1;
+}
+
+/* Makes an outlet for each name, and no other. Returns 0, or -1; logged. */
+static int
+name_sinks(struct walproc *walproc, const cJSON *names)
+{
+	struct streams *streams = &walproc->streams;
+	const cJSON *item;
+
+	if (name_in_log(walproc, names) == -1)
+		return -1;
+	for (size_t i = streams->outlet_count; i > 0; i--)
+		if (!has_name(names, streams->outlets[i - 1]->name))
+			drop_outlet(streams, i - 1);
+	for (size_t i = 0; i < streams->outlet_count; i++)
+		streams->outlets[i]->place =
+		    wal_sinks_place(&walproc->wal, streams->outlets[i]->name);
+	cJSON_ArrayForEach(item, names)
+	{
+		struct outlet *outlet;
+
+		if (find_outlet(streams, item->valuestring) != NULL)
+			continue;
+		outlet = add_outlet(walproc, item->valuestring);
+		outlet->place =
+		    wal_sinks_place(&walproc->wal, item->valuestring);
+		outlet->metered =
+		    wal_sinks_slot(&walproc->wal, outlet->place)->delivered;
+		outlet_rewind(walproc, outlet);
+	}
+	/* The log may have room again, on the disk too. */
+	walproc->retry_ns = 0;
+	return 0;
+}
+
+/* Does one thing that the supervisor asks for. 0, or -1; logged. */
+static int
+take_order(struct walproc *walproc, const struct control_msg *msg)
 {
 	struct streams *streams = &walproc->streams;
 
-	if (streams->is_last || !io_is_socket(fd)) {
-		log_error("source: attached, but %s",
-		    streams->is_last ? "told that none comes" : "no socket");
-		(void)close(fd);
-		return;
+	switch (msg->what.kind) {
+	case CTLMSG_STREAMS:
+		name_sources(streams,
+		    cJSON_GetObjectItemCaseSensitive(msg->what.body, "in"));
+		return name_sinks(walproc,
+		    cJSON_GetObjectItemCaseSensitive(msg->what.body, "out"));
+	case CTLMSG_ATTACH_IN:
+		attach_source(walproc, msg->what.name, msg->fd);
+		return 0;
+	case CTLMSG_ATTACH_OUT:
+		attach_sink(walproc, msg->what.name, msg->fd);
+		return 0;
+	case CTLMSG_DRAIN:
+		streams->is_last = true;
+		return 0;
+	case CTLMSG_ASK:
+		report_send(walproc);
+		return 0;
+	default:
+		return 0;
 	}
-	clear_waiting(streams);
-	streams->waiting[streams->waiting_count++] =
-	    (struct streams_source){.fd = fd};
 }
 
-static void
-add_sink(struct walproc *walproc, int fd)
-{
-	struct streams *streams = &walproc->streams;
-
-	if (!io_is_socket(fd)) {
-		log_error("sink: attached, but no socket");
-		(void)close(fd);
-		return;
-	}
-	/* One that waited has been given nothing. */
-	if (streams->sink_fd != -1)
-		(void)close(streams->sink_fd);
-	streams->sink_fd = fd;
-}
-
-void
+int
 streams_take_orders(struct walproc *walproc)
 {
 	struct streams *streams = &walproc->streams;
 	struct control_msg msg;
+	int result = 0;
 
-	while (control_next(&streams->control, &walproc->loop, &msg) ==
-	       CONTROL_GOT) {
-		switch (msg.what.kind) {
-		case CTLMSG_ATTACH_IN:
-			add_source(walproc, msg.fd);
-			break;
-		case CTLMSG_ATTACH_OUT:
-			add_sink(walproc, msg.fd);
-			break;
-		case CTLMSG_DRAIN:
-			streams->is_last = true;
-			break;
-		case CTLMSG_ASK:
-			report_send(walproc);
-			break;
-		default:
-			break;
-		}
+	while (result == 0 && control_next(&streams->control, &walproc->loop,
+				  &msg) == CONTROL_GOT) {
+		result = take_order(walproc, &msg);
 		cJSON_Delete(msg.what.body);
 	}
-}
-
-/* Gives `fd` the number of the descriptor that a peer had. 0, or -1; logged. */
-static int
-replace(const char *name, int fd, int number)
-{
-	int result = dup2(fd, number);
-
-	if (result == -1)
-		log_error("%s: dup2: %m", name);
-	(void)close(fd);
-	return result == -1 ? -1 : 0;
-}
-
-/* Starts over with a sink that nothing was given to. */
-static void
-begin_sink(struct walproc *walproc)
-{
-	chan_fini(&walproc->down);
-	chan_init(&walproc->down, STDOUT_FILENO, FRAMING_LENGTH, STDOUT_FILENO,
-	    walproc->options.framing);
-	walproc->streams.acked_before += walproc->flight.acked;
-	flight_fini(&walproc->flight);
-	reader_init(&walproc->reader, &walproc->wal.catalog,
-	    wal_acked_seq(&walproc->wal) + 1);
-	walproc->breaker_is_open = false;
-	/* This one rejects that event again. */
-	walproc->has_held = false;
-	walproc->streams.sink_is_missed = false;
-	log_info("sink attached: %" PRIu64 " events wait for it",
-	    wal_elements(&walproc->wal));
+	return result;
 }
 
 int
-streams_change_sink(struct walproc *walproc)
+streams_change_sinks(struct walproc *walproc)
 {
 	struct streams *streams = &walproc->streams;
-	struct chan *down = &walproc->down;
-	int fd = streams->sink_fd;
 
-	if (!streams_are_given(walproc))
-		return 0;
-	/* An answer that is held keeps the end behind it from being read. */
-	if (fd != -1 && (down->in_ended || walproc->has_held)) {
-		streams->sink_fd = -1;
-		if (replace("sink", fd, STDOUT_FILENO) == -1)
+	for (size_t i = 0; i < streams->outlet_count; i++)
+		if (outlet_change(walproc, streams->outlets[i]) == -1)
 			return -1;
-		begin_sink(walproc);
-		return 0;
-	}
-	if (!delivery_has_lost_sink(walproc))
-		return 0;
-	down->out_broken = true;
-	buf_drop(&down->out, buf_bytes(&down->out));
-	if (fd == -1 && !streams->sink_is_missed) {
-		log_info("sink left: %" PRIu64 " events wait for the next",
-		    wal_elements(&walproc->wal));
-		streams->sink_is_missed = true;
-	}
-	return 0;
-}
-
-/* Sends a message to a source whose stream has not begun. */
-static void
-send_ahead(int fd, const struct msg *msg)
-{
-	struct chan chan;
-
-	chan_init(&chan, -1, FRAMING_LENGTH, fd, FRAMING_LENGTH);
-	chan_send_msg(&chan, msg);
-	/* Nothing else is in the socket: it has room. */
-	(void)chan_push(&chan);
-	chan_fini(&chan);
-}
-
-/* The newest that waits may live, and should not send what waits with it. */
-static void
-tell_waiting(struct walproc *walproc)
-{
-	struct streams *streams = &walproc->streams;
-	struct streams_source *newest;
-	struct msg msg;
-
-	if (streams->waiting_count == 0 || walproc->block == WALPROC_TAKING)
-		return;
-	newest = &streams->waiting[streams->waiting_count - 1];
-	if (newest->is_told)
-		return;
-	newest->is_told = true;
-	intake_put_block(walproc, &msg);
-	send_ahead(newest->fd, &msg);
-}
-
-static int
-begin_source(struct walproc *walproc)
-{
-	struct streams *streams = &walproc->streams;
-	struct streams_source next = take_waiting(streams, 0);
-	struct msg msg = {.kind = MSG_BREAKER_CLOSED};
-
-	if (replace("source", next.fd, STDIN_FILENO) == -1)
-		return -1;
-	chan_fini(&walproc->up);
-	chan_init(&walproc->up, STDIN_FILENO, FRAMING_AUTO, STDIN_FILENO,
-	    FRAMING_LENGTH);
-	/* Its acks count what it sends, whatever sync they wait for. */
-	streams->taken_before = walproc->taken;
-	streams->source_is_missed = false;
-	walproc->input_is_over = false;
-	if (next.is_told)
-		chan_send_msg(&walproc->up, &msg);
-	log_info("source attached");
 	return 0;
 }
 
 int
-streams_change_source(struct walproc *walproc)
+streams_change_sources(struct walproc *walproc)
 {
 	struct streams *streams = &walproc->streams;
 
-	if (!streams_are_given(walproc))
-		return 0;
-	tell_waiting(walproc);
-	if (!walproc->input_is_over)
-		return 0;
-	if (streams->waiting_count > 0)
-		return begin_source(walproc);
-	if (!streams->is_last && !streams->source_is_missed) {
-		log_info("source left: waiting for the next");
-		streams->source_is_missed = true;
+	for (size_t i = streams->inlet_count; i > 0; i--) {
+		struct inlet *inlet = streams->inlets[i - 1];
+
+		if (inlet_change(walproc, inlet) == -1)
+			return -1;
+		/* What it has taken is committed by others' count. */
+		if (!inlet->is_leaving || !inlet_is_done(inlet))
+			continue;
+		inlet_free(inlet);
+		streams->inlet_count--;
+		memmove(&streams->inlets[i - 1], &streams->inlets[i],
+		    (streams->inlet_count - (i - 1)) *
+			sizeof(streams->inlets[0]));
 	}
 	return 0;
 }
 
-int
-streams_end(struct walproc *walproc, struct chan *chan)
+/* Ends both ways of a stream, and drops what is queued. */
+static void
+end(struct chan *chan)
 {
-	struct streams *streams = &walproc->streams;
-	bool is_in = chan == &walproc->up;
-	/* One that has a successor has ended already. */
-	bool is_here =
-	    is_in ? streams->waiting_count == 0 : streams->sink_fd == -1;
-
-	if (!streams_are_given(walproc))
-		return -1;
-	if (is_here && !chan->in_ended)
-		control_fault(&streams->control, is_in, "");
 	(void)shutdown(chan->in_fd, SHUT_RDWR);
 	buf_drop(&chan->in, buf_bytes(&chan->in));
 	buf_drop(&chan->out, buf_bytes(&chan->out));
@@ -303,5 +408,27 @@ streams_end(struct walproc *walproc, struct chan *chan)
 	chan->in_searched = 0;
 	chan->in_ended = true;
 	chan->out_broken = true;
+}
+
+int
+streams_end_source(struct walproc *walproc, struct inlet *inlet)
+{
+	if (!streams_are_given(walproc))
+		return -1;
+	/* One that has a successor has ended already. */
+	if (inlet->waiting_count == 0 && !inlet->chan.in_ended)
+		control_fault(&walproc->streams.control, true, inlet->name);
+	end(&inlet->chan);
+	return 0;
+}
+
+int
+streams_end_sink(struct walproc *walproc, struct outlet *outlet)
+{
+	if (!streams_are_given(walproc))
+		return -1;
+	if (outlet->next_fd == -1 && !outlet->chan.in_ended)
+		control_fault(&walproc->streams.control, false, outlet->name);
+	end(&outlet->chan);
 	return 0;
 }

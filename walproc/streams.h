@@ -1,48 +1,35 @@
 /*
- * The streams of a walproc that a supervisor has started: neighbours leave and
- * others come in their place, while the log stays open. A source that left has
- * its stream read to the end before the next one's begins, since nobody sends
- * that again; a sink that left has its answers read to the end before what it
- * has not ended goes to the next one. Without a supervisor there is one stream
- * each way, and none of this.
+ * The streams of a walproc: an inlet for each source and an outlet for each
+ * sink, by what the supervisor says of them, while the log stays open. Without
+ * a supervisor there is one of each, and none of this.
  */
 #ifndef WALPROC_STREAMS_H
 #define WALPROC_STREAMS_H
 
-#include "stage/chan.h"
 #include "stage/control.h"
+#include "walproc/inlet.h"
+#include "walproc/outlet.h"
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <stdint.h>
 
 struct walproc;
 
-/* Sources that may wait for the streams before theirs to be read to the end:
- * they leave again, one after the other, where the intake is stopped. */
-#define STREAMS_WAITING 16
-
-struct streams_source {
-	int fd;	      /* owned */
-	bool is_told; /* that its breaker is open */
-};
-
 struct streams {
 	struct control control; /* the supervisor's orders */
-	struct streams_source waiting[STREAMS_WAITING]; /* in order */
-	size_t waiting_count;				/* of them */
-	int sink_fd;	       /* owned: the next sink; -1: none waits */
-	bool is_last;	       /* no source will come any more */
-	bool source_is_missed; /* that it left is logged */
-	bool sink_is_missed;   /* the same */
-	uint64_t taken_before; /* events, when this input stream began */
-	uint64_t acked_before; /* events, by the sinks before this one */
+	struct inlet **inlets;	/* owned, as are they */
+	size_t inlet_count;
+	size_t first_inlet;	 /* whose turn it is to be the first */
+	struct outlet **outlets; /* owned, as are they */
+	size_t outlet_count;
+	bool is_last;	     /* no source will come any more */
+	uint64_t acked_gone; /* events, by sinks that are gone for good */
 };
 
-/* Starts with the neighbours that are there, and the supervisor's channel. */
-void streams_init(struct streams *streams, const struct control *control);
+/* Starts with one of each, on fd 0 and fd 1. */
+void streams_init(struct walproc *walproc, const struct control *control);
 
-/* Closes what waits. */
+/* Closes and frees all. */
 void streams_fini(struct streams *streams);
 
 /* Says whether a supervisor gives the neighbours. */
@@ -51,30 +38,34 @@ bool streams_are_given(const struct walproc *walproc);
 /* Says whether a source may come that is not here yet. */
 bool streams_may_follow(const struct walproc *walproc);
 
-/* Does what the supervisor asks for. */
-void streams_take_orders(struct walproc *walproc);
+/* Does what the supervisor asks for. Returns 0, or -1 if the disk failed;
+ * logged. */
+int streams_take_orders(struct walproc *walproc);
+
+/* Lets sources and sinks follow those that have left. Returns 0, or -1;
+ * logged. */
+int streams_change_sinks(struct walproc *walproc);
+int streams_change_sources(struct walproc *walproc);
 
 /*
- * Puts the next sink in the place of one that has left and whose answers are
- * all taken. Returns 0, also if there is nothing to do, or -1; logged.
- */
-int streams_change_sink(struct walproc *walproc);
-
-/*
- * Puts the next source in the place of one that has left and whose events are
- * all taken, and tells those that wait when the intake is stopped. Returns 0,
- * also if there is nothing to do, or -1; logged.
- */
-int streams_change_source(struct walproc *walproc);
-
-/*
- * Ends the streams of a neighbour that has sent what it must not, so that
+ * Ends the stream of a neighbour that has sent what it must not, so that
  * another takes its place, and returns 0. Without a supervisor none would: -1.
  */
-int streams_end(struct walproc *walproc, struct chan *chan);
+int streams_end_source(struct walproc *walproc, struct inlet *inlet);
+int streams_end_sink(struct walproc *walproc, struct outlet *outlet);
 
-/* Says whether a source, or a sink, is there. */
+/* Say whether a source, or a sink, is there. */
 bool streams_have_source(const struct walproc *walproc);
 bool streams_have_sink(const struct walproc *walproc);
+
+/* Says whether all input has ended, and all of it is taken. */
+bool streams_are_over(const struct walproc *walproc);
+
+/* Say whether all that is queued for sources, or sinks, was written. */
+bool streams_have_told_sources(const struct walproc *walproc);
+bool streams_have_told_sinks(const struct walproc *walproc);
+
+/* Returns how many events the sinks have acked. */
+uint64_t streams_acked(const struct walproc *walproc);
 
 #endif

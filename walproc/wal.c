@@ -403,14 +403,11 @@ wal_probe(struct wal *wal)
 	return spare_make(&wal->spare, wal_write_small_bytes(wal));
 }
 
-void
-wal_end(struct wal *wal, uint64_t count, uint64_t end_offset, enum wal_end how)
+/* Counts events that are ended. */
+static void
+count_ended(struct layout_cursor *slot, uint64_t count, enum wal_end how)
 {
-	struct layout_cursor *slot = &wal->cursor.slot;
-
-	assert(slot->acked_seq + count <= wal_ready_seq(wal));
 	slot->acked_seq += count;
-	wal->ended_offset = end_offset;
 	switch (how) {
 	case WAL_DELIVERED:
 		slot->delivered += count;
@@ -424,6 +421,58 @@ wal_end(struct wal *wal, uint64_t count, uint64_t end_offset, enum wal_end how)
 	case WAL_QUARANTINED:
 		slot->quarantined += count;
 		break;
+	}
+}
+
+/* Ends in the log what all sinks have ended by now; the last of them did so as
+ * `how` says. */
+static void
+end_for_all(struct wal *wal, enum wal_end how)
+{
+	const struct wal_sink *last = wal_sinks_last(wal);
+	uint64_t acked_seq = wal_acked_seq(wal);
+
+	if (last->cursor.slot.acked_seq <= acked_seq)
+		return;
+	count_ended(
+	    &wal->cursor.slot, last->cursor.slot.acked_seq - acked_seq, how);
+	wal->ended_offset = last->ended_offset;
+}
+
+void
+wal_end_at(struct wal *wal, size_t place, uint64_t count, uint64_t end_offset,
+    enum wal_end how)
+{
+	struct wal_sink *sink;
+
+	if (!wal->sinks.are_many) {
+		wal_end(wal, count, end_offset, how);
+		return;
+	}
+	sink = &wal->sinks.list[place];
+	assert(sink->cursor.slot.acked_seq + count <= wal_ready_seq(wal));
+	count_ended(&sink->cursor.slot, count, how);
+	sink->ended_offset = end_offset;
+	end_for_all(wal, how);
+}
+
+void
+wal_end(struct wal *wal, uint64_t count, uint64_t end_offset, enum wal_end how)
+{
+	uint64_t last_seq = wal_acked_seq(wal) + count;
+
+	assert(last_seq <= wal_ready_seq(wal));
+	if (!wal->sinks.are_many) {
+		count_ended(&wal->cursor.slot, count, how);
+		wal->ended_offset = end_offset;
+		return;
+	}
+	for (size_t i = 0; i < wal->sinks.count; i++) {
+		uint64_t acked_seq = wal_sinks_acked_of(wal, i);
+
+		if (acked_seq < last_seq)
+			wal_end_at(
+			    wal, i, last_seq - acked_seq, end_offset, how);
 	}
 }
 
@@ -458,8 +507,9 @@ wal_count_dropped(struct wal *wal)
 int
 wal_save(struct wal *wal)
 {
-	if (wal->cursor_saved != wal_acked_seq(wal) &&
-	    wal_write_cursor(wal) == -1)
+	if ((wal->cursor_saved != wal_acked_seq(wal) &&
+		wal_write_cursor(wal) == -1) ||
+	    wal_sinks_save(wal) == -1)
 		return io_is_full_disk(errno) ? 0 : -1;
 	return wal_write_drop_ended(wal);
 }

@@ -26,6 +26,7 @@
 #include "walproc/reader.h"
 #include "walproc/recent.h"
 #include "walproc/spare.h"
+#include "walproc/wal_sinks.h"
 #include "walproc/worker.h"
 
 #include <stdbool.h>
@@ -40,6 +41,7 @@ struct wal {
 	struct wal_limits limits;	     /* as given, segment_bytes set */
 	struct catalog catalog;		     /* the segments */
 	struct cursor cursor;		     /* what is ended, and how */
+	struct wal_sinks sinks;		     /* how far each has come */
 	uint8_t log_id[LAYOUT_LOG_ID_BYTES]; /* random, for ever */
 	bool is_lazy;	       /* the caller's: what is written, though not yet
 				* durable, counts as ready */
@@ -224,9 +226,15 @@ int wal_prepare_ahead(struct wal *wal);
 /*
  * Ends `count` events that follow the last ended one; all of them are ready.
  * `end_offset` is where the last of them ends in the log (struct reader_event).
+ * Where there are several sinks, all of them end what they have not.
  */
 void wal_end(
     struct wal *wal, uint64_t count, uint64_t end_offset, enum wal_end how);
+
+/* The same for the sink at that place (wal_sinks_place) alone, of the events
+ * that follow the last that it has ended. */
+void wal_end_at(struct wal *wal, size_t place, uint64_t count,
+    uint64_t end_offset, enum wal_end how);
 
 /* Count one event that was refused at intake into the dead letters, or dropped
  * there by choice; it never had a number. */
@@ -254,5 +262,9 @@ uint64_t wal_acked_seq(const struct wal *wal);
 /* Stands the reader before the first event that is not ended, and counts the
  * bytes stored anew from that one's batch on. 0, or -1 with errno set. */
 int wal_rewind(struct wal *wal, struct reader *reader);
+
+/* Finds where the event `seq` starts in the log, to the batch; or, where it is
+ * not written yet, where it will. Returns 0, or -1 with errno set. */
+int wal_find_offset(struct wal *wal, uint64_t seq, uint64_t *offset);
 
 #endif

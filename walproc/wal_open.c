@@ -79,17 +79,15 @@ copy_tail(struct wal *wal, struct segment *segment)
 	return more;
 }
 
-/*
- * Finds where the first event that is not ended starts, to the batch, and sets
- * wal->ended_offset. A part that cannot be followed counts as not ended.
- */
-static int
-find_ended(struct wal *wal)
+/* A part that cannot be followed counts as behind it. */
+int
+wal_find_offset(struct wal *wal, uint64_t seq, uint64_t *found)
 {
-	uint64_t seq = wal_acked_seq(wal) + 1;
 	struct segment *segment = catalog_find(&wal->catalog, seq);
+	const struct segment *last = catalog_last(&wal->catalog);
 	uint64_t offset = LAYOUT_DATA_OFFSET;
 
+	*found = last == NULL ? 0 : last->log_offset + last->end_offset;
 	if (segment == NULL)
 		return 0;
 	if (segment_reopen(segment, wal->catalog.dir_fd) == -1)
@@ -106,10 +104,27 @@ find_ended(struct wal *wal)
 	}
 	if (offset > segment->end_offset)
 		offset = segment->end_offset;
-	wal->ended_offset = segment->log_offset + offset;
+	*found = segment->log_offset + offset;
+	return 0;
+}
+
+/* Finds where the first event that is not ended starts, to the batch, and sets
+ * wal->ended_offset. */
+static int
+find_ended(struct wal *wal)
+{
 	/* More may be stored than was said before. */
 	wal->batch_left = 0;
-	return 0;
+	return wal_find_offset(wal, wal_acked_seq(wal) + 1, &wal->ended_offset);
+}
+
+/* Returns the highest number that is ended, at a sink at least. */
+static uint64_t
+highest_ended(const struct wal *wal)
+{
+	uint64_t seq = wal_sinks_acked_seq(wal);
+
+	return seq > wal_acked_seq(wal) ? seq : wal_acked_seq(wal);
 }
 
 /*
@@ -142,8 +157,8 @@ wal_settle(struct wal *wal)
 		return -1;
 	if (copy_tail(wal, &segment) == -1)
 		goto fail;
-	if (segment.next_seq <= wal_acked_seq(wal))
-		segment.next_seq = wal_acked_seq(wal) + 1;
+	if (segment.next_seq <= highest_ended(wal))
+		segment.next_seq = highest_ended(wal) + 1;
 	if (wal_write_publish(wal, &segment) == -1)
 		goto fail;
 	log_info("settled a tail of %" PRIu64 " events, not proven durable",
@@ -202,8 +217,9 @@ open_files(struct wal *wal, struct recovered *found)
 {
 	bool lost;
 	enum cursor_status cursor =
-	    cursor_open(&wal->cursor, wal->catalog.dir_fd, &lost);
+	    cursor_open(&wal->cursor, wal->catalog.dir_fd, CURSOR_NAME, &lost);
 	enum recover_status recover;
+	struct layout_cursor known;
 
 	if (cursor == CURSOR_ERROR)
 		log_error("cursor: %m");
@@ -215,8 +231,17 @@ open_files(struct wal *wal, struct recovered *found)
 	if (lost)
 		log_warn("cursor: both slots are damaged: what is stored is "
 			 "sent again");
-	recover = recover_scan(&wal->catalog,
-	    cursor == CURSOR_OK ? &wal->cursor.slot : NULL, NULL, found);
+	if (wal_sinks_find(wal,
+		cursor == CURSOR_OK ? wal->cursor.slot.log_id : NULL) == -1) {
+		log_error("cursors of the sinks: %m");
+		return WAL_ERROR;
+	}
+	/* What any of them knows to be durable is no torn tail. */
+	known = wal->cursor.slot;
+	if (known.durable_seq < wal_sinks_durable_seq(wal))
+		known.durable_seq = wal_sinks_durable_seq(wal);
+	recover = recover_scan(
+	    &wal->catalog, cursor == CURSOR_OK ? &known : NULL, NULL, found);
 	if (recover != RECOVER_OK)
 		return recover == RECOVER_NEWER ? WAL_NEWER : WAL_ERROR;
 	if (found->is_foreign) {
@@ -234,6 +259,10 @@ open_files(struct wal *wal, struct recovered *found)
 		log_error("log id: %m");
 		return WAL_ERROR;
 	}
+	wal_sinks_keep(wal, found->log_id);
+	/* Nor are numbers that one of them has ended used again. */
+	if (found->next_seq <= wal_sinks_acked_seq(wal))
+		found->next_seq = wal_sinks_acked_seq(wal) + 1;
 	return WAL_OPEN;
 }
 
@@ -272,6 +301,7 @@ wal_abandon(struct wal *wal)
 	worker_fini(&wal->syncer);
 	spare_fini(&wal->spare);
 	cursor_close(&wal->cursor);
+	wal_sinks_fini(&wal->sinks);
 	catalog_fini(&wal->catalog);
 	recent_fini(&wal->recent);
 	buf_fini(&wal->batch);
@@ -319,7 +349,7 @@ wal_close(struct wal *wal)
 	if (result == 0 && wal->is_lazy && wal_sync(wal) == -1)
 		result = -1;
 	if (result == -1 || wal_save(wal) == -1 || wal_mark(wal) == -1 ||
-	    cursor_sync(&wal->cursor) == -1)
+	    cursor_sync(&wal->cursor) == -1 || wal_sinks_sync(wal) == -1)
 		result = -1;
 	/* With the mark durable the next start finds all of it proven. */
 	if (wal->is_writable && result == 0 &&

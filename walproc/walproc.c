@@ -61,7 +61,7 @@ settle_state(struct walproc *walproc)
 {
 	uint64_t left = wal_elements(&walproc->wal);
 	bool is_late = loop_now_ns() >= walproc->deadline_ns;
-	bool is_flushed = chan_is_flushed(&walproc->up);
+	bool is_flushed = streams_have_told_sources(walproc);
 
 	switch (walproc->state) {
 	case WALPROC_RUNNING:
@@ -77,7 +77,7 @@ settle_state(struct walproc *walproc)
 		}
 		break;
 	case WALPROC_STOPPING:
-		is_flushed = is_flushed && chan_is_flushed(&walproc->down);
+		is_flushed = is_flushed && streams_have_told_sinks(walproc);
 		if (is_late ||
 		    (is_flushed && !walproc->has_read && !walproc->is_behind &&
 			!walproc->is_committing))
@@ -89,24 +89,48 @@ settle_state(struct walproc *walproc)
 	if (walproc->streams.control.is_lost) {
 		log_error("the supervisor is gone");
 		finish(walproc, EXITCODE_AGAIN);
-	} else if (delivery_has_lost_sink(walproc) &&
-		   !streams_are_given(walproc)) {
+	} else if (!streams_are_given(walproc) && !streams_have_sink(walproc)) {
 		log_error(
 		    "sink left: %" PRIu64 " events stay in the log", left);
 		finish(walproc, EXITCODE_AGAIN);
 	}
 }
 
+/* States what is waited for from one sink, and what is to be done for it. */
+static void
+watch_outlet(struct walproc *walproc, struct outlet *outlet)
+{
+	struct loop *loop = &walproc->loop;
+
+	chan_watch(&outlet->chan, loop, true);
+	/* Work that is left over, or was found at the start. */
+	if (walproc->state != WALPROC_STOPPING &&
+	    delivery_is_due(walproc, outlet))
+		loop_until(loop, 0);
+	/* Ended without an ack, or an answer to be looked at again. */
+	if (flight_has_ended(&outlet->flight) ||
+	    (outlet->has_held && walproc->block != WALPROC_FULL_DISK))
+		loop_until(loop, 0);
+	/* Written to a socket at once: no poll will tell of it. */
+	if (walproc->options.acks_none &&
+	    outlet->flight.acked != outlet->flight.sent &&
+	    chan_is_flushed(&outlet->chan))
+		loop_until(loop, 0);
+}
+
 /* Waits for something to do. */
 static int
 wait_turn(struct walproc *walproc)
 {
+	struct streams *streams = &walproc->streams;
 	struct loop *loop = &walproc->loop;
 	bool is_open = walproc->block == WALPROC_TAKING;
 
 	loop_begin(loop);
-	chan_watch(&walproc->up, loop, is_open);
-	chan_watch(&walproc->down, loop, true);
+	for (size_t i = 0; i < streams->inlet_count; i++)
+		chan_watch(&streams->inlets[i]->chan, loop, is_open);
+	for (size_t i = 0; i < streams->outlet_count; i++)
+		watch_outlet(walproc, streams->outlets[i]);
 	control_watch(&walproc->streams.control, loop);
 	(void)loop_watch(loop, wal_poll_fd(&walproc->wal), POLLIN);
 	if (walproc->state != WALPROC_RUNNING)
@@ -117,18 +141,8 @@ wait_turn(struct walproc *walproc)
 		loop_until(loop, walproc->retry_ns);
 	loop_until(loop, walproc->sync_due_ns);
 	loop_until(loop, shed_due_ns(walproc));
-	/* Work that is left over, or was found at the start. */
-	if (walproc->is_behind ||
-	    (walproc->state != WALPROC_STOPPING && delivery_is_due(walproc)))
-		loop_until(loop, 0);
-	/* Ended without an ack, or an answer to be looked at again. */
-	if (flight_has_ended(&walproc->flight) ||
-	    (walproc->has_held && walproc->block != WALPROC_FULL_DISK))
-		loop_until(loop, 0);
-	/* Written to a socket at once: no poll will tell of it. */
-	if (walproc->options.acks_none &&
-	    walproc->flight.acked != walproc->flight.sent &&
-	    chan_is_flushed(&walproc->down))
+	/* Work that is left over. */
+	if (walproc->is_behind)
 		loop_until(loop, 0);
 	/* Quiet work is left: look whether it is quiet. */
 	if (!walproc->wal.is_marked && walproc->taken == walproc->taken_acked)
@@ -189,37 +203,76 @@ keep_synced(struct walproc *walproc)
 	return -1;
 }
 
+/* Reads and writes what is ready. Returns 0, or -1 if a descriptor failed;
+ * logged. */
+static int
+turn_streams(struct walproc *walproc)
+{
+	struct streams *streams = &walproc->streams;
+
+	walproc->has_read = false;
+	for (size_t i = 0; i < streams->inlet_count; i++) {
+		struct inlet *inlet = streams->inlets[i];
+		size_t before = buf_bytes(&inlet->chan.in);
+
+		if (chan_turn(&inlet->chan, &walproc->loop) == -1) {
+			log_error("%s: %m", inlet->title);
+			return -1;
+		}
+		if (buf_bytes(&inlet->chan.in) != before)
+			walproc->has_read = true;
+	}
+	for (size_t i = 0; i < streams->outlet_count; i++) {
+		struct outlet *outlet = streams->outlets[i];
+
+		if (chan_turn(&outlet->chan, &walproc->loop) == -1) {
+			log_error("%s: %m", outlet->title);
+			return -1;
+		}
+	}
+	return 0;
+}
+
+/* Gives the sinks what they may have, and all neighbours what is queued.
+ * Returns 0, or -1; logged. */
+static int
+push_streams(struct walproc *walproc)
+{
+	struct streams *streams = &walproc->streams;
+	int result = 0;
+
+	for (size_t i = 0; i < streams->outlet_count; i++)
+		if (walproc->state != WALPROC_STOPPING &&
+		    delivery_give(walproc, streams->outlets[i]) == -1)
+			return -1;
+	for (size_t i = 0; result == 0 && i < streams->inlet_count; i++)
+		result = chan_push(&streams->inlets[i]->chan);
+	for (size_t i = 0; result == 0 && i < streams->outlet_count; i++)
+		result = chan_push(&streams->outlets[i]->chan);
+	if (result == -1)
+		log_error("write: %m");
+	return result;
+}
+
 /* One turn. Returns 0, or -1 if the disk or a descriptor failed; logged. */
 static int
 turn(struct walproc *walproc)
 {
-	size_t before;
-
 	if (wait_turn(walproc) == -1) {
 		log_error("poll: %m");
 		return -1;
 	}
 	take_signals(walproc);
-	streams_take_orders(walproc);
-	before = buf_bytes(&walproc->up.in);
-	if (chan_turn(&walproc->up, &walproc->loop) == -1) {
-		log_error("source: %m");
-		return -1;
-	}
-	walproc->has_read = buf_bytes(&walproc->up.in) != before;
-	if (chan_turn(&walproc->down, &walproc->loop) == -1) {
-		log_error("sink: %m");
-		return -1;
-	}
-	if (delivery_take_answers(walproc) == -1 ||
-	    streams_change_sink(walproc) == -1)
+	if (streams_take_orders(walproc) == -1 || turn_streams(walproc) == -1 ||
+	    delivery_take_answers(walproc) == -1 ||
+	    streams_change_sinks(walproc) == -1)
 		return -1;
 	if (shed_expired(walproc) == -1) {
 		log_error("log: dropping old events: %m");
 		return -1;
 	}
 	if (intake_take(walproc) == -1 ||
-	    streams_change_source(walproc) == -1 ||
+	    streams_change_sources(walproc) == -1 ||
 	    intake_commit(walproc) == -1 || keep_synced(walproc) == -1)
 		return -1;
 	if ((walproc->has_read || walproc->taken != walproc->taken_acked) &&
@@ -227,15 +280,11 @@ turn(struct walproc *walproc)
 		log_error("log: the next segment: %m");
 		return -1;
 	}
-	if (walproc->input_is_over && !streams_may_follow(walproc) &&
+	if (streams_are_over(walproc) && !streams_may_follow(walproc) &&
 	    walproc->state == WALPROC_RUNNING)
 		enter(walproc, WALPROC_DRAINING);
-	if (walproc->state != WALPROC_STOPPING && delivery_give(walproc) == -1)
+	if (push_streams(walproc) == -1)
 		return -1;
-	if (chan_push(&walproc->up) == -1 || chan_push(&walproc->down) == -1) {
-		log_error("write: %m");
-		return -1;
-	}
 	if (do_quiet_work(walproc) == -1)
 		return -1;
 	report_count(walproc);
@@ -287,26 +336,8 @@ end_half_line(const struct walproc_options *options)
 	return io_write_full(STDOUT_FILENO, "\n", 1);
 }
 
-/* Stands source and sink on fd 0 and fd 1. */
-static void
-open_peers(struct walproc *walproc)
-{
-	const struct walproc_options *options = &walproc->options;
-	int up_out = io_is_socket(STDIN_FILENO) ? STDIN_FILENO : -1;
-	int down_in = options->acks_fd;
-
-	if (down_in == -1 && !options->acks_none)
-		down_in = STDOUT_FILENO;
-	chan_init(
-	    &walproc->up, STDIN_FILENO, FRAMING_AUTO, up_out, FRAMING_LENGTH);
-	chan_init(&walproc->down, down_in, FRAMING_LENGTH, STDOUT_FILENO,
-	    options->framing);
-	/* Acks count what one reader gets of one writer. */
-	walproc->down.out_is_ours = options->acks_fd != -1;
-}
-
-/* Opens the log and what is beside it, and finds where the delivery stands.
- * Returns EXITCODE_DONE, or what to exit with, with nothing open; logged. */
+/* Opens the log and what is beside it. Returns EXITCODE_DONE, or what to exit
+ * with, with nothing open; logged. */
 static enum exitcode
 open_log(struct walproc *walproc, int dir_fd)
 {
@@ -326,10 +357,6 @@ open_log(struct walproc *walproc, int dir_fd)
 	}
 	/* What was there is durable now. */
 	wal_note_letters(&walproc->wal, walproc->dead.end_bytes);
-	if (wal_rewind(&walproc->wal, &walproc->reader) == -1) {
-		log_error("log: %m");
-		goto fail;
-	}
 	if (end_half_line(&walproc->options) == -1) {
 		log_error("output: %m");
 		goto fail;
@@ -341,7 +368,6 @@ open_log(struct walproc *walproc, int dir_fd)
 
 fail:
 	dead_close(&walproc->dead);
-	reader_fini(&walproc->reader);
 	wal_abandon(&walproc->wal);
 	return EXITCODE_AGAIN;
 }
@@ -369,10 +395,8 @@ walproc_open(
 		return exitcode;
 	}
 	buf_init(&walproc->patched, FRAME_MAX_BYTES);
-	flight_init(&walproc->flight, options->read_count);
-	streams_init(&walproc->streams, &options->control);
+	streams_init(walproc, &options->control);
 	report_init(walproc);
-	open_peers(walproc);
 	log_info("%" PRIu64 " events stored, next is %" PRIu64 ", log %s",
 	    wal_elements(&walproc->wal), walproc->wal.next_seq,
 	    walproc->log_id);
@@ -399,18 +423,12 @@ walproc_close(struct walproc *walproc, enum exitcode exitcode)
 	}
 	log_info("stopped: %" PRIu64 " events taken, %" PRIu64
 		 " of them to the dead letters, %" PRIu64 " acked by the sink",
-	    walproc->taken, walproc->refused,
-	    walproc->streams.acked_before + walproc->flight.acked);
+	    walproc->taken, walproc->refused, streams_acked(walproc));
 	dead_close(&walproc->dead);
-	reader_fini(&walproc->reader);
-	reader_fini(&walproc->lookup);
 	shed_fini(&walproc->shed);
 	report_fini(&walproc->report);
 	streams_fini(&walproc->streams);
-	flight_fini(&walproc->flight);
 	buf_fini(&walproc->patched);
-	chan_fini(&walproc->up);
-	chan_fini(&walproc->down);
 	loop_close(&walproc->loop);
 	return exitcode;
 }

@@ -12,7 +12,6 @@
 #include "stage/exitcode.h"
 #include "stage/log.h"
 #include "walproc/dead.h"
-#include "walproc/flight.h"
 #include "walproc/patch.h"
 #include "walproc/report.h"
 #include "walproc/shed.h"
@@ -62,21 +61,15 @@ struct walproc {
 	enum walproc_block block;	/* of the intake */
 	enum exitcode exitcode;		/* what to return when done */
 	struct loop loop;		/* the one place to wait */
-	struct chan up;			/* source: events in, answers out */
-	struct chan down;		/* sink: events out, answers in */
 	struct wal wal;			/* the log */
-	struct reader reader;		/* where the delivery stands */
-	struct reader lookup;		/* for events that the sink rejects */
-	struct flight flight;		/* given to the sink, not ended */
 	struct shed shed;		/* what is given up by choice */
 	struct dead dead;		/* the dead letters */
-	struct streams streams;		/* of neighbours that come and go */
+	struct streams streams;		/* from sources, and to sinks */
 	struct report report;		/* what the supervisor is told */
 	struct buf patched;		/* the event at hand, patched */
 	char log_id[2 * LAYOUT_LOG_ID_BYTES + 1]; /* in hexadecimal */
 
-	uint64_t taken;		/* events of the input streams that are in the
-				 * log or the dead letters, or were dropped */
+	uint64_t taken;		/* events of all inlets (inlet.h) */
 	uint64_t committing;	/* of these: acked when the sync is over */
 	bool is_committing;	/* a sync is on its way */
 	uint64_t taken_acked;	/* of these: acked to the source */
@@ -85,18 +78,14 @@ struct walproc {
 				 * log's cursor yet */
 	size_t wanted_bytes;	/* of the event that a full log had no room
 				 * for; 0: of none */
-	bool is_skipping;	/* inside a line that is too long */
-	bool is_behind;		/* whole events are left for the next turn */
-	bool input_is_over;	/* it has ended, and all of it is taken */
-	bool has_read;		/* bytes came in this turn */
-	bool has_failed;	/* the log: nothing more is written to it */
-	bool has_held;		/* `held` is to be looked at again */
-	struct msg held;	/* a reject that a full disk did not let in */
-	bool damage_waits;	/* damage ahead, and no room to quarantine it */
-	bool breaker_is_open;	/* the sink's: send nothing */
-	int64_t deadline_ns;	/* of draining or stopping; or LOOP_NEVER */
-	int64_t retry_ns;	/* when to try a full disk again */
-	int64_t sync_due_ns;	/* of what is written only; or LOOP_NEVER */
+	const struct inlet *long_line; /* borrowed: whose line the letter that
+					* is written in pieces is of; or NULL */
+	bool is_behind;	     /* whole events are left for the next turn */
+	bool has_read;	     /* bytes came in this turn */
+	bool has_failed;     /* the log: nothing more is written to it */
+	int64_t deadline_ns; /* of draining or stopping; or LOOP_NEVER */
+	int64_t retry_ns;    /* when to try a full disk again */
+	int64_t sync_due_ns; /* of what is written only; or LOOP_NEVER */
 
 	bool block_is_told;	       /* the log says that the intake paused */
 	struct log_limit block_limit;  /* lines about that */
@@ -107,8 +96,9 @@ struct walproc {
 
 /*
  * Opens the log in the directory `dir_fd`, borrowed, takes fd 0 and fd 1 as
- * source and sink, and tells the supervisor, if there is one, that it is ready.
- * Returns EXITCODE_DONE, or what to exit with and nothing open; that is logged.
+ * source and sink (under a supervisor: if they are sockets), and tells the
+ * supervisor, if there is one, that it is ready. Returns EXITCODE_DONE, or what
+ * to exit with and nothing open; that is logged.
  */
 enum exitcode walproc_open(
     struct walproc *walproc, int dir_fd, const struct walproc_options *options);

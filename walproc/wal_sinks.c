@@ -1,0 +1,447 @@
+#include "walproc/wal_sinks.h"
+
+#include "stage/io.h"
+#include "stage/loop.h"
+#include "stage/mem.h"
+#include "walproc/quarantine.h"
+#include "walproc/wal.h"
+
+#include <assert.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Between tries to make files on a disk that is full. */
+#define RETRY_NS LOOP_NS_PER_S
+/* The name of a sink's file. */
+#define FILE_BYTES (sizeof(CURSOR_SINK_NAME) + WAL_SINKS_NAME_BYTES)
+
+static void
+file_name(char out[FILE_BYTES], const char *name)
+{
+	(void)snprintf(out, FILE_BYTES, "%s%s", CURSOR_SINK_NAME, name);
+}
+
+static struct wal_sink *
+find(const struct wal_sinks *sinks, const char *name)
+{
+	for (size_t i = 0; i < sinks->count; i++)
+		if (strcmp(sinks->list[i].name, name) == 0)
+			return &sinks->list[i];
+	return NULL;
+}
+
+/* Adds one at the end, which has no file. */
+static struct wal_sink *
+add(struct wal_sinks *sinks, const char *name)
+{
+	struct wal_sink *sink;
+
+	sinks->list =
+	    mem_realloc(sinks->list, sinks->count + 1, sizeof(*sinks->list));
+	sink = &sinks->list[sinks->count++];
+	*sink = (struct wal_sink){.cursor = {.fd = -1}};
+	(void)snprintf(sink->name, sizeof(sink->name), "%s", name);
+	return sink;
+}
+
+static void
+drop(struct wal_sinks *sinks, size_t place)
+{
+	cursor_close(&sinks->list[place].cursor);
+	sinks->count--;
+	memmove(&sinks->list[place], &sinks->list[place + 1],
+	    (sinks->count - place) * sizeof(sinks->list[0]));
+}
+
+/* Reads the cursor in the file `name`, if it is one. 0, or -1, errno set. */
+static int
+find_one(struct wal *wal, const char *name, const uint8_t *log_id)
+{
+	size_t head_bytes = strlen(CURSOR_SINK_NAME);
+	struct layout_cursor slot;
+	enum cursor_slot slots[2];
+
+	if (strncmp(name, CURSOR_SINK_NAME, head_bytes) != 0 ||
+	    strlen(name) - head_bytes > WAL_SINKS_NAME_BYTES)
+		return 0;
+	switch (cursor_look(wal->catalog.dir_fd, name, &slot, slots)) {
+	case CURSOR_OK:
+		break;
+	case CURSOR_ERROR:
+		return -1;
+	case CURSOR_NONE:
+	case CURSOR_NEWER:
+		return 0;
+	}
+	if (log_id != NULL &&
+	    memcmp(slot.log_id, log_id, LAYOUT_LOG_ID_BYTES) != 0)
+		return 0;
+	add(&wal->sinks, name + head_bytes)->cursor.slot = slot;
+	return 0;
+}
+
+int
+wal_sinks_find(struct wal *wal, const uint8_t *log_id)
+{
+	int fd = openat(
+	    wal->catalog.dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd == -1 ? NULL : fdopendir(fd);
+	const struct dirent *entry;
+	int result = 0, saved;
+
+	if (dir == NULL) {
+		saved = errno;
+		if (fd != -1)
+			(void)close(fd);
+		errno = saved;
+		return -1;
+	}
+	for (;;) {
+		errno = 0;
+		entry = readdir(dir);
+		if (entry == NULL)
+			break;
+		result = find_one(wal, entry->d_name, log_id);
+		if (result == -1)
+			break;
+	}
+	saved = errno;
+	(void)closedir(dir);
+	errno = saved;
+	return result == -1 || saved != 0 ? -1 : 0;
+}
+
+void
+wal_sinks_keep(struct wal *wal, const uint8_t *log_id)
+{
+	struct wal_sinks *sinks = &wal->sinks;
+
+	for (size_t i = sinks->count; i > 0; i--)
+		if (memcmp(sinks->list[i - 1].cursor.slot.log_id, log_id,
+			LAYOUT_LOG_ID_BYTES) != 0)
+			drop(sinks, i - 1);
+}
+
+uint64_t
+wal_sinks_durable_seq(const struct wal *wal)
+{
+	uint64_t seq = 0;
+
+	for (size_t i = 0; i < wal->sinks.count; i++)
+		if (wal->sinks.list[i].cursor.slot.durable_seq > seq)
+			seq = wal->sinks.list[i].cursor.slot.durable_seq;
+	return seq;
+}
+
+uint64_t
+wal_sinks_acked_seq(const struct wal *wal)
+{
+	uint64_t seq = 0;
+
+	for (size_t i = 0; i < wal->sinks.count; i++)
+		if (wal->sinks.list[i].cursor.slot.acked_seq > seq)
+			seq = wal->sinks.list[i].cursor.slot.acked_seq;
+	return seq;
+}
+
+/* Says whether the counts are those of its place: else they are of no use. */
+static bool
+adds_up(const struct layout_cursor *slot)
+{
+	uint64_t left = slot->acked_seq;
+	const uint64_t counts[] = {
+	    slot->delivered, slot->rejected, slot->dropped, slot->quarantined};
+
+	for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
+		if (counts[i] > left)
+			return false;
+		left -= counts[i];
+	}
+	return left == 0;
+}
+
+/*
+ * Stands a sink where the log's own cursor is, unless its own is further. The
+ * log is what can be relied on: nothing before its oldest event is there.
+ */
+static void
+stand(const struct wal *wal, struct wal_sink *sink)
+{
+	const struct layout_cursor *floor = &wal->cursor.slot;
+	struct layout_cursor *slot = &sink->cursor.slot;
+
+	if (slot->acked_seq <= floor->acked_seq || !adds_up(slot) ||
+	    slot->acked_seq >= wal->next_seq) {
+		*slot = (struct layout_cursor){
+		    .acked_seq = floor->acked_seq,
+		    .delivered = floor->delivered,
+		    .rejected = floor->rejected,
+		    .dropped = floor->dropped,
+		    .quarantined = floor->quarantined,
+		};
+	}
+	memcpy(slot->log_id, wal->log_id, LAYOUT_LOG_ID_BYTES);
+	/* What it counts of the whole log is said there. */
+	slot->refused = 0;
+	slot->dropped_newest = 0;
+	slot->letters_bytes = 0;
+}
+
+/* Opens the file, and takes over how often it was written. */
+static enum cursor_status
+open_cursor(const struct wal *wal, struct wal_sink *sink, const char *name)
+{
+	struct layout_cursor slot = sink->cursor.slot;
+	enum cursor_status status;
+	bool lost;
+
+	status = cursor_open(&sink->cursor, wal->catalog.dir_fd, name, &lost);
+	slot.generation = sink->cursor.slot.generation;
+	sink->cursor.slot = slot;
+	return status;
+}
+
+/* Makes the file of a sink, with both slots in it. 0, or -1, errno set. */
+static int
+make_file(const struct wal *wal, struct wal_sink *sink)
+{
+	char name[FILE_BYTES];
+	enum cursor_status status;
+	int saved;
+
+	file_name(name, sink->name);
+	if (quarantine_odd(wal->catalog.dir_fd, name) == -1)
+		return -1;
+	status = open_cursor(wal, sink, name);
+	/* The log's own is not: it is of no use to whoever has made it. */
+	if (status == CURSOR_NEWER) {
+		if (unlinkat(wal->catalog.dir_fd, name, 0) == -1)
+			return -1;
+		status = open_cursor(wal, sink, name);
+	}
+	if (status == CURSOR_ERROR || status == CURSOR_NEWER)
+		return -1;
+	sink->cursor.slot.durable_seq = wal->durable_seq;
+	if (cursor_claim(&sink->cursor) == 0) {
+		sink->saved_seq = sink->cursor.slot.acked_seq;
+		return 0;
+	}
+	saved = errno;
+	cursor_close(&sink->cursor);
+	errno = saved;
+	return -1;
+}
+
+/* Makes the files that are missing. For want of room on the disk they can be
+ * so: without one a sink starts further back. 0, or -1, errno set. */
+static int
+make_files(struct wal *wal)
+{
+	struct wal_sinks *sinks = &wal->sinks;
+
+	for (size_t i = 0; i < sinks->count; i++)
+		if (sinks->list[i].cursor.fd == -1 &&
+		    make_file(wal, &sinks->list[i]) == -1) {
+			if (!io_is_full_disk(errno))
+				return -1;
+			sinks->retry_ns = loop_now_ns() + RETRY_NS;
+			return 0;
+		}
+	sinks->retry_ns = LOOP_NEVER;
+	return 0;
+}
+
+/* Returns by how much `one` is above `other`, at most *left, which it takes. */
+static uint64_t
+take_above(uint64_t *left, uint64_t one, uint64_t other)
+{
+	uint64_t above = one > other ? one - other : 0;
+
+	if (above > *left)
+		above = *left;
+	*left -= above;
+	return above;
+}
+
+/*
+ * Ends in the log what all sinks have ended: one that is gone held it back, or
+ * the log's cursor is older than theirs. How the last of them did it is known
+ * in sum only.
+ */
+static void
+raise_floor(struct wal *wal)
+{
+	struct layout_cursor *floor = &wal->cursor.slot;
+	const struct wal_sink *last = wal_sinks_last(wal);
+	const struct layout_cursor *slot = &last->cursor.slot;
+	uint64_t left;
+
+	if (slot->acked_seq <= floor->acked_seq)
+		return;
+	left = slot->acked_seq - floor->acked_seq;
+	floor->acked_seq = slot->acked_seq;
+	floor->quarantined +=
+	    take_above(&left, slot->quarantined, floor->quarantined);
+	floor->rejected += take_above(&left, slot->rejected, floor->rejected);
+	floor->dropped += take_above(&left, slot->dropped, floor->dropped);
+	floor->delivered += left;
+	wal->ended_offset = last->ended_offset;
+	/* More may fit than was said before, or less. */
+	wal->batch_left = 0;
+}
+
+/* Takes away the cursor of a sink that is not named, or is the only one. 0, or
+ * -1 with errno set. */
+static int
+remove_file(const struct wal *wal, struct wal_sink *sink)
+{
+	char name[FILE_BYTES];
+
+	cursor_close(&sink->cursor);
+	file_name(name, sink->name);
+	if (unlinkat(wal->catalog.dir_fd, name, 0) == -1)
+		return errno == ENOENT ? 0 : -1;
+	/* Else it could come back, and hold nothing for a namesake. */
+	return fsync(wal->catalog.dir_fd);
+}
+
+/* Stands a sink that is named where it belongs. 0, or -1, errno set. */
+static int
+name_one(struct wal *wal, const char *name)
+{
+	struct wal_sink *sink = find(&wal->sinks, name);
+
+	if (sink == NULL)
+		sink = add(&wal->sinks, name);
+	if (sink->is_named && wal->sinks.are_many)
+		return 0;
+	sink->is_named = true;
+	stand(wal, sink);
+	return wal_find_offset(
+	    wal, sink->cursor.slot.acked_seq + 1, &sink->ended_offset);
+}
+
+/* Forgets the sinks that are not among the names. 0, or -1, errno set. */
+static int
+forget_others(struct wal *wal, const char *const *names, size_t count)
+{
+	struct wal_sinks *sinks = &wal->sinks;
+
+	for (size_t i = sinks->count; i > 0; i--) {
+		struct wal_sink *sink = &sinks->list[i - 1];
+		bool is_named = false;
+
+		for (size_t j = 0; j < count; j++)
+			if (strcmp(sink->name, names[j]) == 0)
+				is_named = true;
+		if (is_named)
+			continue;
+		if (remove_file(wal, sink) == -1)
+			return -1;
+		drop(sinks, i - 1);
+	}
+	return 0;
+}
+
+int
+wal_sinks_name(struct wal *wal, const char *const *names, size_t count)
+{
+	struct wal_sinks *sinks = &wal->sinks;
+
+	assert(count <= WAL_SINKS_MAX);
+	for (size_t i = 0; i < count; i++)
+		if (name_one(wal, names[i]) == -1)
+			return -1;
+	if (forget_others(wal, names, count) == -1)
+		return -1;
+	sinks->are_many = sinks->count > 1;
+	if (sinks->count > 0)
+		raise_floor(wal);
+	if (sinks->are_many && make_files(wal) == -1)
+		return -1;
+	if (wal_save(wal) == -1)
+		return -1;
+	/* Its place is the log's from here on. */
+	return sinks->count == 1 ? remove_file(wal, &sinks->list[0]) : 0;
+}
+
+const struct wal_sink *
+wal_sinks_last(const struct wal *wal)
+{
+	const struct wal_sink *last = &wal->sinks.list[0];
+
+	for (size_t i = 1; i < wal->sinks.count; i++)
+		if (wal->sinks.list[i].cursor.slot.acked_seq <
+		    last->cursor.slot.acked_seq)
+			last = &wal->sinks.list[i];
+	return last;
+}
+
+size_t
+wal_sinks_place(const struct wal *wal, const char *name)
+{
+	const struct wal_sink *sink = find(&wal->sinks, name);
+
+	return sink == NULL ? WAL_SINKS_NONE : (size_t)(sink - wal->sinks.list);
+}
+
+const struct layout_cursor *
+wal_sinks_slot(const struct wal *wal, size_t place)
+{
+	return wal->sinks.are_many ? &wal->sinks.list[place].cursor.slot
+				   : &wal->cursor.slot;
+}
+
+uint64_t
+wal_sinks_acked_of(const struct wal *wal, size_t place)
+{
+	return wal_sinks_slot(wal, place)->acked_seq;
+}
+
+int
+wal_sinks_save(struct wal *wal)
+{
+	struct wal_sinks *sinks = &wal->sinks;
+
+	if (!sinks->are_many)
+		return 0;
+	if (sinks->retry_ns != LOOP_NEVER && loop_now_ns() >= sinks->retry_ns &&
+	    make_files(wal) == -1)
+		return -1;
+	for (size_t i = 0; i < sinks->count; i++) {
+		struct wal_sink *sink = &sinks->list[i];
+
+		if (sink->cursor.fd == -1 ||
+		    sink->saved_seq == sink->cursor.slot.acked_seq)
+			continue;
+		sink->cursor.slot.durable_seq = wal->durable_seq;
+		if (cursor_write(&sink->cursor) == -1)
+			return -1;
+		sink->saved_seq = sink->cursor.slot.acked_seq;
+	}
+	return 0;
+}
+
+int
+wal_sinks_sync(struct wal *wal)
+{
+	for (size_t i = 0; i < wal->sinks.count; i++)
+		if (wal->sinks.list[i].cursor.fd != -1 &&
+		    cursor_sync(&wal->sinks.list[i].cursor) == -1)
+			return -1;
+	return 0;
+}
+
+void
+wal_sinks_fini(struct wal_sinks *sinks)
+{
+	for (size_t i = 0; i < sinks->count; i++)
+		cursor_close(&sinks->list[i].cursor);
+	free(sinks->list);
+	*sinks = (struct wal_sinks){0};
+}
