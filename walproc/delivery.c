@@ -1,10 +1,12 @@
 #include "walproc/delivery.h"
 
 #include "stage/io.h"
+#include "stage/mem.h"
 #include "walproc/intake.h"
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 
 /* Queued for the sink before it takes some. */
 #define DELIVER_BYTES ((size_t)256 << 10)
@@ -96,6 +98,25 @@ delivery_give(struct walproc *walproc, struct outlet *outlet)
 	return 0;
 }
 
+/* Writes the letter of an event that the sink rejects: which sink it was stands
+ * in it where there are several. Returns as dead_write. */
+static int
+write_letter(struct walproc *walproc, const struct outlet *outlet,
+    const struct msg *msg, const struct reader_event *event)
+{
+	bool are_many = walproc->wal.sinks.are_many;
+	char *reason = mem_printf("%s%s%s", are_many ? outlet->title : "",
+	    are_many ? ": " : "",
+	    msg->reason[0] == '\0' ? "rejected by the sink" : msg->reason);
+	int result = dead_write(&walproc->dead, reason, DEAD_NONE, event->seq,
+	    event->event, event->bytes);
+	int saved = errno;
+
+	free(reason);
+	errno = saved;
+	return result;
+}
+
 /* Moves an event that the sink can never deliver to the dead letters. Where the
  * disk is full, the answer is held, and with it all that come behind it. */
 static int
@@ -128,9 +149,7 @@ reject(struct walproc *walproc, struct outlet *outlet, const struct msg *msg)
 		    flight->seq, outlet->title);
 		return -1;
 	}
-	if (dead_write(&walproc->dead,
-		msg->reason[0] == '\0' ? "rejected by the sink" : msg->reason,
-		DEAD_NONE, event.seq, event.event, event.bytes) == -1) {
+	if (write_letter(walproc, outlet, msg, &event) == -1) {
 		if (io_is_full_disk(errno)) {
 			outlet->held = *msg;
 			outlet->has_held = true;

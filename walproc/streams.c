@@ -195,6 +195,8 @@ attach_source(struct walproc *walproc, const char *name, int fd)
 	struct streams *streams = &walproc->streams;
 	struct inlet *inlet = find_inlet(streams, name);
 
+	if (inlet != NULL && inlet->is_leaving)
+		inlet = NULL;
 	if (inlet != NULL && !streams->is_last && io_is_socket(fd)) {
 		inlet_add(inlet, fd);
 		return;
