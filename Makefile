@@ -119,6 +119,7 @@ WRAP_check_journal = clock_gettime write
 WRAP_check_recover = fdatasync
 WRAP_check_damage = pread
 WRAP_check_model = pwrite fdatasync unlinkat renameat
+WRAP_check_sinks = pwrite fdatasync unlinkat renameat
 
 # What tests share; only what one asks for is linked.
 $(BUILD)/t/shared.a: $(addprefix $(BUILD)/t/,chain_world.o damage.o log_dir.o \

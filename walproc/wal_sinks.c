@@ -149,22 +149,6 @@ wal_sinks_acked_seq(const struct wal *wal)
 	return seq;
 }
 
-/* Says whether the counts are those of its place: else they are of no use. */
-static bool
-adds_up(const struct layout_cursor *slot)
-{
-	uint64_t left = slot->acked_seq;
-	const uint64_t counts[] = {
-	    slot->delivered, slot->rejected, slot->dropped, slot->quarantined};
-
-	for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
-		if (counts[i] > left)
-			return false;
-		left -= counts[i];
-	}
-	return left == 0;
-}
-
 /*
  * Stands a sink where the log's own cursor is, unless its own is further. The
  * log is what can be relied on: nothing before its oldest event is there.
@@ -175,8 +159,7 @@ stand(const struct wal *wal, struct wal_sink *sink)
 	const struct layout_cursor *floor = &wal->cursor.slot;
 	struct layout_cursor *slot = &sink->cursor.slot;
 
-	if (slot->acked_seq <= floor->acked_seq || !adds_up(slot) ||
-	    slot->acked_seq >= wal->next_seq) {
+	if (slot->acked_seq <= floor->acked_seq) {
 		*slot = (struct layout_cursor){
 		    .acked_seq = floor->acked_seq,
 		    .delivered = floor->delivered,
