@@ -5,11 +5,13 @@ leaves the log when all have ended it.
 
 import os
 import signal
+import subprocess
 
 import pytest
 from fanned import FanWal, assert_adds_up
 from neighbours import assert_silent, dead_letters, make_damaged, numbered
-from support import DONE, cursor_of, shimmed, wait_until
+from support import (DONE, PATIENCE, cursor_of, program, shimmed,
+                     wait_until)
 
 NAMES = "a", "b", "c"
 
@@ -60,6 +62,14 @@ def test_an_event_stays_until_the_last_sink_has_it(tmp_path):
         report = wal.process.report()
         assert (report["delivered"], report["stored"]) == (2, 4)
         assert cursor_of(tmp_path / "wal")["acked_seq"] == 2
+        seen = wal.inspect()["sinks"]
+        assert sorted((s["name"], s["acked_seq"], s["stored"], s["delivered"])
+                      for s in seen) == [
+            ("a", 6, 0, 6), ("b", 2, 4, 2), ("c", 4, 2, 4)]
+        text = subprocess.run(
+            [program("walproc"), "inspect", tmp_path / "wal"], check=True,
+            stdout=subprocess.PIPE, timeout=PATIENCE).stdout.decode()
+        assert "sink           c: ended up to 4, 2 events wait for it\n" in text
         sinks["b"].ack(5)
         wal.process.wait_report(lambda r: r["delivered"] == 4)
         sinks["c"].ack(6)

@@ -6,6 +6,7 @@
 #include "walproc/counts.h"
 #include "walproc/look.h"
 #include "walproc/print.h"
+#include "walproc/wal_sinks.h"
 #include "walproc/walk.h"
 
 #include <cjson/cJSON.h>
@@ -33,6 +34,7 @@ struct findings {
 	uint64_t quarantine_files;
 	uint64_t quarantine_bytes;
 	struct counts counts;
+	struct wal_sinks sinks; /* where there are several */
 };
 
 static uint64_t
@@ -250,6 +252,48 @@ add_counters(cJSON *json, const struct findings *findings)
 	    counters, "adds_up", counts_add_up(&findings->counts));
 }
 
+/* Returns how far a sink has come: the log's own cursor may be newer. */
+static uint64_t
+sink_acked_seq(const struct findings *findings, const struct wal_sink *sink)
+{
+	uint64_t floor = findings->look->slot.acked_seq;
+
+	return sink->cursor.slot.acked_seq > floor ? sink->cursor.slot.acked_seq
+						   : floor;
+}
+
+/* Returns how many events a sink has not ended. */
+static uint64_t
+sink_stored(const struct findings *findings, const struct wal_sink *sink)
+{
+	uint64_t acked_seq = sink_acked_seq(findings, sink);
+	uint64_t last_seq = look_last_seq(findings->look);
+
+	return last_seq > acked_seq ? last_seq - acked_seq : 0;
+}
+
+static void
+add_sinks(cJSON *json, const struct findings *findings)
+{
+	cJSON *list = cJSON_AddArrayToObject(json, "sinks");
+
+	for (size_t i = 0; i < findings->sinks.count; i++) {
+		const struct wal_sink *sink = &findings->sinks.list[i];
+		const struct layout_cursor *slot = &sink->cursor.slot;
+		cJSON *item = cJSON_CreateObject();
+
+		jsonout_text(item, "name", sink->name);
+		counts_put_number(
+		    item, "acked_seq", sink_acked_seq(findings, sink));
+		counts_put_number(item, "stored", sink_stored(findings, sink));
+		counts_put_number(item, "delivered", slot->delivered);
+		counts_put_number(item, "rejected", slot->rejected);
+		counts_put_number(item, "dropped", slot->dropped);
+		counts_put_number(item, "quarantined", slot->quarantined);
+		(void)cJSON_AddItemToArray(list, item);
+	}
+}
+
 static void
 print_json(const char *path, const struct findings *findings)
 {
@@ -276,6 +320,7 @@ print_json(const char *path, const struct findings *findings)
 	    json, "torn_bytes", look->is_running ? 0 : look->found.torn_bytes);
 	add_cursor(json, look);
 	add_counters(json, findings);
+	add_sinks(json, findings);
 	counts_put_number(
 	    json, "dead_letters_bytes", findings->dead_letters_bytes);
 	counts_put_number(json, "quarantine_files", findings->quarantine_files);
@@ -352,6 +397,24 @@ print_events(const struct findings *findings)
 		    findings->unproven);
 }
 
+/* Says of each sink how far it is, where there are several. */
+static void
+print_sinks(const struct findings *findings)
+{
+	char name[4 * WAL_SINKS_NAME_BYTES + 1];
+
+	for (size_t i = 0; i < findings->sinks.count; i++) {
+		const struct wal_sink *sink = &findings->sinks.list[i];
+
+		(void)printf("sink           %s: ended up to %" PRIu64
+			     ", %" PRIu64 " events wait for it\n",
+		    log_printable(
+			name, sizeof(name), sink->name, strlen(sink->name)),
+		    sink_acked_seq(findings, sink),
+		    sink_stored(findings, sink));
+	}
+}
+
 static void
 print_text(const char *path, const struct findings *findings)
 {
@@ -375,6 +438,7 @@ print_text(const char *path, const struct findings *findings)
 	(void)printf("cursor         %s, generation %" PRIu64
 		     ", durable up to %" PRIu64 "\n",
 	    cursor_states[look->cursor], slot->generation, slot->durable_seq);
+	print_sinks(findings);
 	(void)printf(
 	    "taken in       %" PRIu64 ", which are:\n", findings->counts.taken);
 	(void)printf("  delivered    %" PRIu64 "\n", slot->delivered);
@@ -414,16 +478,24 @@ inspect_log(const char *path, const struct inspect_options *options)
 		}
 	}
 	count_all(&findings);
+	/* Last: they are not behind what the look says, but ahead. */
+	if (wal_sinks_find(&findings.sinks, look.catalog.dir_fd,
+		look.found.log_id) == -1) {
+		log_error("cursors of the sinks: %m");
+		goto fail;
+	}
 	if (options->is_json)
 		print_json(path, &findings);
 	else
 		print_text(path, &findings);
 	if (!options->is_json && options->with_segments)
 		print_segments(&look);
+	wal_sinks_fini(&findings.sinks);
 	look_close(&look);
 	return print_flush();
 
 fail:
+	wal_sinks_fini(&findings.sinks);
 	look_close(&look);
 	return EXITCODE_AGAIN;
 }

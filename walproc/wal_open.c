@@ -231,7 +231,7 @@ open_files(struct wal *wal, struct recovered *found)
 	if (lost)
 		log_warn("cursor: both slots are damaged: what is stored is "
 			 "sent again");
-	if (wal_sinks_find(wal,
+	if (wal_sinks_find(&wal->sinks, wal->catalog.dir_fd,
 		cursor == CURSOR_OK ? wal->cursor.slot.log_id : NULL) == -1) {
 		log_error("cursors of the sinks: %m");
 		return WAL_ERROR;
@@ -259,7 +259,7 @@ open_files(struct wal *wal, struct recovered *found)
 		log_error("log id: %m");
 		return WAL_ERROR;
 	}
-	wal_sinks_keep(wal, found->log_id);
+	wal_sinks_keep(&wal->sinks, found->log_id);
 	/* Nor are numbers that one of them has ended used again. */
 	if (found->next_seq <= wal_sinks_acked_seq(wal))
 		found->next_seq = wal_sinks_acked_seq(wal) + 1;

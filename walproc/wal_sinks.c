@@ -60,7 +60,8 @@ drop(struct wal_sinks *sinks, size_t place)
 
 /* Reads the cursor in the file `name`, if it is one. 0, or -1, errno set. */
 static int
-find_one(struct wal *wal, const char *name, const uint8_t *log_id)
+find_one(struct wal_sinks *sinks, int dir_fd, const char *name,
+    const uint8_t *log_id)
 {
 	size_t head_bytes = strlen(CURSOR_SINK_NAME);
 	struct layout_cursor slot;
@@ -69,7 +70,7 @@ find_one(struct wal *wal, const char *name, const uint8_t *log_id)
 	if (strncmp(name, CURSOR_SINK_NAME, head_bytes) != 0 ||
 	    strlen(name) - head_bytes > WAL_SINKS_NAME_BYTES)
 		return 0;
-	switch (cursor_look(wal->catalog.dir_fd, name, &slot, slots)) {
+	switch (cursor_look(dir_fd, name, &slot, slots)) {
 	case CURSOR_OK:
 		break;
 	case CURSOR_ERROR:
@@ -81,15 +82,14 @@ find_one(struct wal *wal, const char *name, const uint8_t *log_id)
 	if (log_id != NULL &&
 	    memcmp(slot.log_id, log_id, LAYOUT_LOG_ID_BYTES) != 0)
 		return 0;
-	add(&wal->sinks, name + head_bytes)->cursor.slot = slot;
+	add(sinks, name + head_bytes)->cursor.slot = slot;
 	return 0;
 }
 
 int
-wal_sinks_find(struct wal *wal, const uint8_t *log_id)
+wal_sinks_find(struct wal_sinks *sinks, int dir_fd, const uint8_t *log_id)
 {
-	int fd = openat(
-	    wal->catalog.dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = openat(dir_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *dir = fd == -1 ? NULL : fdopendir(fd);
 	const struct dirent *entry;
 	int result = 0, saved;
@@ -106,7 +106,7 @@ wal_sinks_find(struct wal *wal, const uint8_t *log_id)
 		entry = readdir(dir);
 		if (entry == NULL)
 			break;
-		result = find_one(wal, entry->d_name, log_id);
+		result = find_one(sinks, dir_fd, entry->d_name, log_id);
 		if (result == -1)
 			break;
 	}
@@ -117,10 +117,8 @@ wal_sinks_find(struct wal *wal, const uint8_t *log_id)
 }
 
 void
-wal_sinks_keep(struct wal *wal, const uint8_t *log_id)
+wal_sinks_keep(struct wal_sinks *sinks, const uint8_t *log_id)
 {
-	struct wal_sinks *sinks = &wal->sinks;
-
 	for (size_t i = sinks->count; i > 0; i--)
 		if (memcmp(sinks->list[i - 1].cursor.slot.log_id, log_id,
 			LAYOUT_LOG_ID_BYTES) != 0)

@@ -40,14 +40,14 @@ struct wal_sinks {
 };
 
 /*
- * Reads the cursors of sinks that are in the log's directory. Where `log_id` is
- * given, those of another log are left out. Those that cannot be read are lost.
- * Returns 0, or -1 with errno set.
+ * Reads the cursors of sinks that are in a log's directory into the empty list.
+ * Where `log_id` is given, those of another log are left out. Those that cannot
+ * be read are lost. Nothing is changed. Returns 0, or -1 with errno set.
  */
-int wal_sinks_find(struct wal *wal, const uint8_t *log_id);
+int wal_sinks_find(struct wal_sinks *sinks, int dir_fd, const uint8_t *log_id);
 
 /* Forgets those of another log. */
-void wal_sinks_keep(struct wal *wal, const uint8_t *log_id);
+void wal_sinks_keep(struct wal_sinks *sinks, const uint8_t *log_id);
 
 /* Return the highest of all that was found: what was durable when one was
  * written, and what was ended. */
