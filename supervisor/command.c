@@ -89,14 +89,32 @@ add_options(struct command *command, enum key_set set, const void *in)
 	}
 }
 
+/* Appends what is done to each event, in its order. */
 static void
-add_patch(
-    struct command *command, const char *option, const struct patch_list *list)
+add_patch(struct command *command, const struct patch_list *list)
 {
+	static const char *const options[] = {
+	    [PATCH_LIST_INSERT] = "--insert",
+	    [PATCH_LIST_UPSERT] = "--upsert",
+	    [PATCH_LIST_UPDATE] = "--update",
+	    [PATCH_LIST_ERASE] = "--erase",
+	    [PATCH_LIST_MERGE] = "--merge",
+	    [PATCH_LIST_MERGE_EVENT] = "--merge-event",
+	};
+	_Static_assert(sizeof(options) / sizeof(options[0]) == PATCH_LIST_HOWS,
+	    "an option is missing");
+
 	for (size_t i = 0; i < list->count; i++) {
-		add(command, option);
-		add_owned(command, mem_printf("%s=%s", list->fields[i].key,
-				       list->fields[i].value));
+		const struct patch_list_field *field = &list->fields[i];
+
+		add(command, options[field->how]);
+		if (field->value == NULL)
+			add(command, field->key);
+		else if (field->key == NULL)
+			add(command, field->value);
+		else
+			add_owned(command,
+			    mem_printf("%s=%s", field->key, field->value));
 	}
 }
 
@@ -121,8 +139,7 @@ add_wal(struct command *command, const struct config_instance *instance,
 	add(command, "--instance");
 	add(command, instance->instance.text);
 	add_options(command, KEYS_WAL, pipeline);
-	add_patch(command, "--insert", &pipeline->insert);
-	add_patch(command, "--upsert", &pipeline->upsert);
+	add_patch(command, &pipeline->patch);
 }
 
 static void

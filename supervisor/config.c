@@ -160,14 +160,31 @@ refuse_both(const struct tree_node *insert, const struct tree_node *upsert,
 	}
 }
 
+/* Reads what is done to each event, in the order in which it is done. */
+static void
+read_patch(struct patch_list *list, const struct tree_node *node,
+    struct faults *faults)
+{
+	const struct tree_node *insert = find_kind(node, "insert", TREE_MAP);
+	const struct tree_node *upsert = find_kind(node, "upsert", TREE_MAP);
+	const struct tree_node *patch = find_kind(node, "patch", TREE_LIST);
+
+	if (insert != NULL)
+		patch_list_read(list, PATCH_LIST_INSERT, insert, faults);
+	if (upsert != NULL)
+		patch_list_read(list, PATCH_LIST_UPSERT, upsert, faults);
+	if (insert != NULL && upsert != NULL)
+		refuse_both(insert, upsert, faults);
+	if (patch != NULL)
+		patch_list_read_steps(list, patch, faults);
+}
+
 static void
 add_pipeline(struct config *config, const struct tree_node *node,
     const char *base, struct faults *faults)
 {
 	struct config_pipeline *pipeline = mem_calloc(1, sizeof(*pipeline));
 	const struct tree_node *wal = find_kind(node, "wal", TREE_MAP);
-	const struct tree_node *insert = find_kind(node, "insert", TREE_MAP);
-	const struct tree_node *upsert = find_kind(node, "upsert", TREE_MAP);
 
 	(void)keys_read(KEYS_PIPELINE, node, base, pipeline, faults);
 	if (wal != NULL && keys_read(KEYS_WAL, wal, base, pipeline, faults) &&
@@ -180,12 +197,7 @@ add_pipeline(struct config *config, const struct tree_node *node,
 		faults_add(faults, &pipeline->segment_bytes.place,
 		    "segment_bytes: a segment is larger than max_bytes lets "
 		    "the log be");
-	if (insert != NULL)
-		patch_list_read(&pipeline->insert, insert, faults);
-	if (upsert != NULL)
-		patch_list_read(&pipeline->upsert, upsert, faults);
-	if (insert != NULL && upsert != NULL)
-		refuse_both(insert, upsert, faults);
+	read_patch(&pipeline->patch, node, faults);
 	for (size_t i = 0; i < config->pipeline_count; i++)
 		refuse_twin(&pipeline->id, &config->pipelines[i]->id,
 		    "pipeline", faults);
@@ -397,8 +409,7 @@ config_fini(struct config *config)
 	for (size_t i = 0; i < config->pipeline_count; i++) {
 		keys_fini(KEYS_PIPELINE, config->pipelines[i]);
 		keys_fini(KEYS_WAL, config->pipelines[i]);
-		patch_list_fini(&config->pipelines[i]->insert);
-		patch_list_fini(&config->pipelines[i]->upsert);
+		patch_list_fini(&config->pipelines[i]->patch);
 		free(config->pipelines[i]);
 	}
 	for (size_t i = 0; i < config->offramp_count; i++) {

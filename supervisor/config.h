@@ -46,7 +46,7 @@ struct config_pipeline {
 	struct value id;
 	struct value read_count, max_elements, max_bytes, on_full, sync,
 	    max_age, segment_bytes, max_event_bytes;
-	struct patch_list insert, upsert;
+	struct patch_list patch; /* insert, then upsert, then patch */
 };
 
 struct config_offramp {

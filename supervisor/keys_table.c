@@ -140,6 +140,7 @@ static const struct key pipeline_keys[] = {
 	.offset = IN(config_pipeline, id)},
     {.name = "insert", .type = KEY_MAP},
     {.name = "upsert", .type = KEY_MAP},
+    {.name = "patch", .type = KEY_LIST},
     {.name = "wal", .type = KEY_MAP, .is_required = true},
     {.name = NULL},
 };

@@ -8,11 +8,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+static const char *const names[] = {
+    [PATCH_LIST_INSERT] = "insert",
+    [PATCH_LIST_UPSERT] = "upsert",
+    [PATCH_LIST_UPDATE] = "update",
+    [PATCH_LIST_ERASE] = "erase",
+    [PATCH_LIST_MERGE] = "merge",
+    [PATCH_LIST_MERGE_EVENT] = "merge_event",
+};
+_Static_assert(sizeof(names) / sizeof(names[0]) == PATCH_LIST_HOWS,
+    "an operation is missing");
+
 /* Says whether the inside of "${...}" is a placeholder that walproc knows. */
 static bool
 is_known(const char *name, size_t bytes)
 {
-	static const char *const names[] = {
+	static const char *const known[] = {
 	    "hostname", "instance", "seq", "log_id", "ingest_ns"};
 	static const char env[] = "env:";
 	static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -20,9 +31,9 @@ is_known(const char *name, size_t bytes)
 				      "0123456789_";
 	size_t env_bytes = strlen(env);
 
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		if (bytes == strlen(names[i]) &&
-		    memcmp(name, names[i], bytes) == 0)
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		if (bytes == strlen(known[i]) &&
+		    memcmp(name, known[i], bytes) == 0)
 			return true;
 	return bytes > env_bytes && bytes <= PATCH_LIST_NAME_BYTES &&
 	       memcmp(name, env, env_bytes) == 0 &&
@@ -138,34 +149,172 @@ value_text(const struct tree_node *node)
 }
 
 void
-patch_list_read(
-    struct patch_list *list, const struct tree_node *map, struct faults *faults)
+patch_list_add(struct patch_list *list, enum patch_list_how how,
+    const char *key, char *value)
+{
+	list->fields =
+	    mem_realloc(list->fields, list->count + 1, sizeof(*list->fields));
+	list->fields[list->count++] = (struct patch_list_field){
+	    .how = how,
+	    .key = key == NULL ? NULL : mem_strdup(key),
+	    .value = value,
+	};
+}
+
+/* Says whether the value is of the kind that the operation takes; if not, a
+ * fault was added. */
+static bool
+is_taken(enum patch_list_how how, const struct tree_node *node,
+    struct faults *faults)
+{
+	char got[TREE_DESCRIBE_BYTES];
+
+	if ((how != PATCH_LIST_MERGE && how != PATCH_LIST_MERGE_EVENT) ||
+	    node->kind == TREE_MAP)
+		return true;
+	faults_add(faults, &node->place,
+	    "%s: a record is expected here, not %s", names[how],
+	    tree_describe(node, got));
+	return false;
+}
+
+/* Appends the operation with the value at `node`, under `key` or none. */
+static void
+add_value(struct patch_list *list, enum patch_list_how how, const char *key,
+    const struct tree_node *node, struct faults *faults)
+{
+	char *value;
+
+	if (!is_taken(how, node, faults))
+		return;
+	check_placeholders(node, faults);
+	value = value_text(node);
+	if ((key == NULL ? 0 : strlen(key)) + strlen(value) >=
+	    PATCH_LIST_MAX_BYTES)
+		faults_add(faults, &node->place,
+		    "the value is longer than %zu bytes", PATCH_LIST_MAX_BYTES);
+	patch_list_add(list, how, key, value);
+}
+
+void
+patch_list_read(struct patch_list *list, enum patch_list_how how,
+    const struct tree_node *map, struct faults *faults)
 {
 	if (map->count > PATCH_LIST_MAX_FIELDS)
 		faults_add(faults, &map->place, "more than %d keys",
 		    PATCH_LIST_MAX_FIELDS);
-	list->fields = mem_calloc(map->count, sizeof(*list->fields));
 	for (size_t i = 0; i < map->count; i++) {
 		const struct tree_node *node = &map->items[i];
-		struct patch_list_field *field;
 
-		if (node->key[0] == '\0' || strchr(node->key, '=') != NULL) {
+		if (node->key[0] == '\0' || strchr(node->key, '=') != NULL)
 			faults_add(faults, &node->key_place,
 			    "the key \"%.64s\" cannot be inserted: it is "
 			    "empty or holds \"=\"",
 			    node->key);
-			continue;
-		}
-		check_placeholders(node, faults);
-		field = &list->fields[list->count++];
-		field->key = mem_strdup(node->key);
-		field->value = value_text(node);
-		if (strlen(field->key) + strlen(field->value) >=
-		    PATCH_LIST_MAX_BYTES)
-			faults_add(faults, &node->place,
-			    "the value is longer than %zu bytes",
-			    PATCH_LIST_MAX_BYTES);
+		else
+			add_value(list, how, node->key, node, faults);
 	}
+}
+
+/* Appends the erasing of one key. */
+static void
+add_erase(struct patch_list *list, const struct tree_node *node,
+    struct faults *faults)
+{
+	char got[TREE_DESCRIBE_BYTES];
+
+	if (node->kind != TREE_SCALAR || tree_is_null(node)) {
+		faults_add(faults, &node->place,
+		    "erase: a key is expected here, not %s",
+		    tree_describe(node, got));
+		return;
+	}
+	if (node->text[0] == '\0')
+		faults_add(faults, &node->place, "erase: the key is empty");
+	if (strlen(node->text) >= PATCH_LIST_MAX_BYTES)
+		faults_add(faults, &node->place,
+		    "erase: the key is longer than %zu bytes",
+		    PATCH_LIST_MAX_BYTES);
+	patch_list_add(list, PATCH_LIST_ERASE, node->text, NULL);
+}
+
+/* Appends what one entry of `patch` says, which names the operation `how`. */
+static void
+read_step(struct patch_list *list, enum patch_list_how how,
+    const struct tree_node *node, struct faults *faults)
+{
+	char got[TREE_DESCRIBE_BYTES];
+
+	if (how == PATCH_LIST_MERGE_EVENT) {
+		add_value(list, how, NULL, node, faults);
+	} else if (how == PATCH_LIST_ERASE && node->kind != TREE_LIST) {
+		add_erase(list, node, faults);
+	} else if (how == PATCH_LIST_ERASE) {
+		for (size_t i = 0; i < node->count; i++)
+			add_erase(list, &node->items[i], faults);
+	} else if (node->kind == TREE_MAP) {
+		patch_list_read(list, how, node, faults);
+	} else {
+		faults_add(faults, &node->place,
+		    "%s: a map of keys is expected here, not %s", names[how],
+		    tree_describe(node, got));
+	}
+}
+
+/* Returns the operation that a key of an entry of `patch` names, or
+ * PATCH_LIST_HOWS. */
+static enum patch_list_how
+how_of(const char *name)
+{
+	int how = 0;
+
+	while (how < PATCH_LIST_HOWS && strcmp(name, names[how]) != 0)
+		how++;
+	return (enum patch_list_how)how;
+}
+
+/* Reads one entry of `patch`. */
+static void
+read_entry(struct patch_list *list, const struct tree_node *entry,
+    struct faults *faults)
+{
+	enum patch_list_how how;
+	char got[TREE_DESCRIBE_BYTES];
+
+	if (entry->kind != TREE_MAP || entry->count == 0) {
+		faults_add(faults, &entry->place,
+		    "patch: a map with one operation is expected here, not %s",
+		    entry->kind == TREE_MAP ? "an empty map"
+					    : tree_describe(entry, got));
+		return;
+	}
+	if (entry->count > 1) {
+		faults_add(faults, &entry->items[1].key_place,
+		    "patch: the operation \"%.64s\" needs an entry of its own: "
+		    "a map has no order",
+		    entry->items[1].key);
+		return;
+	}
+	how = how_of(entry->items[0].key);
+	if (how == PATCH_LIST_HOWS)
+		faults_add(faults, &entry->items[0].key_place,
+		    "patch: the operation \"%.64s\" is unknown; known: insert, "
+		    "upsert, update, erase, merge, merge_event",
+		    entry->items[0].key);
+	else
+		read_step(list, how, &entry->items[0], faults);
+}
+
+void
+patch_list_read_steps(struct patch_list *list, const struct tree_node *steps,
+    struct faults *faults)
+{
+	for (size_t i = 0; i < steps->count; i++)
+		read_entry(list, &steps->items[i], faults);
+	if (list->count > PATCH_LIST_MAX_OPERATIONS)
+		faults_add(faults, &steps->place,
+		    "more than %d operations, with those of insert and upsert",
+		    PATCH_LIST_MAX_OPERATIONS);
 }
 
 void
