@@ -78,9 +78,11 @@ resolve_escape(const uint8_t *p, size_t left, uint8_t out[4], size_t *out_bytes)
 }
 
 bool
-json_key_is(const uint8_t *key, size_t key_bytes, const char *name)
+json_key_equals(
+    const uint8_t *key, size_t key_bytes, const void *name, size_t name_bytes)
 {
-	size_t left = strlen(name), i = 0;
+	const uint8_t *left = name, *end = left + name_bytes;
+	size_t i = 0;
 
 	while (i < key_bytes) {
 		uint8_t piece[4] = {key[i]};
@@ -89,13 +91,38 @@ json_key_is(const uint8_t *key, size_t key_bytes, const char *name)
 		if (key[i] == '\\')
 			took =
 			    resolve_escape(key + i, key_bytes - i, piece, &n);
-		if (left < n || memcmp(name, piece, n) != 0)
+		if ((size_t)(end - left) < n || memcmp(left, piece, n) != 0)
 			return false;
-		name += n;
-		left -= n;
+		left += n;
 		i += took;
 	}
-	return left == 0;
+	return left == end;
+}
+
+bool
+json_key_is(const uint8_t *key, size_t key_bytes, const char *name)
+{
+	return json_key_equals(key, key_bytes, name, strlen(name));
+}
+
+size_t
+json_resolve(uint8_t *out, const uint8_t *key, size_t key_bytes)
+{
+	uint8_t *to = out;
+	size_t i = 0;
+
+	while (i < key_bytes) {
+		uint8_t piece[4] = {key[i]};
+		size_t n = 1, took = 1;
+
+		if (key[i] == '\\')
+			took =
+			    resolve_escape(key + i, key_bytes - i, piece, &n);
+		memcpy(to, piece, n);
+		to += n;
+		i += took;
+	}
+	return (size_t)(to - out);
 }
 
 size_t

@@ -66,6 +66,18 @@ bool json_next_member(
  */
 bool json_key_is(const uint8_t *key, size_t key_bytes, const char *name);
 
+/* As json_key_is, with a name of any bytes, as json_resolve writes them. */
+bool json_key_equals(
+    const uint8_t *key, size_t key_bytes, const void *name, size_t name_bytes);
+
+/*
+ * Writes what a key as it stands in checked JSON is once its escapes are
+ * resolved to `out`, which has room for `key_bytes`. Returns the bytes written:
+ * UTF-8 that may have a NUL in it, but for single surrogates, which become the
+ * three bytes that UTF-8 would have for them.
+ */
+size_t json_resolve(uint8_t *out, const uint8_t *key, size_t key_bytes);
+
 /*
  * Writes `in` as the inside of a JSON string (without the quotes) to `out`,
  * which has room for 6 bytes for each of `in`. Returns the bytes written.

@@ -666,6 +666,19 @@ START_TEST(test_value_at_the_depth_limit_is_walked)
 }
 END_TEST
 
+/* What a key is when resolved is the name. */
+static void
+assert_resolved(const uint8_t *key, size_t n, const char *name)
+{
+	uint8_t *out = malloc(n == 0 ? 1 : n);
+	size_t bytes = json_resolve(out, key, n);
+
+	ck_assert(json_key_equals(key, n, out, bytes));
+	ck_assert_uint_eq(bytes, strlen(name));
+	ck_assert_mem_eq(out, name, bytes);
+	free(out);
+}
+
 START_TEST(test_key_is)
 {
 	static const struct {
@@ -716,8 +729,26 @@ START_TEST(test_key_is)
 		memcpy(key, table[i].key, n);
 		ck_assert_msg(json_key_is(key, n, table[i].name) == table[i].is,
 		    "%s", table[i].key);
+		if (table[i].is)
+			assert_resolved(key, n, table[i].name);
 		free(key);
 	}
+}
+END_TEST
+
+/* A name may have any bytes in it. */
+START_TEST(test_key_equals_bytes)
+{
+	static const uint8_t key[] = "a\\u0000\\ud800";
+	uint8_t out[sizeof(key)];
+
+	ck_assert_uint_eq(json_resolve(out, key, sizeof(key) - 1), 5);
+	ck_assert_mem_eq(out, "a\0\xed\xa0\x80", 5);
+	ck_assert(json_key_equals(key, sizeof(key) - 1, out, 5));
+	ck_assert(!json_key_equals(key, sizeof(key) - 1, out, 4));
+	ck_assert(!json_key_equals(key, sizeof(key) - 1, "a", 1));
+	ck_assert(!json_key_equals(key, 1, out, 2));
+	ck_assert(json_key_equals(key, 1, out, 1));
 }
 END_TEST
 
@@ -787,6 +818,7 @@ main(void)
 	tcase_add_test(tests, test_walk_of_no_members_ends_at_the_brace);
 	tcase_add_test(tests, test_value_at_the_depth_limit_is_walked);
 	tcase_add_test(tests, test_key_is);
+	tcase_add_test(tests, test_key_equals_bytes);
 	tcase_add_test(tests, test_escape);
 	tcase_add_test(tests, test_escape_of_every_ascii_character);
 	return suite_run(suite);
