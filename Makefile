@@ -123,7 +123,7 @@ WRAP_check_sinks = pwrite fdatasync unlinkat renameat
 
 # What tests share; only what one asks for is linked.
 $(BUILD)/t/shared.a: $(addprefix $(BUILD)/t/,chain_world.o damage.o log_dir.o \
-    model.o power.o serving.o steps.o)
+    model.o patch_reference.o patch_same.o power.o serving.o steps.o)
 	@rm -f $@
 	$(call say,AR)$(AR) rcs $@ $^
 
@@ -273,7 +273,8 @@ fuzz:
 	    n=$$(basename $$t .c); m=$${n#fuzz_}; \
 	    clang $(STD) -g -O1 -fsanitize=fuzzer,address,undefined \
 	        -fno-sanitize-recover=undefined \
-	        $(LIB_CFLAGS) -o $(BUILD)/fuzz/$$n $$t t/log_dir.c \
+	        $(LIB_CFLAGS) -o $(BUILD)/fuzz/$$n $$t t/log_dir.c t/patch_reference.c \
+	        t/patch_same.c \
 	        $(filter-out %/main.c,$(wildcard stage/*.c $(PROGRAMS:%=%/*.c))) \
 	        $(LIB_LDLIBS); \
 	    mkdir -p $(BUILD)/fuzz/corpus/$$m; \

@@ -37,6 +37,10 @@ enum option_code {
 	OPTION_SEGMENT_BYTES,
 	OPTION_INSERT,
 	OPTION_UPSERT,
+	OPTION_UPDATE,
+	OPTION_ERASE,
+	OPTION_MERGE,
+	OPTION_MERGE_EVENT,
 	OPTION_ON_FULL,
 	OPTION_SYNC,
 	OPTION_MAX_AGE,
@@ -57,6 +61,10 @@ static const struct option long_options[] = {
     {"segment-bytes", required_argument, NULL, OPTION_SEGMENT_BYTES},
     {"insert", required_argument, NULL, OPTION_INSERT},
     {"upsert", required_argument, NULL, OPTION_UPSERT},
+    {"update", required_argument, NULL, OPTION_UPDATE},
+    {"erase", required_argument, NULL, OPTION_ERASE},
+    {"merge", required_argument, NULL, OPTION_MERGE},
+    {"merge-event", required_argument, NULL, OPTION_MERGE_EVENT},
     {"on-full", required_argument, NULL, OPTION_ON_FULL},
     {"sync", required_argument, NULL, OPTION_SYNC},
     {"max-age", required_argument, NULL, OPTION_MAX_AGE},
@@ -85,6 +93,10 @@ static const char usage[] =
     "  --max-bytes N           what they take on disk [10485760]\n"
     "  --insert KEY=VALUE      add to each event; may be repeated\n"
     "  --upsert KEY=VALUE      add, or replace; may be repeated\n"
+    "  --update KEY=VALUE      replace; may be repeated\n"
+    "  --erase KEY             take out; may be repeated\n"
+    "  --merge KEY=RECORD      merge a JSON object into what KEY has\n"
+    "  --merge-event RECORD    merge a JSON object into each event\n"
     "  --acks PATH             read acks from a FIFO that is made there\n"
     "  --acks none             what is written counts as delivered\n"
     "  --max-event-bytes N     a longer event is bad input [16777215]\n"
@@ -107,7 +119,8 @@ static const char usage[] =
 /* An operation on the event, kept until all options are known. */
 struct change {
 	enum patch_how how;
-	const char *key_value;
+	const char *option;
+	const char *text; /* its value */
 };
 
 /* What the command line says. */
@@ -208,13 +221,31 @@ parse_sync(int64_t *sync_ns)
 	return 0;
 }
 
-static void
-add_change(struct command *command, enum patch_how how)
+/* Adds the operation that the option stands for, if it is one. */
+static bool
+add_change(int code, struct command *command)
 {
+	static const struct change changes[] = {
+	    {.how = PATCH_INSERT, .option = "--insert"},
+	    {.how = PATCH_UPSERT, .option = "--upsert"},
+	    {.how = PATCH_UPDATE, .option = "--update"},
+	    {.how = PATCH_ERASE, .option = "--erase"},
+	    {.how = PATCH_MERGE, .option = "--merge"},
+	    {.how = PATCH_MERGE_EVENT, .option = "--merge-event"},
+	};
+	struct change *change;
+
+	_Static_assert(sizeof(changes) / sizeof(changes[0]) ==
+			   OPTION_MERGE_EVENT - OPTION_INSERT + 1,
+	    "an operation is missing");
+	if (code < OPTION_INSERT || code > OPTION_MERGE_EVENT)
+		return false;
 	command->changes = mem_realloc(command->changes,
 	    command->change_count + 1, sizeof(*command->changes));
-	command->changes[command->change_count++] =
-	    (struct change){.how = how, .key_value = optarg};
+	change = &command->changes[command->change_count++];
+	*change = changes[code - OPTION_INSERT];
+	change->text = optarg;
+	return true;
 }
 
 static int
@@ -246,15 +277,11 @@ parse_limit(int code, struct walproc_options *options)
 static int
 parse_option(int code, struct command *command)
 {
+	if (add_change(code, command))
+		return 0;
 	switch (code) {
 	case 'd':
 		command->dir = optarg;
-		return 0;
-	case OPTION_INSERT:
-		add_change(command, PATCH_INSERT);
-		return 0;
-	case OPTION_UPSERT:
-		add_change(command, PATCH_UPSERT);
 		return 0;
 	case OPTION_ON_FULL:
 		return parse_on_full(&command->options.on_full);
@@ -378,7 +405,7 @@ parse_command(int argc, char **argv, const struct control *control,
 	return check_command(command);
 }
 
-/* Compiles what is to be inserted. Returns NULL if it cannot be; logged. */
+/* Compiles what is done to events. Returns NULL if it cannot be; logged. */
 static struct patch *
 compile_patch(const struct command *command, const char *hostname)
 {
@@ -392,12 +419,10 @@ compile_patch(const struct command *command, const char *hostname)
 	for (size_t i = 0; i < command->change_count; i++) {
 		const struct change *change = &command->changes[i];
 
-		if (patch_add(patch, change->how, change->key_value, why,
+		if (patch_add(patch, change->how, change->text, why,
 			sizeof(why)) == 0)
 			continue;
-		log_error("%s %s: %s",
-		    change->how == PATCH_INSERT ? "--insert" : "--upsert",
-		    change->key_value, why);
+		log_error("%s %s: %s", change->option, change->text, why);
 		patch_free(patch);
 		return NULL;
 	}

@@ -1,8 +1,8 @@
 #include "stage/json.h"
 #include "stage/log.h"
-#include "stage/number.h"
 #include "walproc/patch.h"
 #include "walproc/patch_parts.h"
+#include "walproc/patch_steps.h"
 
 #include <assert.h>
 #include <stdio.h>
@@ -14,32 +14,13 @@ struct work {
 	const uint8_t *event;
 	size_t bytes;
 	const struct json_outline *outline;
-	/* What stands for parts; set only if there is such a part. */
-	const char *log_id;
-	size_t log_id_bytes;
-	uint8_t seq[NUMBER_MAX_BYTES]; /* in decimal */
-	size_t seq_bytes;
-	uint8_t ingest_ns[1 + NUMBER_MAX_BYTES];
-	size_t ingest_ns_bytes;
-	size_t close;			 /* offset of the closing brace */
-	bool is_empty;			 /* there is no member */
-	bool replaces;			 /* a member's value gives way */
-	bool done[PATCH_MAX_OPERATIONS]; /* by a value that gave way; of all the
-					  * operations that there are */
+	struct part_values values;
+	size_t close;		    /* offset of the closing brace */
+	bool is_empty;		    /* there is no member */
+	bool replaces;		    /* a member's value gives way */
+	bool done[PATCH_MAX_PLAIN]; /* by a value that gave way; of all the
+				     * operations that there are */
 };
-
-static void
-put_time(struct work *work, int64_t ingest_ns)
-{
-	uint8_t *to = work->ingest_ns;
-	uint64_t ns = (uint64_t)ingest_ns;
-
-	if (ingest_ns < 0) {
-		*to++ = '-';
-		ns = 0 - ns;
-	}
-	work->ingest_ns_bytes = (size_t)(number_put(to, ns) - work->ingest_ns);
-}
 
 /* Begins the work: sets what does not depend on the members. */
 static void
@@ -48,39 +29,10 @@ work_init(struct work *work, const struct patch *patch,
 {
 	work->patch = patch;
 	work->outline = outline;
-	if (patch->uses[PART_LOG_ID]) {
-		work->log_id = about->log_id;
-		work->log_id_bytes = strlen(about->log_id);
-	}
-	if (patch->uses[PART_SEQ])
-		work->seq_bytes =
-		    (size_t)(number_put(work->seq, about->seq) - work->seq);
-	if (patch->uses[PART_INGEST_NS])
-		put_time(work, about->ingest_ns);
+	part_values_init(&work->values, patch, about);
 	work->is_empty = true;
 	work->replaces = false;
 	memset(work->done, 0, patch->count * sizeof(work->done[0]));
-}
-
-/* Returns what stands for a part, *bytes long. */
-static const void *
-part_bytes(const struct work *work, const struct part *part, size_t *bytes)
-{
-	switch (part->kind) {
-	case PART_TEXT:
-		break;
-	case PART_SEQ:
-		*bytes = work->seq_bytes;
-		return work->seq;
-	case PART_INGEST_NS:
-		*bytes = work->ingest_ns_bytes;
-		return work->ingest_ns;
-	case PART_LOG_ID:
-		*bytes = work->log_id_bytes;
-		return work->log_id;
-	}
-	*bytes = buf_bytes(&part->text);
-	return buf_front(&part->text);
 }
 
 /* Returns the bytes that all the parts of an operation take. */
@@ -90,7 +42,7 @@ operation_bytes(const struct work *work, const struct operation *operation)
 	size_t sum = 0, bytes;
 
 	for (size_t i = 0; i < operation->count; i++) {
-		(void)part_bytes(work, &operation->parts[i], &bytes);
+		(void)part_bytes(&work->values, &operation->parts[i], &bytes);
 		sum += bytes;
 	}
 	return sum;
@@ -111,26 +63,12 @@ put_operation(const struct work *work, const struct operation *operation,
 	for (size_t i = 0; i < operation->count; i++) {
 		size_t bytes;
 		const uint8_t *data =
-		    part_bytes(work, &operation->parts[i], &bytes);
+		    part_bytes(&work->values, &operation->parts[i], &bytes);
 
 		to = put(to, data + skip, bytes - skip);
 		skip = 0;
 	}
 	return to;
-}
-
-static bool
-names_key(
-    const struct operation *operation, const uint8_t *key, size_t key_bytes)
-{
-	/* An escape takes more bytes than what it stands for. */
-	if (key_bytes < operation->key_bytes)
-		return false;
-	if (key_bytes == operation->key_bytes)
-		return !operation->key_has_backslash &&
-		       memcmp(key, operation->key, key_bytes) == 0;
-	return memchr(key, '\\', key_bytes) != NULL &&
-	       json_key_is(key, key_bytes, operation->key);
 }
 
 /* Returns the operation that names this member, or NULL. */
@@ -140,35 +78,17 @@ operation_on(const struct work *work, const struct json_member *member)
 	const uint8_t *key = work->event + member->key;
 
 	for (size_t i = 0; i < work->patch->count; i++)
-		if (names_key(
+		if (operation_names(
 			&work->patch->operations[i], key, member->key_bytes))
 			return &work->patch->operations[i];
 	return NULL;
 }
 
-/* A walk through the members: those of the outline, if it has all. */
-struct walk {
-	size_t next;
-	struct json_member found;
-	size_t at;
-};
-
-/* Returns the next member, or NULL behind the last; then walk->at is the
- * offset of the closing brace. */
+/* Returns the next member; see member_walk_next. */
 static const struct json_member *
-next_member(const struct work *work, struct walk *walk)
+next_member(const struct work *work, struct member_walk *walk)
 {
-	const struct json_outline *outline = work->outline;
-
-	if (!outline->is_whole)
-		return json_next_member(
-			   work->event, work->bytes, &walk->at, &walk->found)
-			   ? &walk->found
-			   : NULL;
-	if (walk->next < outline->count)
-		return &outline->members[walk->next++];
-	walk->at = outline->close;
-	return NULL;
+	return member_walk_next(walk, work->event, work->bytes, work->outline);
 }
 
 /*
@@ -180,7 +100,7 @@ measure(struct work *work, size_t *total)
 {
 	const struct patch *patch = work->patch;
 	const struct json_member *member;
-	struct walk walk = {.next = 0};
+	struct member_walk walk = {.next = 0};
 
 	*total = work->bytes;
 	while ((member = next_member(work, &walk)) != NULL) {
@@ -209,7 +129,7 @@ static uint8_t *
 put_members(const struct work *work, uint8_t *to)
 {
 	const struct json_member *member;
-	struct walk walk = {.next = 0};
+	struct member_walk walk = {.next = 0};
 	size_t copied = 0;
 
 	while (work->replaces && (member = next_member(work, &walk)) != NULL) {
@@ -292,6 +212,9 @@ patch_apply(const struct patch *patch, const struct patch_event *about,
 	if (patch->has_tail && has_no_key(patch, event, outline) &&
 	    put_tail(patch, event, bytes, outline, buf))
 		return 0;
+	if (!patch->is_plain)
+		return patch_steps_apply(
+		    patch, about, event, bytes, outline, buf, why, why_bytes);
 	work_init(&work, patch, about, outline);
 	work.event = event;
 	work.bytes = bytes;
