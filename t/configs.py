@@ -73,6 +73,10 @@ def insert(config):
     return pipeline(f"wal: {{max_bytes: 20000}}\n    insert: {config}")
 
 
+def patch(entries):
+    return pipeline(f"wal: {{max_bytes: 20000}}\n    patch: {entries}")
+
+
 def ws(config):
     return (f"offramp:\n  - id: w\n    type: ws\n    config: {config}\n"
             + ONRAMP + PIPELINE)

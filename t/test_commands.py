@@ -13,7 +13,7 @@ import pytest
 
 from configs import (BINDING, OFFRAMP, ONRAMP, PARTS, PIPELINE, SECOND_BINDING,
                      TUTORIAL, check, commands_of, insert, mapping, onramp,
-                     source, supervisor, wal, ws)
+                     patch, source, supervisor, wal, ws)
 from support import BIN, DONE, FINAL, ROOT, program
 
 
@@ -98,6 +98,30 @@ def test_every_option(tmp_path):
         "--key", f"{here}/k", "-k", "--protocol", "v1",
         "--proxy", "http://proxy:3128", "--proxy-auth-file", f"{here}/p",
         "--on-connect-replay", "32", "--rate", "500", "-v"]
+
+
+@pytest.mark.parametrize("entries,wanted", [
+    ("[]", []),
+    ("[{insert: {}}, {erase: []}]", []),
+    ("[{insert: {a: 1}}, {upsert: {a: x, b: '5'}}]",
+     ["--insert", "a=1", "--upsert", "a=x", "--upsert", 'b="5"']),
+    ("[{update: {a: {b: [1.50, ~]}}}]", ["--update", 'a={"b":[1.50,null]}']),
+    ("[{erase: a}, {erase: [5, 'c d', a=b, '~']}]",
+     ["--erase", "a", "--erase", "5", "--erase", "c d", "--erase", "a=b",
+      "--erase", "~"]),
+    ("[{merge: {a: {}, b: {c: ~, d: {e: '${seq}'}}}}]",
+     ["--merge", "a={}", "--merge", 'b={"c":null,"d":{"e":"${seq}"}}']),
+    ("[{merge_event: {}}, {merge_event: {a=b: ~, '': [~]}}]",
+     ["--merge-event", "{}", "--merge-event", '{"a=b":null,"":[null]}']),
+    ("[{erase: a}, {insert: {a: 1}}, {erase: a}, {insert: {a: 1}}]",
+     2 * ["--erase", "a", "--insert", "a=1"]),
+])
+def test_operations_keep_their_order(tmp_path, entries, wanted):
+    (tmp_path / "c.yaml").write_text(patch(
+        entries + "\n    upsert: {u: 1}\n    insert: {i: 1, j: 2}"))
+    (commands,) = check(tmp_path, "-c", "c.yaml")
+    assert commands["walproc"][8:] == [
+        "--insert", "i=1", "--insert", "j=2", "--upsert", "u=1", *wanted]
 
 
 def test_the_offramp_that_the_readme_shows(tmp_path):

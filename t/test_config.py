@@ -8,8 +8,8 @@ import os
 import pytest
 
 from configs import (BINDING, OFFRAMP, ONRAMP, PARTS, PIPELINE, SECOND_BINDING,
-                     binding, everything_in, insert, mapping, onramp, source,
-                     supervisor, wal, ws)
+                     binding, everything_in, insert, mapping, onramp, patch,
+                     source, supervisor, wal, ws)
 from support import FINAL
 
 GOOD_LINKS = ('"/onramp/m/{instance}/out": ["/pipeline/p/{instance}/in"]',
@@ -245,6 +245,52 @@ BAD = [
     ("deep placeholder", insert('{a: [{b: "${x}"}]}'), "4:22", "is unknown"),
     ("insert and upsert", insert("{a: 1}\n    upsert: {a: 2}"), "5:14",
      "stands in insert too"),
+    # patch
+    ("patch is a map", patch("{erase: a}"), "4:12", "a list is expected"),
+    ("an operation is a string", patch("[erase]"), "4:13",
+     'patch: a map with one operation is expected here, not the string "era'),
+    ("an operation is null", patch("[~]"), "4:13", "not null"),
+    ("an operation is empty", patch("[{}]"), "4:13", "not an empty map"),
+    ("two operations in one", patch("[{erase: a, insert: {b: 1}}]"), "4:24",
+     'the operation "insert" needs an entry of its own'),
+    ("unknown operation", patch("[{erase: a}, {move: {a: b}}]"), "4:26",
+     'the operation "move" is unknown; known: insert, upsert, update, erase,'
+     " merge, merge_event"),
+    ("update is a list", patch("[{update: [a]}]"), "4:22",
+     "update: a map of keys is expected here, not a list"),
+    ("insert is null in a patch", patch("[{insert: }]"), "4:22", "not null"),
+    ("erase is null", patch("[{erase: ~}]"), "4:21",
+     "erase: a key is expected here, not null"),
+    ("erase is a map", patch("[{erase: {a: 1}}]"), "4:21", "not a map"),
+    ("erase's list has a list", patch("[{erase: [a, [b]]}]"), "4:25",
+     "erase: a key is expected here, not a list"),
+    ("nothing to erase", patch('[{erase: [a, ""]}]'), "4:25",
+     "erase: the key is empty"),
+    ("merge is a string", patch("[{merge: a}]"), "4:21",
+     'merge: a map of keys is expected here, not the string "a"'),
+    ("merge of a string", patch('[{merge: {a: {}, b: x}}]'), "4:32",
+     'merge: a record is expected here, not the string "x"'),
+    ("merge of null", patch("[{merge: {a: ~}}]"), "4:25",
+     "merge: a record is expected here, not null"),
+    ("merge of a list", patch("[{merge: {a: [{}]}}]"), "4:25", "not a list"),
+    ("merge_event is a list", patch("[{merge_event: [a]}]"), "4:27",
+     "merge_event: a record is expected here, not a list"),
+    ("merge_event is a number", patch("[{merge_event: 5}]"), "4:27",
+     "merge_event: a record is expected here, not 5"),
+    ("a key with = in a patch", patch("[{upsert: {a=b: 1}}]"), "4:23",
+     'holds "="'),
+    ("placeholder in a patch", patch('[{update: {a: "${x}"}}]'), "4:26",
+     '"${x}" is unknown'),
+    ("placeholder in a record", patch(
+        '[{merge_event: {a: {b: {"${y": 1}}}}]'), "4:36", "is unknown"),
+    ("a record is too long", patch(
+        f'[{{merge_event: {{a: {"x" * 65536}}}}}]'), "4:27",
+     "longer than 65536"),
+    ("too many keys in a patch", patch("[{update: {%s}}]" % ", ".join(
+        f"k{n}: 1" for n in range(129))), "4:22", "more than 128 keys"),
+    ("too many operations", patch("[%s]" % ", ".join(
+        f"{{erase: k{n}}}" for n in range(257))), "4:12",
+     "more than 256 operations"),
     # bindings
     ("binding needed", "onramp: [{id: m, type: metronome},"
      " {id: n, type: metronome}]\n" + PIPELINE + OFFRAMP, "1:41",
