@@ -17,7 +17,9 @@ static const char whole[] =
     "state_dir: state\n"
     "shutdown_timeout: 1.25\n"
     "onramp: [{id: m, type: metronome, config: {interval: 7}}]\n"
-    "pipeline: [{id: p, insert: {a: 1}, upsert: {b: \"x y\"},\n"
+    "pipeline: [{id: p, insert: {a: 1}, upsert: {b: \"x y\"}, patch: ["
+    "{erase: [c]}, {update: {a: 2}}, {merge: {d: {e: ~}}}, {merge_event: {}}],"
+    "\n"
     "    wal: {max_bytes: 10485760}}]\n"
     "offramp: [{id: w, type: ws, config: {url: \"ws://h/\", key: k,\n"
     "    cert: c, ping_timeout: 0.5}}]\n"
@@ -90,7 +92,8 @@ START_TEST(test_whole)
 	    {STAGE_SOURCE, "/bin/metronome --interval 7 --id m"},
 	    {STAGE_WAL,
 		"/bin/walproc -d /state/01/p --instance 01 --read-count 20 "
-		"--max-bytes 10485760 --insert a=1 --upsert 'b=x y'"},
+		"--max-bytes 10485760 --insert a=1 --upsert 'b=x y' --erase c "
+		"--update a=2 --merge 'd={\"e\":null}' --merge-event '{}'"},
 	    {STAGE_SINK, "/bin/wssink -u ws://h/ --ping-timeout 0.500 "
 			 "--cert /etc/walpipe/c --key /etc/walpipe/k"},
 	};
@@ -392,6 +395,35 @@ START_TEST(test_quoting)
 }
 END_TEST
 
+/* The operations of insert, upsert and patch are one list, in that order. */
+START_TEST(test_operations)
+{
+	static const struct {
+		enum patch_list_how how;
+		const char *key, *value;
+	} table[] = {
+	    {PATCH_LIST_INSERT, "a", "1"},
+	    {PATCH_LIST_UPSERT, "b", "x y"},
+	    {PATCH_LIST_ERASE, "c", NULL},
+	    {PATCH_LIST_UPDATE, "a", "2"},
+	    {PATCH_LIST_MERGE, "d", "{\"e\":null}"},
+	    {PATCH_LIST_MERGE_EVENT, NULL, "{}"},
+	};
+	struct fixture f;
+	const struct patch_list *list;
+
+	open_text(&f, whole);
+	list = &f.config.pipelines[0]->patch;
+	ck_assert_uint_eq(list->count, COUNT(table));
+	for (size_t i = 0; i < COUNT(table); i++) {
+		ck_assert_int_eq(list->fields[i].how, table[i].how);
+		ck_assert_pstr_eq(list->fields[i].key, table[i].key);
+		ck_assert_pstr_eq(list->fields[i].value, table[i].value);
+	}
+	close_fixture(&f);
+}
+END_TEST
+
 /* More faults than there is room for are counted. */
 START_TEST(test_many_faults)
 {
@@ -473,6 +505,7 @@ main(void)
 	tcase_add_test(tests, test_proxies);
 	tcase_add_test(tests, test_placeholders);
 	tcase_add_test(tests, test_quoting);
+	tcase_add_test(tests, test_operations);
 	tcase_add_test(tests, test_many_faults);
 	tcase_add_test(tests, test_defaults);
 	tcase_add_test(tests, test_tree);
