@@ -305,8 +305,8 @@ END_TEST
 /* An event that does not fit on the way is refused, and the next one is not. */
 START_TEST(test_a_result_over_the_cap_is_refused)
 {
-	static const char *const lines[] = {
-	    "ea", "ub=1234567890", "mc={\"d\":1}", "eb", "M{\"c\":null}"};
+	static const char *const lines[] = {"ea", "ub=1", "ub=1234567890",
+	    "mc={\"d\":1}", "eb", "M{\"c\":null}"};
 	struct patch *patch = patch_new(&names);
 	struct buf buf;
 	char why[128];
@@ -326,6 +326,32 @@ START_TEST(test_a_result_over_the_cap_is_refused)
 		ck_assert_uint_eq(buf_bytes(&buf), code == -1 ? 0 : 2);
 		buf_fini(&buf);
 	}
+	patch_free(patch);
+}
+END_TEST
+
+/* Half of a value would be no JSON. */
+START_TEST(test_too_much_text)
+{
+#define MUCH "${env:BIG}${env:BIG}${env:BIG}"
+	static const char *const lines[] = {"ih=" MUCH, "uh=\"" MUCH "\"",
+	    "mh={\"a\":[\"" MUCH "\"]}", "M{\"a\":{\"" MUCH "\":1}}"};
+	struct patch *patch = patch_new(&names);
+	size_t bytes = (size_t)1 << 20;
+	char *big = malloc(bytes + 1);
+	char why[128];
+
+	memset(big, '\x01', bytes);
+	big[bytes] = '\0';
+	(void)setenv("BIG", big, 1);
+	for (size_t i = 0; i < COUNT(lines); i++) {
+		ck_assert_int_eq(
+		    add_line(patch, lines[i], why, sizeof(why)), -1);
+		ck_assert_str_eq(why, "too much to insert");
+	}
+	ck_assert(patch_is_empty(patch));
+	(void)unsetenv("BIG");
+	free(big);
 	patch_free(patch);
 }
 END_TEST
@@ -489,6 +515,7 @@ main(void)
 	    tcase, test_refused_at_the_start, 0, (int)COUNT(bad));
 	tcase_add_test(tcase, test_depth);
 	tcase_add_test(tcase, test_a_result_over_the_cap_is_refused);
+	tcase_add_test(tcase, test_too_much_text);
 	tcase_add_test(tcase, test_many_operations);
 	tcase_add_loop_test(
 	    tcase, test_by_chance, 0, getenv("PATCH_SEED") == NULL ? SEEDS : 1);
