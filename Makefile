@@ -65,7 +65,7 @@ CHECKS = $(patsubst t/%.c,$(BUILD)/t/%,$(wildcard t/check_*.c))
 FUZZERS = $(patsubst t/%.c,$(BUILD)/t/%,$(wildcard t/fuzz_*.c))
 
 .PHONY: all check check-unit check-programs check-built soak clean install \
-    deps demo lint format fuzz bench bench-peers help
+    deps demo lint format fuzz fuzz-objects bench bench-peers help
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -268,20 +268,20 @@ lint:
 FUZZ_SECONDS ?= 30
 fuzz:
 	@sh t/deps.sh lint
-	@mkdir -p $(BUILD)/fuzz
+	@$(MAKE) --no-print-directory CC=clang BUILD=$(BUILD)/fuzz \
+	    SAN=fuzzer-no-link,address,undefined fuzz-objects
 	@set -e; for t in $(wildcard t/fuzz_*.c); do \
 	    n=$$(basename $$t .c); m=$${n#fuzz_}; \
-	    clang $(STD) -g -O1 -fsanitize=fuzzer,address,undefined \
-	        -fno-sanitize-recover=undefined \
-	        $(LIB_CFLAGS) -o $(BUILD)/fuzz/$$n $$t t/log_dir.c t/patch_reference.c \
-	        t/patch_same.c \
-	        $(filter-out %/main.c,$(wildcard stage/*.c $(PROGRAMS:%=%/*.c))) \
-	        $(LIB_LDLIBS); \
+	    clang -fsanitize=fuzzer,address,undefined -o $(BUILD)/fuzz/$$n \
+	        $(BUILD)/fuzz/t/$$n.o $(BUILD)/fuzz/t/shared.a \
+	        $(ARCHIVES:$(BUILD)/%=$(BUILD)/fuzz/%) $(LIB_LDLIBS); \
 	    mkdir -p $(BUILD)/fuzz/corpus/$$m; \
 	    $(BUILD)/fuzz/$$n -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 \
 	        -close_fd_mask=2 -timeout=10 \
 	        $(BUILD)/fuzz/corpus/$$m t/corpus/$$m; \
 	done
+
+fuzz-objects: $(FUZZERS:=.o) $(BUILD)/t/shared.a $(ARCHIVES)
 
 clean:
 	rm -rf $(BUILD)
