@@ -100,6 +100,17 @@ def test_every_option(tmp_path):
         "--on-connect-replay", "32", "--rate", "500", "-v"]
 
 
+def test_the_pipeline_that_the_readme_shows(tmp_path):
+    text = (ROOT / "README.md").read_text()
+    (shown,) = re.findall(r"```yaml\n(pipeline:.*?)```", text, re.S)
+    (tmp_path / "c.yaml").write_text(ONRAMP + shown + OFFRAMP)
+    (commands,) = check(tmp_path, "-c", "c.yaml")
+    assert commands["walproc"][8:] == [
+        "--insert", "site=north", "--upsert", "host=${hostname}",
+        "--erase", "password", "--erase", "debug",
+        "--merge", 'user={"ip":null}', "--update", "version=2"]
+
+
 @pytest.mark.parametrize("entries,wanted", [
     ("[]", []),
     ("[{insert: {}}, {erase: []}]", []),
