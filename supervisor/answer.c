@@ -9,7 +9,7 @@
 
 /* One instance and its stages, as status.h wants them. */
 struct row {
-	struct status_stage stages[STAGE_KINDS];
+	struct status_stage *stages; /* owned */
 	size_t count;
 };
 
@@ -21,15 +21,17 @@ wall_ns(int64_t monotonic_ns)
 }
 
 static void
-describe_stage(struct row *row, const struct crew *crew, enum stage_kind kind)
+describe_stage(struct row *row, const struct crew *crew, size_t at)
 {
-	const struct chain_stage *chain = &crew->chain.stage[kind];
-	const struct crew_stage *stage = &crew->stage[kind];
+	const struct chain_stage *chain = &crew->chain.stage[at];
+	const struct crew_stage *stage = crew->stage[at];
 
 	/* There is a command only where the source has one. */
 	if (stage->command.count == 0)
 		return;
 	row->stages[row->count++] = (struct status_stage){
+	    .kind = chain_kind(&crew->chain, at),
+	    .is_removed = chain->is_removed,
 	    .id = stage->id,
 	    .program = stage->name.program,
 	    .pid = stage->name.pid,
@@ -46,8 +48,10 @@ static void
 describe(
     struct status_instance *instance, struct row *row, const struct crew *crew)
 {
-	for (int kind = 0; kind < STAGE_KINDS; kind++)
-		describe_stage(row, crew, (enum stage_kind)kind);
+	row->stages =
+	    mem_calloc(chain_stages(&crew->chain), sizeof(*row->stages));
+	for (size_t at = 0; at < chain_stages(&crew->chain); at++)
+		describe_stage(row, crew, at);
 	*instance = (struct status_instance){
 	    .instance = crew->instance,
 	    .pipeline = crew->pipeline,
@@ -82,6 +86,8 @@ answer_status(const struct fleet *fleet, const struct answer_about *about)
 	fleet_find_orphans(fleet, &orphans, about->state_dir_fd);
 	text = status_put(&status);
 	orphans_fini(&orphans);
+	for (size_t i = 0; i < fleet->count; i++)
+		free(rows[i].stages);
 	free(instances);
 	free(rows);
 	return text;

@@ -158,38 +158,81 @@ find_offramp(const struct config *config, const char *id)
 	return NULL;
 }
 
+/* Says that an end names what is not defined. Returns -1. */
+static int
+refuse_unknown(struct resolver *r, const struct end *end)
+{
+	faults_add(r->faults, &end->place, "there is no %s \"%s\"",
+	    end_names[end->kind], end->id);
+	return -1;
+}
+
 /*
- * Puts what an end names into its place in the binding. A place that is taken
- * by another makes a binding of a shape that is not built yet.
+ * Appends what an end names to the onramps or offramps of a binding, an array
+ * of pointers, unless it is there. Returns the array; `*count` stays as it was
+ * where there is no room.
  */
+static void *
+append(struct resolver *r, void *list, size_t *count, void *found,
+    const struct end *end)
+{
+	void **array = list;
+
+	for (size_t i = 0; i < *count; i++)
+		if (array[i] == found)
+			return array;
+	if (*count == CONFIG_MAX_LINKED) {
+		faults_add(r->faults, &end->place,
+		    "%s \"%s\" is one too many: a binding links %d at most",
+		    end_names[end->kind], end->id, CONFIG_MAX_LINKED);
+		return array;
+	}
+	array = mem_realloc(array, *count + 1, sizeof(*array));
+	array[(*count)++] = found;
+	return array;
+}
+
+/* Makes the pipeline that an end names that of the binding. */
+static int
+join_pipeline(
+    struct resolver *r, struct config_binding *binding, const struct end *end)
+{
+	struct config_pipeline *found = find_pipeline(r->config, end->id);
+
+	if (found == NULL)
+		return refuse_unknown(r, end);
+	if (binding->pipeline != NULL && binding->pipeline != found) {
+		faults_add(r->faults, &end->place,
+		    "a second pipeline in one binding is not built yet; give "
+		    "\"%s\" a binding of its own",
+		    end->id);
+		return -1;
+	}
+	binding->pipeline = found;
+	return 0;
+}
+
+/* Puts what an end names into its place in the binding. */
 static int
 join_end(
     struct resolver *r, struct config_binding *binding, const struct end *end)
 {
-	void *found = NULL, *taken = NULL;
+	void *found;
 
-	if (end->kind == END_ONRAMP) {
-		taken = binding->onramp;
-		found = binding->onramp = find_onramp(r->config, end->id);
-	} else if (end->kind == END_PIPELINE) {
-		taken = binding->pipeline;
-		found = binding->pipeline = find_pipeline(r->config, end->id);
-	} else {
-		taken = binding->offramp;
-		found = binding->offramp = find_offramp(r->config, end->id);
-	}
-	if (found == NULL) {
-		faults_add(r->faults, &end->place, "there is no %s \"%s\"",
-		    end_names[end->kind], end->id);
-		return -1;
-	}
-	if (taken != NULL && taken != found) {
-		faults_add(r->faults, &end->place,
-		    "a second %s in one binding is not built yet; a binding "
-		    "links one onramp, one pipeline and one offramp",
-		    end_names[end->kind]);
-		return -1;
-	}
+	if (end->kind == END_PIPELINE)
+		return join_pipeline(r, binding, end);
+	if (end->kind == END_ONRAMP)
+		found = find_onramp(r->config, end->id);
+	else
+		found = find_offramp(r->config, end->id);
+	if (found == NULL)
+		return refuse_unknown(r, end);
+	if (end->kind == END_ONRAMP)
+		binding->onramps = append(
+		    r, binding->onramps, &binding->onramp_count, found, end);
+	else
+		binding->offramps = append(
+		    r, binding->offramps, &binding->offramp_count, found, end);
 	return 0;
 }
 
@@ -223,12 +266,33 @@ join_link(struct resolver *r, struct config_binding *binding,
 	return join_end(r, binding, &into);
 }
 
+/* Refuses the path at `index` of a list if it stands there before. */
+static int
+refuse_repeated(struct resolver *r, const struct tree_node *link, size_t index)
+{
+	const struct tree_node *path = &link->items[index];
+
+	if (path->kind != TREE_SCALAR)
+		return 0;
+	for (size_t i = 0; i < index; i++) {
+		if (link->items[i].kind != TREE_SCALAR ||
+		    strcmp(link->items[i].text, path->text) != 0)
+			continue;
+		faults_add(r->faults, &path->place,
+		    "\"%.100s\" is linked twice, first at %zu:%zu", path->text,
+		    link->items[i].place.line, link->items[i].place.column);
+		return -1;
+	}
+	return 0;
+}
+
 static int
 resolve_link(struct resolver *r, struct config_binding *binding,
     const struct tree_node *link)
 {
 	struct end from;
 	char got[TREE_DESCRIBE_BYTES];
+	int result = 0;
 
 	if (read_end(r, link->key, &link->key_place, true, &from) == -1)
 		return -1;
@@ -242,12 +306,12 @@ resolve_link(struct resolver *r, struct config_binding *binding,
 		faults_add(r->faults, &link->place, "the link leads nowhere");
 		return -1;
 	}
-	if (link->count > 1) {
-		faults_add(r->faults, &link->items[1].place,
-		    "a link to more than one (fan-out) is not built yet");
-		return -1;
+	for (size_t i = 0; i < link->count; i++) {
+		if (refuse_repeated(r, link, i) == -1 ||
+		    join_link(r, binding, &from, &link->items[i]) == -1)
+			result = -1;
 	}
-	return join_link(r, binding, &from, &link->items[0]);
+	return result;
 }
 
 static void
@@ -258,11 +322,11 @@ resolve_binding(struct resolver *r, struct config_binding *binding)
 	for (size_t i = 0; i < binding->links->count; i++)
 		if (resolve_link(r, binding, &binding->links->items[i]) == -1)
 			is_good = false;
-	if (is_good && binding->onramp == NULL)
+	if (is_good && binding->onramp_count == 0)
 		faults_add(r->faults, &binding->links->place,
 		    "binding \"%s\" links no onramp to a pipeline",
 		    binding->id.text);
-	if (is_good && binding->offramp == NULL)
+	if (is_good && binding->offramp_count == 0)
 		faults_add(r->faults, &binding->links->place,
 		    "binding \"%s\" links no pipeline to an offramp",
 		    binding->id.text);
@@ -300,9 +364,11 @@ add_default_binding(struct resolver *r)
 	}
 	binding = mem_calloc(1, sizeof(*binding));
 	binding->id.text = mem_strdup(BINDING_DEFAULT_ID);
-	binding->onramp = config->onramps[0];
+	binding->onramps = mem_calloc(1, sizeof(*binding->onramps));
+	binding->onramps[binding->onramp_count++] = config->onramps[0];
 	binding->pipeline = config->pipelines[0];
-	binding->offramp = config->offramps[0];
+	binding->offramps = mem_calloc(1, sizeof(*binding->offramps));
+	binding->offramps[binding->offramp_count++] = config->offramps[0];
 	config->bindings =
 	    mem_realloc(config->bindings, 1, sizeof(*config->bindings));
 	config->bindings[config->binding_count++] = binding;
@@ -392,10 +458,17 @@ check_directory(struct resolver *r, size_t index)
 	}
 }
 
-static bool
-reads_stdin(const struct config_instance *instance)
+/* Returns how many onramps of an instance read standard input. */
+static size_t
+count_stdin(const struct config_instance *instance)
 {
-	return config_source_of(instance->binding->onramp) == CONFIG_STDIN;
+	const struct config_binding *binding = instance->binding;
+	size_t count = 0;
+
+	for (size_t i = 0; i < binding->onramp_count; i++)
+		if (config_source_of(binding->onramps[i]) == CONFIG_STDIN)
+			count++;
+	return count;
 }
 
 /* Refuses a second reader of standard input: each would get a part of it. */
@@ -407,12 +480,14 @@ check_stdin(struct resolver *r)
 
 	for (size_t i = 0; i < config->instance_count; i++) {
 		const struct config_instance *instance = config->instances[i];
+		size_t count = count_stdin(instance);
 
-		if (!reads_stdin(instance))
+		if (count == 0)
 			continue;
 		if (first == NULL) {
 			first = instance;
-			continue;
+			if (count == 1)
+				continue;
 		}
 		faults_add(r->faults, &instance->instance.place,
 		    "standard input has one reader; it feeds instance \"%s\" "
@@ -429,6 +504,18 @@ note_unused(struct faults *notes, const char *what, const struct value *id)
 	    id->text);
 }
 
+/* Says whether an array of pointers has one to this. */
+static bool
+has(const void *list, size_t count, const void *part)
+{
+	const void *const *array = list;
+
+	for (size_t i = 0; i < count; i++)
+		if (array[i] == part)
+			return true;
+	return false;
+}
+
 /* Says whether an instance has this binding, onramp, pipeline or offramp. */
 static bool
 is_running(const struct config *config, const void *part)
@@ -437,8 +524,9 @@ is_running(const struct config *config, const void *part)
 		const struct config_binding *binding =
 		    config->instances[i]->binding;
 
-		if (binding == part || binding->onramp == part ||
-		    binding->pipeline == part || binding->offramp == part)
+		if (binding == part || binding->pipeline == part ||
+		    has(binding->onramps, binding->onramp_count, part) ||
+		    has(binding->offramps, binding->offramp_count, part))
 			return true;
 	}
 	return false;

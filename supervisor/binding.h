@@ -3,8 +3,9 @@
  * pipeline feeds which offramp, and which binding runs as which instance. It
  * reads no file and no value; keys.h and tree.h did.
  *
- * A binding is onramp -> pipeline -> offramp for now: fan-in, fan-out and
- * pipelines behind each other are refused as not built yet.
+ * A binding has one pipeline, any number of onramps that feed it, and any
+ * number of offramps that it feeds. Pipelines behind each other are refused as
+ * not built yet.
  */
 #ifndef SUPERVISOR_BINDING_H
 #define SUPERVISOR_BINDING_H
@@ -21,8 +22,8 @@
  * Resolves the links of each binding and the binding of each instance. Where
  * they were left out and each list has one entry, it adds them. What is wrong
  * is added to `faults`; what is defined and never runs to `notes`. Without
- * faults each instance has a binding with an onramp, a pipeline and an
- * offramp, and no two share a directory.
+ * faults each instance has a binding with a pipeline, 1 to CONFIG_MAX_LINKED
+ * onramps and as many offramps, and no two share a directory.
  */
 void binding_resolve(
     struct config *config, struct faults *faults, struct faults *notes);

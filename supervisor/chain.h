@@ -13,15 +13,26 @@
  * and the chain has a goal, which says which stage may start, and which is to
  * go on to its end:
  *
- *	RUN     all run. The WAL and the sink start at once, the source when the
- *	        WAL is ready, the command (of an onramp that has one) when the
- *	        source is. One that dies starts again alone, after a delay.
- *	FINISH  the source has come to its end; the WAL drains, then the sink,
- *	        for as long as that takes.
- *	STOP    all end, in the order of the stream, each when the one before it
- *	        has; from a deadline on they are made to. None starts any more
- *	        but the WAL, for a source that has not given away all it has.
+ *	RUN     all run. The WAL and the sinks start at once, each source when
+ *	        the WAL is ready, the command (of an onramp that has one) when
+ *	        its source is. One that dies starts again alone, after a delay.
+ *	        A source that comes to its end leaves the others at work.
+ *	FINISH  all sources have come to their end; the WAL drains, then the
+ *	        sinks, for as long as that takes.
+ *	STOP    all end, in the order of the stream: the sources side by side,
+ *	        the WAL when all of them have, then the sinks side by side; from
+ *	        a deadline on they are made to. None starts any more but the
+ *	        WAL, for a source that has not given away all it has.
  *	OVER    no stage runs, and none will.
+ *
+ * Stages are told apart by their position in the order
+ *
+ *	command 0, source 0, command 1, source 1, ... WAL, sink 0, sink 1, ...
+ *
+ * where each source has a place for a command before it. With one source and
+ * one sink that is the order of enum stage_kind. Sources and sinks can be added
+ * and removed while it runs; what is removed keeps its place until it has ended
+ * and is dropped.
  */
 #ifndef SUPERVISOR_CHAIN_H
 #define SUPERVISOR_CHAIN_H
@@ -74,12 +85,11 @@ enum chain_end {
 	CHAIN_END_BURIED, /* it could not be started, which stays so */
 };
 
-/* What is particular to an instance. */
+/* What is particular to a source. */
 struct chain_rules {
-	bool has_command;	     /* the source reads the output of one */
+	bool has_command;	     /* it reads the output of one */
 	enum config_restart restart; /* of the command, or else of the source:
 				      * whether its end is that of the stream */
-	int64_t shutdown_timeout_ns;
 };
 
 struct chain_stage {
@@ -90,6 +100,7 @@ struct chain_stage {
 	int64_t delay_ms;    /* before the last restart; 0: none yet */
 	uint64_t starts;     /* how often it was started */
 	bool is_again;	     /* its end is wanted, to start it anew at once */
+	bool is_removed;     /* its end is wanted, for good */
 };
 
 /* The pipe between the command and the source. */
@@ -99,19 +110,32 @@ enum chain_pipe {
 	CHAIN_PIPE_USED,  /* one was: another needs another pipe */
 };
 
+struct chain_source {
+	struct chain_rules rules;
+	enum chain_pipe pipe;
+};
+
+/* So many sources run at once, at most; sinks likewise. */
+#define CHAIN_MAX_RUNNING ((size_t)CONFIG_MAX_LINKED)
+/* As many again are on their way to their end, since they were removed. */
+#define CHAIN_MAX_OF_KIND (2 * CHAIN_MAX_RUNNING)
+#define CHAIN_MAX_STAGES (3 * CHAIN_MAX_OF_KIND + 1)
+
 /* More never wait to be done: each stage twice. */
-#define CHAIN_MAX_TASKS ((size_t)2 * STAGE_KINDS)
+#define CHAIN_MAX_TASKS (2 * CHAIN_MAX_STAGES)
 
 struct chain_task {
-	enum stage_kind kind;
+	size_t at; /* the position of the stage */
 	enum chain_action action;
 };
 
 struct chain {
 	enum chain_goal goal;
-	struct chain_rules rules;
-	struct chain_stage stage[STAGE_KINDS];
-	enum chain_pipe pipe;
+	int64_t shutdown_timeout_ns;
+	struct chain_stage stage[CHAIN_MAX_STAGES];
+	struct chain_source source[CHAIN_MAX_OF_KIND];
+	size_t source_count;
+	size_t sink_count;
 	int64_t now_ns;	 /* of the call that is at work */
 	int64_t stop_ns; /* STOP: when its time is over */
 	bool has_failed; /* a stage ended for good: all must stop */
@@ -120,9 +144,23 @@ struct chain {
 	size_t task_count;
 };
 
-/* Makes a chain that is to run. Nothing is done before chain_turn. */
+/* Makes a chain that is to run, of a WAL alone: it needs a source. Nothing is
+ * done before chain_turn. */
 void chain_init(
-    struct chain *chain, const struct chain_rules *rules, int64_t now_ns);
+    struct chain *chain, int64_t shutdown_timeout_ns, int64_t now_ns);
+
+/* Returns how many stages there are: the positions are 0 to one less. */
+size_t chain_stages(const struct chain *chain);
+
+/* Returns how many stages of a kind there are; commands count as their sources
+ * do. */
+size_t chain_count(const struct chain *chain, enum stage_kind kind);
+
+/* Returns the position of the stage of a kind at `index`, 0..chain_count() - 1;
+ * and the other way round. */
+size_t chain_at(const struct chain *chain, enum stage_kind kind, size_t index);
+enum stage_kind chain_kind(const struct chain *chain, size_t at);
+size_t chain_index(const struct chain *chain, size_t at);
 
 /*
  * Takes the next thing that is to be done, in the order in which it is. Returns
@@ -136,13 +174,13 @@ void chain_turn(struct chain *chain, int64_t now_ns);
 /* Returns when to call chain_turn at the latest; LOOP_NEVER: no matter. */
 int64_t chain_deadline_ns(const struct chain *chain);
 
-/* A stage that was started says that it is ready. */
-void chain_ready(struct chain *chain, enum stage_kind kind, int64_t now_ns);
+/* The stage at `at`, which was started, says that it is ready. */
+void chain_ready(struct chain *chain, size_t at, int64_t now_ns);
 
 /* A stage that was started has ended, and was reaped; or it could not be
  * started. */
-void chain_ended(struct chain *chain, enum stage_kind kind, enum chain_end end,
-    int64_t now_ns);
+void chain_ended(
+    struct chain *chain, size_t at, enum chain_end end, int64_t now_ns);
 
 /* Makes STOP the goal, if it is not yet. */
 void chain_stop(struct chain *chain, int64_t now_ns);
@@ -153,15 +191,35 @@ void chain_kill(struct chain *chain, int64_t now_ns);
 /*
  * Ends a stage in order and starts it again, without a delay: its command has
  * changed. Of a source and its command both are, whichever is named, and
- * `rules` are new as well. Nothing unless the goal is RUN, or FINISH and it is
- * the WAL or the sink. Nothing starts before chain_turn: a chain may be one
+ * `rules` are new as well. One that was removed is back; a source that had come
+ * to its end begins another time. Nothing unless the goal is RUN, or FINISH and
+ * it is the WAL or a sink. Nothing starts before chain_turn: a chain may be one
  * that has to wait for its turn.
  */
-void chain_renew(struct chain *chain, enum stage_kind kind,
+void chain_renew(struct chain *chain, size_t at,
     const struct chain_rules *rules, int64_t now_ns);
 
+/*
+ * Add a source, and a sink, as the last of their kind; what stands behind moves
+ * on. There is room: those that were not removed are CHAIN_MAX_RUNNING at most.
+ * All that was to be done is done (chain_next). Nothing starts before
+ * chain_turn; while too many still run that were removed, it waits for them.
+ */
+void chain_add_source(
+    struct chain *chain, const struct chain_rules *rules, int64_t now_ns);
+void chain_add_sink(struct chain *chain, int64_t now_ns);
+
+/* Ends a source and its command, or a sink, in order and for good. */
+void chain_remove(struct chain *chain, size_t at, int64_t now_ns);
+
+/* Says whether a stage was removed and has ended, and so has its command or
+ * source; chain_drop takes it out, and what stands behind it moves up. All that
+ * was to be done is done. */
+bool chain_is_gone(const struct chain *chain, size_t at);
+void chain_drop(struct chain *chain, size_t at);
+
 /* Says whether a stage runs, as far as is known. */
-bool chain_runs(const struct chain *chain, enum stage_kind kind);
+bool chain_runs(const struct chain *chain, size_t at);
 
 /* Return the names of a goal and a state, as people see them. */
 const char *chain_goal_name(enum chain_goal goal);

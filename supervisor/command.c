@@ -6,34 +6,32 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Returns the name of the program of ours that runs a stage. */
-static const char *
-program_of(enum stage_kind kind, const struct config_instance *instance)
-{
-	switch (kind) {
-	case STAGE_SOURCE:
-		if (config_source_of(instance->binding->onramp) ==
-		    CONFIG_METRONOME)
-			return "metronome";
-		return "onramp";
-	case STAGE_WAL:
-		return "walproc";
-	default:
-		return "wssink";
-	}
-}
-
-const char *
-command_stage_id(enum stage_kind kind, const struct config_instance *instance)
+size_t
+command_stages(enum stage_kind kind, const struct config_instance *instance)
 {
 	switch (kind) {
 	case STAGE_COMMAND:
 	case STAGE_SOURCE:
-		return instance->binding->onramp->id.text;
+		return instance->binding->onramp_count;
+	case STAGE_WAL:
+		return 1;
+	default:
+		return instance->binding->offramp_count;
+	}
+}
+
+const char *
+command_stage_id(
+    enum stage_kind kind, size_t index, const struct config_instance *instance)
+{
+	switch (kind) {
+	case STAGE_COMMAND:
+	case STAGE_SOURCE:
+		return instance->binding->onramps[index]->id.text;
 	case STAGE_WAL:
 		return instance->binding->pipeline->id.text;
 	default:
-		return instance->binding->offramp->id.text;
+		return instance->binding->offramps[index]->id.text;
 	}
 }
 
@@ -118,10 +116,21 @@ add_patch(struct command *command, const struct patch_list *list)
 	}
 }
 
+/* Appends the name of the program of ours that runs a stage. */
 static void
-add_source(struct command *command, const struct config_onramp *onramp)
+add_program(struct command *command, const char *bin_dir, const char *name)
 {
-	if (config_source_of(onramp) != CONFIG_METRONOME)
+	add_owned(command, mem_printf("%s/%s", bin_dir, name));
+}
+
+static void
+add_source(struct command *command, const struct config_onramp *onramp,
+    const char *bin_dir)
+{
+	bool is_metronome = config_source_of(onramp) == CONFIG_METRONOME;
+
+	add_program(command, bin_dir, is_metronome ? "metronome" : "onramp");
+	if (!is_metronome)
 		return;
 	add_options(command, KEYS_METRONOME, onramp);
 	add_options(command, KEYS_ONRAMP, onramp);
@@ -129,12 +138,13 @@ add_source(struct command *command, const struct config_onramp *onramp)
 
 static void
 add_wal(struct command *command, const struct config_instance *instance,
-    const char *state_dir)
+    const struct command_context *context)
 {
 	const struct config_pipeline *pipeline = instance->binding->pipeline;
 
+	add_program(command, context->bin_dir, "walproc");
 	add(command, "-d");
-	add_owned(command, mem_printf("%s/%s/%s", state_dir,
+	add_owned(command, mem_printf("%s/%s/%s", context->state_dir,
 			       instance->instance.text, pipeline->id.text));
 	add(command, "--instance");
 	add(command, instance->instance.text);
@@ -143,8 +153,10 @@ add_wal(struct command *command, const struct config_instance *instance,
 }
 
 static void
-add_sink(struct command *command, const struct config_offramp *offramp)
+add_sink(struct command *command, const struct config_offramp *offramp,
+    const char *bin_dir)
 {
+	add_program(command, bin_dir, "wssink");
 	add_options(command, KEYS_WS, offramp);
 	for (size_t i = 0; i < offramp->headers.count; i++) {
 		add(command, "-H");
@@ -161,25 +173,27 @@ add_words(struct command *command, const struct word_list *words)
 }
 
 void
-command_init(struct command *command, enum stage_kind kind,
+command_init(struct command *command, enum stage_kind kind, size_t index,
     const struct config_instance *instance,
     const struct command_context *context)
 {
 	const struct config_binding *binding = instance->binding;
 
 	*command = (struct command){0};
-	if (kind == STAGE_COMMAND) {
-		add_words(command, &binding->onramp->command);
+	switch (kind) {
+	case STAGE_COMMAND:
+		add_words(command, &binding->onramps[index]->command);
 		return;
+	case STAGE_SOURCE:
+		add_source(command, binding->onramps[index], context->bin_dir);
+		break;
+	case STAGE_WAL:
+		add_wal(command, instance, context);
+		break;
+	default:
+		add_sink(command, binding->offramps[index], context->bin_dir);
+		break;
 	}
-	add_owned(command,
-	    mem_printf("%s/%s", context->bin_dir, program_of(kind, instance)));
-	if (kind == STAGE_SOURCE)
-		add_source(command, binding->onramp);
-	else if (kind == STAGE_WAL)
-		add_wal(command, instance, context->state_dir);
-	else
-		add_sink(command, binding->offramp);
 	if (context->is_sandboxed)
 		add(command, "--sandbox");
 	if (context->verbosity != NULL)

@@ -25,17 +25,24 @@ struct command_context {
 	bool is_sandboxed;     /* the stages confine themselves */
 };
 
-/* Returns the id that the configuration gave to a stage. */
-const char *command_stage_id(
+/* Returns how many stages of a kind an instance has by its configuration: one
+ * STAGE_COMMAND for each onramp, whether that has a command or not. */
+size_t command_stages(
     enum stage_kind kind, const struct config_instance *instance);
 
+/* Returns the id that the configuration gave to the stage of a kind at `index`,
+ * 0..command_stages() - 1, in the order of the links. */
+const char *command_stage_id(
+    enum stage_kind kind, size_t index, const struct config_instance *instance);
+
 /*
- * Makes the command of one stage; give it to command_fini. That of
+ * Makes the command of the stage of a kind at `index`; give it to
+ * command_fini. That of
  * STAGE_COMMAND is the words of the user, the first of which is an absolute
  * path or a name to be found in PATH; it has none where the onramp is not of
  * type exec.
  */
-void command_init(struct command *command, enum stage_kind kind,
+void command_init(struct command *command, enum stage_kind kind, size_t index,
     const struct config_instance *instance,
     const struct command_context *context);
 

@@ -420,6 +420,8 @@ config_fini(struct config *config)
 	}
 	for (size_t i = 0; i < config->binding_count; i++) {
 		keys_fini(KEYS_BINDING, config->bindings[i]);
+		free(config->bindings[i]->onramps);
+		free(config->bindings[i]->offramps);
 		free(config->bindings[i]);
 	}
 	for (size_t i = 0; i < config->instance_count; i++) {

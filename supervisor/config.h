@@ -59,12 +59,19 @@ struct config_offramp {
 	struct header_list headers;
 };
 
+/* Onramps that one binding may link, at most; offramps likewise. */
+#define CONFIG_MAX_LINKED 32
+
+/* What is linked is borrowed, in the order in which the links name it; nothing
+ * is until the binding is resolved. */
 struct config_binding {
 	struct value id;
-	const struct tree_node *links; /* borrowed from the file's tree */
-	struct config_onramp *onramp;  /* borrowed; NULL until resolved */
+	const struct tree_node *links;	/* borrowed from the file's tree */
+	struct config_onramp **onramps; /* the array is owned */
+	size_t onramp_count;
 	struct config_pipeline *pipeline;
-	struct config_offramp *offramp;
+	struct config_offramp **offramps; /* the array is owned */
+	size_t offramp_count;
 };
 
 /* What runs: what an entry of the mapping comes to. */

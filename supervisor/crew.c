@@ -5,6 +5,7 @@
 #include "supervisor/bury.h"
 #include "supervisor/hear.h"
 #include "supervisor/launch.h"
+#include "supervisor/roster.h"
 #include "supervisor/state_dir.h"
 
 #include <errno.h>
@@ -14,15 +15,12 @@
 #include <string.h>
 #include <unistd.h>
 
-static struct chain_rules
-rules_of(const struct config_instance *instance, int64_t shutdown_timeout_ns)
+struct chain_rules
+crew_rules_of(const struct config_onramp *onramp)
 {
-	const struct config_onramp *onramp = instance->binding->onramp;
-
 	return (struct chain_rules){
 	    .has_command = config_source_of(onramp) == CONFIG_EXEC,
 	    .restart = config_restart_of(onramp),
-	    .shutdown_timeout_ns = shutdown_timeout_ns,
 	};
 }
 
@@ -33,23 +31,6 @@ base_name(const char *path)
 	const char *slash = strrchr(path, '/');
 
 	return slash == NULL ? path : slash + 1;
-}
-
-/* Keeps the command of a stage that is given another, to go back to; unless
- * that is another program, or there is one already. */
-static void
-keep_command(struct crew_stage *stage, const struct command *other)
-{
-	bool is_same_program =
-	    stage->command.count > 0 && other->count > 0 &&
-	    strcmp(stage->command.argv[0], other->argv[0]) == 0;
-
-	if (is_same_program && stage->before.count == 0)
-		stage->before = stage->command;
-	else
-		command_fini(&stage->command);
-	if (!is_same_program)
-		command_fini(&stage->before);
 }
 
 void
@@ -72,34 +53,77 @@ crew_set_command(struct crew_stage *stage, const struct command *command)
 		crew_set_program(stage);
 }
 
-/* Gives a name, which is owned, another text. Returns whether it had another.
- */
-static bool
-set_name(char **name, const char *text)
+/* Makes a stage by the configuration, of which nothing runs. */
+static struct crew_stage *
+make_stage(const struct crew *crew, enum stage_kind kind, size_t index,
+    const struct config_instance *instance,
+    const struct command_context *context)
 {
-	if (*name != NULL && strcmp(*name, text) == 0)
-		return false;
-	free(*name);
-	*name = mem_strdup(text);
-	return true;
+	struct crew_stage *stage = mem_calloc(1, sizeof(*stage));
+	struct command command;
+
+	stage->control_fd = stage->read_fd = stage->write_fd = -1;
+	stage->id = mem_strdup(command_stage_id(kind, index, instance));
+	stage->name.instance = crew->instance;
+	stage->name.id = stage->id;
+	stage->name.flood = &stage->flood;
+	stage->has_stdin =
+	    kind == STAGE_SOURCE &&
+	    config_source_of(instance->binding->onramps[index]) == CONFIG_STDIN;
+	relay_init(&stage->relay, -1);
+	command_init(&command, kind, index, instance, context);
+	crew_set_command(stage, &command);
+	return stage;
 }
 
-/* Calls all by their ids, which need not stand in a command. Returns whether
- * one is new. */
-static bool
-set_ids(struct crew *crew, const struct config_instance *instance)
+static void
+free_stage(struct crew_stage *stage)
 {
-	bool is_new = set_name(&crew->binding, instance->binding->id.text);
+	command_fini(&stage->command);
+	command_fini(&stage->before);
+	relay_close(&stage->relay);
+	link_close_fd(&stage->control_fd);
+	link_close_fd(&stage->read_fd);
+	link_close_fd(&stage->write_fd);
+	cJSON_Delete(stage->report);
+	free(stage->id);
+	free(stage->program);
+	free(stage);
+}
 
-	for (int kind = 0; kind < STAGE_KINDS; kind++) {
-		struct crew_stage *stage = &crew->stage[kind];
+/* Puts a stage at `at`, before those that are there of `count`. */
+static void
+insert(struct crew *crew, size_t at, size_t count, struct crew_stage *stage)
+{
+	memmove(&crew->stage[at + 1], &crew->stage[at],
+	    (count - at) * sizeof(crew->stage[0]));
+	crew->stage[at] = stage;
+}
 
-		if (set_name(&stage->id,
-			command_stage_id((enum stage_kind)kind, instance)))
-			is_new = true;
-		stage->name.id = stage->id;
+size_t
+crew_add(struct crew *crew, enum stage_kind kind, size_t index,
+    const struct config_instance *instance,
+    const struct command_context *context)
+{
+	struct chain *chain = &crew->chain;
+	size_t count = chain_stages(chain), at;
+	struct chain_rules rules;
+
+	if (kind == STAGE_SINK) {
+		chain_add_sink(chain, loop_now_ns());
+		at = chain_at(chain, STAGE_SINK, chain->sink_count - 1);
+		insert(crew, at, count,
+		    make_stage(crew, kind, index, instance, context));
+		return at;
 	}
-	return is_new;
+	rules = crew_rules_of(instance->binding->onramps[index]);
+	chain_add_source(chain, &rules, loop_now_ns());
+	at = chain_at(chain, STAGE_SOURCE, chain->source_count - 1);
+	insert(crew, at - 1, count,
+	    make_stage(crew, STAGE_COMMAND, index, instance, context));
+	insert(crew, at, count + 1,
+	    make_stage(crew, STAGE_SOURCE, index, instance, context));
+	return at;
 }
 
 void
@@ -108,63 +132,76 @@ crew_init(struct crew *crew, const struct config_instance *instance,
     const struct crew_shared *shared)
 {
 	const struct config_binding *binding = instance->binding;
-	struct chain_rules rules = rules_of(instance, shutdown_timeout_ns);
 
 	*crew = (struct crew){
 	    .shared = shared,
 	    .instance = mem_strdup(instance->instance.text),
 	    .pipeline = mem_strdup(binding->pipeline->id.text),
+	    .binding = mem_strdup(binding->id.text),
 	    .directory = mem_printf("%s/%s/%s", shared->state_dir,
 		instance->instance.text, binding->pipeline->id.text),
-	    .has_stdin = config_source_of(binding->onramp) == CONFIG_STDIN,
-	    .read_fd = -1,
-	    .write_fd = -1,
 	};
 	crew->name.instance = crew->instance;
-	chain_init(&crew->chain, &rules, loop_now_ns());
-	for (int i = 0; i < STAGE_KINDS; i++) {
-		enum stage_kind kind = (enum stage_kind)i;
-		struct crew_stage *stage = &crew->stage[kind];
-		struct command command;
-
-		command_init(&command, kind, instance, context);
-		crew_set_command(&crew->stage[kind], &command);
-		stage->name.instance = crew->instance;
-		stage->name.flood = &stage->flood;
-		stage->control_fd = -1;
-		relay_init(&stage->relay, -1);
-	}
-	(void)set_ids(crew, instance);
+	chain_init(&crew->chain, shutdown_timeout_ns, loop_now_ns());
+	crew->stage[0] = make_stage(crew, STAGE_WAL, 0, instance, context);
+	for (size_t i = 0; i < binding->onramp_count; i++)
+		(void)crew_add(crew, STAGE_SOURCE, i, instance, context);
+	for (size_t i = 0; i < binding->offramp_count; i++)
+		(void)crew_add(crew, STAGE_SINK, i, instance, context);
 }
 
 void
 crew_fini(struct crew *crew)
 {
-	for (int kind = 0; kind < STAGE_KINDS; kind++) {
-		struct crew_stage *stage = &crew->stage[kind];
-
-		command_fini(&stage->command);
-		command_fini(&stage->before);
-		relay_close(&stage->relay);
-		link_close_fd(&stage->control_fd);
-		cJSON_Delete(stage->report);
-		free(stage->id);
-		free(stage->program);
-	}
-	link_close_fd(&crew->read_fd);
-	link_close_fd(&crew->write_fd);
+	for (size_t at = 0; at < chain_stages(&crew->chain); at++)
+		free_stage(crew->stage[at]);
+	free(crew->roster);
 	free(crew->instance);
 	free(crew->pipeline);
 	free(crew->binding);
 	free(crew->directory);
 }
 
+/* Takes `count` stages out, from `at` on. */
+static void
+take_out(struct crew *crew, size_t at, size_t count)
+{
+	size_t behind = chain_stages(&crew->chain) - at - count;
+
+	for (size_t i = at; i < at + count; i++)
+		free_stage(crew->stage[i]);
+	memmove(&crew->stage[at], &crew->stage[at + count],
+	    behind * sizeof(crew->stage[0]));
+}
+
+void
+crew_drop_gone(struct crew *crew)
+{
+	struct chain *chain = &crew->chain;
+	bool is_any = false;
+
+	for (size_t at = chain_stages(chain); at-- > 0;) {
+		if (!chain_is_gone(chain, at))
+			continue;
+		is_any = true;
+		/* The source stands behind its command: both go. */
+		if (chain_kind(chain, at) == STAGE_SOURCE)
+			take_out(crew, --at, 2);
+		else
+			take_out(crew, at, 1);
+		chain_drop(chain, at);
+	}
+	/* What a source had sent before its end has been read by then. */
+	if (is_any)
+		roster_tell(crew);
+}
+
 void
 crew_watch(struct crew *crew, struct loop *loop)
 {
 	loop_until(loop, chain_deadline_ns(&crew->chain));
-	for (int kind = 0; kind < STAGE_KINDS; kind++) {
-		struct crew_stage *stage = &crew->stage[kind];
+	for (size_t at = 0; at < chain_stages(&crew->chain); at++) {
+		struct crew_stage *stage = crew->stage[at];
 		/* A closed pipe would be ready for ever. */
 		int log_fd = stage->relay.has_ended ? -1 : stage->relay.fd;
 
@@ -175,43 +212,43 @@ crew_watch(struct crew *crew, struct loop *loop)
 }
 
 void
-crew_signal(const struct crew *crew, enum stage_kind kind, int number)
+crew_signal(const struct crew *crew, size_t at, int number)
 {
-	const struct crew_stage *stage = &crew->stage[kind];
+	const struct crew_stage *stage = crew->stage[at];
+	bool is_command = chain_kind(&crew->chain, at) == STAGE_COMMAND;
 
 	if (stage->name.pid == 0 || stage->has_ended)
 		return;
-	if (kind == STAGE_COMMAND)
+	if (is_command)
 		child_signal_group(stage->name.pid, number);
-	if (kind != STAGE_COMMAND || !child_leads_group(stage->name.pid))
+	if (!is_command || !child_leads_group(stage->name.pid))
 		child_signal(stage->name.pid, number);
 }
 
 void
 crew_read(struct crew *crew, const struct loop *loop)
 {
-	for (int i = 0; i < STAGE_KINDS; i++) {
-		enum stage_kind kind = (enum stage_kind)i;
-		struct crew_stage *stage = &crew->stage[kind];
+	for (size_t at = 0; at < chain_stages(&crew->chain); at++) {
+		struct crew_stage *stage = crew->stage[at];
 
 		if (loop_ready(loop, stage->log_slot) != 0)
-			hear_log(crew, kind);
+			hear_log(crew, at);
 		if (loop_ready(loop, stage->control_slot) != 0)
-			hear_messages(crew, kind);
+			hear_messages(crew, at);
 	}
 }
 
 bool
 crew_reap(struct crew *crew, pid_t pid)
 {
-	for (int kind = 0; kind < STAGE_KINDS; kind++) {
-		struct crew_stage *stage = &crew->stage[kind];
+	for (size_t at = 0; at < chain_stages(&crew->chain); at++) {
+		struct crew_stage *stage = crew->stage[at];
 
 		if (stage->name.pid != pid)
 			continue;
 		/* What a command has left running would write into the pipe
 		 * for ever. */
-		if (kind == STAGE_COMMAND)
+		if (chain_kind(&crew->chain, at) == STAGE_COMMAND)
 			child_signal_group(pid, SIGKILL);
 		stage->status = child_reap(pid);
 		stage->has_ended = true;
@@ -286,13 +323,14 @@ hint_for(int error)
 }
 
 static void
-start(struct crew *crew, enum stage_kind kind)
+start(struct crew *crew, size_t at)
 {
-	struct crew_stage *stage = &crew->stage[kind];
+	enum stage_kind kind = chain_kind(&crew->chain, at);
+	struct crew_stage *stage = crew->stage[at];
 	enum chain_end end = CHAIN_END_UNBORN;
 
 	if (kind != STAGE_WAL || make_directory(crew) == 0) {
-		if (launch(crew, kind) == 0)
+		if (launch(crew, at) == 0)
 			return;
 		/* A command was there when the configuration was read. */
 		if (kind != STAGE_COMMAND && is_final_error(errno))
@@ -301,76 +339,89 @@ start(struct crew *crew, enum stage_kind kind)
 		    &stage->name, "cannot start %.200s: %m%s",
 		    stage->command.argv[0], hint_for(errno));
 	}
-	bury_unborn(crew, kind, end);
+	bury_unborn(crew, at, end);
 }
 
 /* Tells a stage that no more input comes. One that cannot be told is late, and
  * ended then. */
 static void
-tell_drain(struct crew *crew, enum stage_kind kind)
+tell_drain(struct crew *crew, size_t at)
 {
-	const struct crew_stage *stage = &crew->stage[kind];
+	const struct crew_stage *stage = crew->stage[at];
 
 	if (stage->control_fd != -1)
 		(void)control_send_kind(stage->control_fd, CTLMSG_DRAIN, -1);
 }
 
-/* Does what the automaton asks for. */
+/* Closes the pipes that nobody will read any more. */
 static void
-obey(struct crew *crew)
+close_pipes(struct crew *crew)
+{
+	const struct chain *chain = &crew->chain;
+
+	for (size_t i = 0; i < chain->source_count; i++) {
+		size_t at = chain_at(chain, STAGE_SOURCE, i);
+
+		if (chain->source[i].pipe != CHAIN_PIPE_NONE)
+			continue;
+		link_close_fd(&crew->stage[at]->read_fd);
+		link_close_fd(&crew->stage[at]->write_fd);
+	}
+}
+
+void
+crew_obey(struct crew *crew)
 {
 	struct chain_task task;
 
 	while (chain_next(&crew->chain, &task)) {
 		switch (task.action) {
 		case CHAIN_SPAWN:
-			start(crew, task.kind);
+			start(crew, task.at);
 			break;
 		case CHAIN_DRAIN:
-			tell_drain(crew, task.kind);
+			tell_drain(crew, task.at);
 			break;
 		case CHAIN_TERM:
-			crew_signal(crew, task.kind, SIGTERM);
+			crew_signal(crew, task.at, SIGTERM);
 			break;
 		case CHAIN_KILL:
-			crew_signal(crew, task.kind, SIGKILL);
+			crew_signal(crew, task.at, SIGKILL);
 			break;
 		case CHAIN_NOTHING:
 			break;
 		}
 	}
-	if (crew->chain.pipe == CHAIN_PIPE_NONE) {
-		link_close_fd(&crew->read_fd);
-		link_close_fd(&crew->write_fd);
-	}
+	close_pipes(crew);
 }
 
 void
 crew_turn(struct crew *crew)
 {
-	obey(crew);
-	for (int i = 0; i < STAGE_KINDS; i++) {
-		if (!crew->stage[i].has_ended)
+	crew_obey(crew);
+	for (size_t at = 0; at < chain_stages(&crew->chain); at++) {
+		if (!crew->stage[at]->has_ended)
 			continue;
-		bury(crew, (enum stage_kind)i);
-		obey(crew);
+		bury(crew, at);
+		crew_obey(crew);
 	}
 	chain_turn(&crew->chain, loop_now_ns());
-	obey(crew);
+	crew_obey(crew);
+	crew_drop_gone(crew);
 }
 
 void
 crew_stop(struct crew *crew)
 {
 	chain_stop(&crew->chain, loop_now_ns());
-	obey(crew);
+	crew_obey(crew);
 }
 
 void
 crew_kill(struct crew *crew)
 {
 	chain_kill(&crew->chain, loop_now_ns());
-	obey(crew);
+	crew_obey(crew);
 }
 
 void
@@ -386,9 +437,9 @@ crew_stop_trial(struct crew *crew)
 }
 
 bool
-crew_can_tell(const struct crew *crew, enum stage_kind kind)
+crew_can_tell(const struct crew *crew, size_t at)
 {
-	const struct crew_stage *stage = &crew->stage[kind];
+	const struct crew_stage *stage = crew->stage[at];
 
 	return stage->name.pid != 0 && !stage->has_ended &&
 	       stage->control_fd != -1;
@@ -397,13 +448,12 @@ crew_can_tell(const struct crew *crew, enum stage_kind kind)
 void
 crew_ask(struct crew *crew)
 {
-	for (int kind = 0; kind < STAGE_KINDS; kind++) {
-		struct crew_stage *stage = &crew->stage[kind];
+	for (size_t at = 0; at < chain_stages(&crew->chain); at++) {
+		struct crew_stage *stage = crew->stage[at];
 
 		/* One that does not read its messages needs no more of them:
 		 * there must be room for those that count. */
-		if (!stage->owes_report &&
-		    crew_can_tell(crew, (enum stage_kind)kind) &&
+		if (!stage->owes_report && crew_can_tell(crew, at) &&
 		    control_send_kind(stage->control_fd, CTLMSG_ASK, -1) == 0)
 			stage->owes_report = true;
 	}
@@ -412,114 +462,48 @@ crew_ask(struct crew *crew)
 bool
 crew_owes_report(const struct crew *crew)
 {
-	for (int kind = 0; kind < STAGE_KINDS; kind++)
-		if (crew->stage[kind].owes_report)
+	for (size_t at = 0; at < chain_stages(&crew->chain); at++)
+		if (crew->stage[at]->owes_report)
 			return true;
 	return false;
+}
+
+/* Says whether a source does its job, or is not to be waited for. */
+static bool
+is_source_up(const struct chain_stage *source)
+{
+	return source->is_removed || source->delay_ms > 0 ||
+	       source->state == CHAIN_READY || source->state == CHAIN_ENDED;
 }
 
 bool
 crew_is_up(const struct crew *crew)
 {
-	const struct chain_stage *stages = crew->chain.stage;
+	const struct chain *chain = &crew->chain;
+	const struct chain_stage *wal =
+	    &chain->stage[chain_at(chain, STAGE_WAL, 0)];
 
-	if (crew->chain.has_failed)
+	if (chain->has_failed)
 		return false;
-	return crew->chain.goal != CHAIN_RUN ||
-	       stages[STAGE_WAL].delay_ms > 0 ||
-	       stages[STAGE_SOURCE].delay_ms > 0 ||
-	       (stages[STAGE_WAL].state == CHAIN_READY &&
-		   stages[STAGE_SOURCE].state == CHAIN_READY);
-}
+	if (chain->goal != CHAIN_RUN || wal->delay_ms > 0)
+		return true;
+	for (size_t i = 0; i < chain->source_count; i++) {
+		const struct chain_stage *source =
+		    &chain->stage[chain_at(chain, STAGE_SOURCE, i)];
 
-/* Says whether two commands are the same, word for word. */
-static bool
-is_same_command(const struct command *one, const struct command *other)
-{
-	if (one->count != other->count)
-		return false;
-	for (size_t i = 0; i < one->count; i++)
-		if (strcmp(one->argv[i], other->argv[i]) != 0)
+		if (!is_source_up(source) ||
+		    (source->delay_ms == 0 && wal->state != CHAIN_READY))
 			return false;
+	}
 	return true;
-}
-
-/* Gives each stage its command by the new configuration. Sets which of them
- * have another one than before. */
-static void
-change_commands(struct crew *crew, const struct config_instance *instance,
-    const struct command_context *context, bool has_changed[STAGE_KINDS])
-{
-	for (int i = 0; i < STAGE_KINDS; i++) {
-		enum stage_kind kind = (enum stage_kind)i;
-		struct command command;
-
-		command_init(&command, kind, instance, context);
-		has_changed[i] =
-		    !is_same_command(&command, &crew->stage[kind].command);
-		if (!has_changed[i]) {
-			command_fini(&command);
-			continue;
-		}
-		keep_command(&crew->stage[kind], &command);
-		crew_set_command(&crew->stage[kind], &command);
-		if (command.count > 0)
-			journal_say_about(crew->shared->journal, LOG_INFO,
-			    &crew->stage[kind].name, "has changed");
-	}
-}
-
-/* Takes over what stands in no command. Returns whether any of it is new. */
-static bool
-change_rest(struct crew *crew, const struct config_instance *instance,
-    const struct chain_rules *rules)
-{
-	struct chain_rules *old = &crew->chain.rules;
-	bool is_new = set_ids(crew, instance) ||
-		      old->restart != rules->restart ||
-		      old->shutdown_timeout_ns != rules->shutdown_timeout_ns;
-
-	old->restart = rules->restart;
-	old->shutdown_timeout_ns = rules->shutdown_timeout_ns;
-	crew->has_stdin =
-	    config_source_of(instance->binding->onramp) == CONFIG_STDIN;
-	return is_new;
-}
-
-struct crew_change
-crew_update(struct crew *crew, const struct config_instance *instance,
-    const struct command_context *context, int64_t shutdown_timeout_ns)
-{
-	struct chain_rules rules = rules_of(instance, shutdown_timeout_ns);
-	struct crew_change change = {0};
-	bool has_changed[STAGE_KINDS];
-
-	/* What is still to be done is so by the commands of before. */
-	obey(crew);
-	change.is_other = change_rest(crew, instance, &rules);
-	change_commands(crew, instance, context, has_changed);
-	change.is_source_new =
-	    has_changed[STAGE_COMMAND] || has_changed[STAGE_SOURCE];
-	/* Whichever of the two is named, both are started anew. */
-	if (has_changed[STAGE_COMMAND])
-		has_changed[STAGE_SOURCE] = false;
-	for (int i = 0; i < STAGE_KINDS; i++) {
-		if (!has_changed[i])
-			continue;
-		chain_renew(
-		    &crew->chain, (enum stage_kind)i, &rules, loop_now_ns());
-		obey(crew);
-		change.anew += i > STAGE_SOURCE ? 1 : rules.has_command ? 2 : 1;
-	}
-	crew->is_trial = crew->is_trial || change.anew > 0;
-	return change;
 }
 
 int64_t
 crew_left(const struct crew *crew)
 {
 	const cJSON *stored = cJSON_GetObjectItemCaseSensitive(
-	    crew->stage[STAGE_WAL].report, "stored");
+	    crew->stage[chain_at(&crew->chain, STAGE_WAL, 0)]->report,
+	    "stored");
 
 	return cJSON_IsNumber(stored) ? (int64_t)stored->valuedouble : -1;
 }

@@ -6,6 +6,8 @@
  * Whenever a stage is started, each neighbour that runs is given the other end
  * of a new socket, and so starts a new stream; where none runs, that end is
  * closed, and the stage waits for one.
+ *
+ * A stage is named by its position in the chain, here as there.
  */
 #ifndef SUPERVISOR_CREW_H
 #define SUPERVISOR_CREW_H
@@ -54,6 +56,10 @@ struct crew_stage {
 	bool has_ended;	     /* it is reaped, and the chain does not know yet */
 	int status;	     /* then, as waitpid(2) has it */
 	char last_exit[CHILD_DESCRIBE_BYTES]; /* "": it has not ended yet */
+	/* Of a source: */
+	bool has_stdin; /* it reads the supervisor's own */
+	int read_fd;	/* of the pipe that its command writes; -1: none */
+	int write_fd;	/* the same; -1 once a command was run on it */
 };
 
 struct crew {
@@ -64,10 +70,10 @@ struct crew {
 	char *binding;
 	char *directory;	   /* of the log */
 	struct journal_stage name; /* of the whole instance */
-	struct crew_stage stage[STAGE_KINDS];
-	bool has_stdin;	 /* its source reads the supervisor's own */
-	int read_fd;	 /* of the pipe that the command writes; -1: none */
-	int write_fd;	 /* the same; -1 once a command was run on it */
+	/* Each owned; chain_stages() of them, in that order. They stay where
+	 * they are: pointers into them are about. */
+	struct crew_stage *stage[CHAIN_MAX_STAGES];
+	char *roster;	 /* owned: what walproc was told (roster.h), or NULL */
 	bool is_removed; /* it is not in the configuration any more */
 	bool is_trial;	 /* a reload has made or changed it, and it has not
 			  * been at work since */
@@ -110,10 +116,26 @@ void crew_set_program(struct crew_stage *stage);
 
 /* Sends a signal to a stage, if it runs; of a command, to all that it has
  * started. */
-void crew_signal(const struct crew *crew, enum stage_kind kind, int number);
+void crew_signal(const struct crew *crew, size_t at, int number);
 
 /* Says whether a stage runs and can be sent control messages. */
-bool crew_can_tell(const struct crew *crew, enum stage_kind kind);
+bool crew_can_tell(const struct crew *crew, size_t at);
+
+/* Adds a source with a place for its command, or a sink: the one at `index` of
+ * the configuration. Nothing of it runs before crew_turn. Returns its position.
+ */
+size_t crew_add(struct crew *crew, enum stage_kind kind, size_t index,
+    const struct config_instance *instance,
+    const struct command_context *context);
+
+/* Forgets the stages that were removed and have ended. */
+void crew_drop_gone(struct crew *crew);
+
+/* Does what the chain asks for by now. */
+void crew_obey(struct crew *crew);
+
+/* Returns what the chain is to know of an onramp. */
+struct chain_rules crew_rules_of(const struct config_onramp *onramp);
 
 /* Stops one that a reload has brought about and that has failed for good: the
  * others are not to suffer for that. */
@@ -127,24 +149,6 @@ bool crew_owes_report(const struct crew *crew);
 /* Says whether it has begun its job (events are taken in, or that is over), or
  * has failed at it, and is tried again: nobody is to wait for that. */
 bool crew_is_up(const struct crew *crew);
-
-/* What a reload has changed for a crew. */
-struct crew_change {
-	size_t anew;	    /* so many stages are started anew */
-	bool is_source_new; /* the source is one of them */
-	bool is_other;	    /* something by which none is: a name, or what
-			     * follows an end */
-};
-
-/*
- * Takes over what has changed in the configuration of the instance, which is
- * the same instance of the same pipeline: stages whose commands have changed
- * are started anew, and no others; a source that has come to its end is not.
- * Each is named in the journal. Returns what it was.
- */
-struct crew_change crew_update(struct crew *crew,
-    const struct config_instance *instance,
-    const struct command_context *context, int64_t shutdown_timeout_ns);
 
 /* Says in the journal what an instance that is removed leaves behind. */
 void crew_tell_left(const struct crew *crew);

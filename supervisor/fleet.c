@@ -1,6 +1,7 @@
 #include "supervisor/fleet.h"
 
 #include "stage/mem.h"
+#include "supervisor/update.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -82,16 +83,38 @@ remove_crew(struct crew *crew)
 	crew_stop(crew);
 }
 
+/* Adds what became of a crew that goes on. */
+static void
+note_change(
+    cJSON *changes, const struct crew *crew, const struct update_change *change)
+{
+	const cJSON *part;
+	char *text;
+
+	cJSON_ArrayForEach(part, change->parts)
+	    note(changes, crew, part->valuestring);
+	if (change->anew == 0 && !change->is_other)
+		return;
+	if (crew->chain.goal == CHAIN_OVER)
+		text = mem_strdup("has changed, and has come to its end");
+	else if (change->anew == 0)
+		text = mem_strdup("has changed: no stage starts anew");
+	else
+		text = mem_printf("has changed: %zu stage%s anew", change->anew,
+		    change->anew == 1 ? " starts" : "s start");
+	note(changes, crew, text);
+	free(text);
+}
+
 /* Follows a crew into the new configuration. */
 static void
-update_crew(struct crew *crew, const struct plan *plan, int64_t timeout_ns,
+follow(struct crew *crew, const struct plan *plan, int64_t timeout_ns,
     cJSON *changes)
 {
 	const struct config_instance *instance =
 	    find_instance(&plan->config, crew);
-	struct crew_change change;
+	struct update_change change;
 	enum chain_goal goal;
-	char *text;
 
 	if (crew->is_removed)
 		return;
@@ -106,26 +129,14 @@ update_crew(struct crew *crew, const struct plan *plan, int64_t timeout_ns,
 		remove_crew(crew);
 		return;
 	}
-	change = crew_update(crew, instance, &plan->context, timeout_ns);
-	if (change.anew == 0 && !change.is_other)
-		return;
-	/* The source has come to its end; what is new has not. The same is
-	 * not run a second time for what stands behind it. */
-	if (goal != CHAIN_RUN && change.is_source_new) {
+	change = update_crew(crew, instance, &plan->context, timeout_ns);
+	/* The sources have come to their end; what is new has not. The same is
+	 * not run a second time for what stands behind them. */
+	if (goal != CHAIN_RUN && change.is_source_new)
 		remove_crew(crew);
-		return;
-	}
-	if (goal == CHAIN_OVER) {
-		note(changes, crew, "has changed, and has come to its end");
-		return;
-	}
-	if (change.anew == 0)
-		text = mem_strdup("has changed: no stage starts anew");
 	else
-		text = mem_printf("has changed: %zu stage%s anew", change.anew,
-		    change.anew == 1 ? " starts" : "s start");
-	note(changes, crew, text);
-	free(text);
+		note_change(changes, crew, &change);
+	cJSON_Delete(change.parts);
 }
 
 cJSON *
@@ -138,7 +149,7 @@ fleet_update(struct fleet *fleet, const struct plan *plan)
 	bool is_first = fleet->count == 0;
 
 	for (size_t i = 0; i < fleet->count; i++)
-		update_crew(fleet->crews[i], plan, timeout_ns, changes);
+		follow(fleet->crews[i], plan, timeout_ns, changes);
 	for (size_t i = 0; i < config->instance_count; i++) {
 		const struct config_instance *instance = config->instances[i];
 		struct crew *crew;

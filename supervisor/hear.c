@@ -25,79 +25,130 @@ pass_lines(struct crew *crew, struct crew_stage *stage)
 }
 
 void
-hear_log(struct crew *crew, enum stage_kind kind)
+hear_log(struct crew *crew, size_t at)
 {
-	struct crew_stage *stage = &crew->stage[kind];
+	struct crew_stage *stage = crew->stage[at];
 
 	(void)relay_read(&stage->relay);
 	pass_lines(crew, stage);
 }
 
-/* Ends the neighbour with which a stage can do nothing any more: only its
- * successor is given a new stream. */
+/* Ends the neighbour at `at`, with which the one at `teller` can do nothing any
+ * more: only its successor is given a new stream. */
 static void
-end_faulty(struct crew *crew, enum stage_kind teller, bool is_in)
+end_faulty(struct crew *crew, size_t teller, size_t at)
 {
-	enum stage_kind kind = is_in ? teller - 1 : teller + 1;
-	const struct crew_stage *stage = &crew->stage[kind];
+	const struct crew_stage *stage = crew->stage[at];
 
 	if (stage->name.pid == 0 || stage->has_ended)
 		return;
 	journal_say_about(crew->shared->journal, LOG_ERROR, &stage->name,
-	    "has broken the protocol with %s: killed", crew->stage[teller].id);
-	crew_signal(crew, kind, SIGKILL);
+	    "has broken the protocol with %s: killed", crew->stage[teller]->id);
+	crew_signal(crew, at, SIGKILL);
+}
+
+/* Finds which of the neighbours on a side of the WAL has a name; without one it
+ * is the only one. Returns whether there is one. */
+static bool
+find_named(
+    const struct crew *crew, enum stage_kind kind, const char *name, size_t *at)
+{
+	size_t count = chain_count(&crew->chain, kind);
+
+	for (size_t i = 0; i < count; i++) {
+		*at = chain_at(&crew->chain, kind, i);
+		if (name[0] == '\0' ? count == 1
+				    : strcmp(crew->stage[*at]->id, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Takes the word of the stage at `at` that the neighbour from which it reads
+ * (`is_in`), or to which it writes, has broken the protocol. */
+static void
+take_fault(struct crew *crew, size_t at, bool is_in, const char *name)
+{
+	enum stage_kind kind = chain_kind(&crew->chain, at);
+	size_t wal = chain_at(&crew->chain, STAGE_WAL, 0), other;
+
+	if (kind == STAGE_WAL) {
+		if (find_named(
+			crew, is_in ? STAGE_SOURCE : STAGE_SINK, name, &other))
+			end_faulty(crew, at, other);
+	} else if (kind == (is_in ? STAGE_SINK : STAGE_SOURCE)) {
+		end_faulty(crew, at, wal);
+	}
 }
 
 /* Says whether all stages have begun their work. */
 static bool
 is_at_work(const struct crew *crew)
 {
-	const struct chain_stage *stages = crew->chain.stage;
+	const struct chain *chain = &crew->chain;
 
-	return stages[STAGE_SOURCE].state == CHAIN_READY &&
-	       stages[STAGE_WAL].state == CHAIN_READY &&
-	       stages[STAGE_SINK].state == CHAIN_READY;
+	for (size_t at = 0; at < chain_stages(chain); at++) {
+		const struct chain_stage *stage = &chain->stage[at];
+
+		if (chain_kind(chain, at) != STAGE_COMMAND &&
+		    stage->state != CHAIN_READY && !stage->is_removed)
+			return false;
+	}
+	return true;
+}
+
+/* Takes the word of a stage that it is ready. */
+static void
+take_ready(struct crew *crew, size_t at)
+{
+	const struct chain_stage *chain = &crew->chain.stage[at];
+
+	/* One that is to end is not of the new command. */
+	if (chain->state == CHAIN_STARTING && !chain->is_again)
+		command_fini(&crew->stage[at]->before);
+	chain_ready(&crew->chain, at, loop_now_ns());
+	crew->is_trial = crew->is_trial && !is_at_work(crew);
 }
 
 /* Takes one message of a stage. */
 static void
-take_message(struct crew *crew, enum stage_kind kind, struct control_msg *msg)
+take_message(struct crew *crew, size_t at, struct control_msg *msg)
 {
-	struct crew_stage *stage = &crew->stage[kind];
+	struct crew_stage *stage = crew->stage[at];
 
-	enum ctlmsg_kind what = msg->what.kind;
-
-	if (what == CTLMSG_READY && !stage->has_ended) {
-		/* One that is to end is not of the new command. */
-		if (crew->chain.stage[kind].state == CHAIN_STARTING &&
-		    !crew->chain.stage[kind].is_again)
-			command_fini(&stage->before);
-		chain_ready(&crew->chain, kind, loop_now_ns());
-		crew->is_trial = crew->is_trial && !is_at_work(crew);
-	} else if (what == CTLMSG_REPORT) {
+	switch (msg->what.kind) {
+	case CTLMSG_READY:
+		if (!stage->has_ended)
+			take_ready(crew, at);
+		break;
+	case CTLMSG_REPORT:
 		cJSON_Delete(stage->report);
 		stage->report = msg->what.body;
 		stage->owes_report = false;
 		msg->what.body = NULL;
-	} else if (kind > STAGE_SOURCE && what == CTLMSG_FAULT_IN) {
-		end_faulty(crew, kind, true);
-	} else if (kind < STAGE_SINK && what == CTLMSG_FAULT_OUT) {
-		end_faulty(crew, kind, false);
+		break;
+	case CTLMSG_FAULT_IN:
+	case CTLMSG_FAULT_OUT:
+		take_fault(crew, at, msg->what.kind == CTLMSG_FAULT_IN,
+		    msg->what.name);
+		break;
+	default:
+		break;
 	}
 	cJSON_Delete(msg->what.body);
 	link_close_fd(&msg->fd);
 }
 
 void
-hear_messages(struct crew *crew, enum stage_kind kind)
+hear_messages(struct crew *crew, size_t at)
 {
-	struct crew_stage *stage = &crew->stage[kind];
+	struct crew_stage *stage = crew->stage[at];
 	struct control_msg msg;
 
 	for (int i = 0; i < MESSAGES && stage->control_fd != -1; i++) {
 		switch (control_recv(stage->control_fd, &msg)) {
 		case CONTROL_GOT:
-			take_message(crew, kind, &msg);
+			take_message(crew, at, &msg);
 			break;
 		case CONTROL_NOTHING:
 			return;
@@ -105,18 +156,18 @@ hear_messages(struct crew *crew, enum stage_kind kind)
 			/* Its exit follows, or must: nothing can be told to
 			 * it any more. One that exits keeps its status. */
 			link_close_fd(&stage->control_fd);
-			crew_signal(crew, kind, SIGKILL);
+			crew_signal(crew, at, SIGKILL);
 			break;
 		}
 	}
 }
 
 void
-hear_last(struct crew *crew, enum stage_kind kind)
+hear_last(struct crew *crew, size_t at)
 {
-	struct crew_stage *stage = &crew->stage[kind];
+	struct crew_stage *stage = crew->stage[at];
 
-	hear_messages(crew, kind);
+	hear_messages(crew, at);
 	for (int i = 0; i < LAST_READS && relay_read(&stage->relay); i++)
 		pass_lines(crew, stage);
 	stage->relay.has_ended = true;

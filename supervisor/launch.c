@@ -2,107 +2,210 @@
 
 #include "stage/control.h"
 #include "supervisor/program.h"
+#include "supervisor/roster.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-/* A socket on its way to a neighbour of a stage that is being started. */
+/* A socket on its way to a stage that runs, or is about to. */
 struct offer {
-	enum stage_kind to;
-	enum ctlmsg_kind kind;
-	int fd; /* owned; -1: the neighbour does not run */
+	size_t to;
+	struct ctlmsg what; /* an attach */
+	int fd;		    /* owned */
 };
 
-/* A stage has a socket on each side at most. */
-#define MAX_OFFERS 2
+/* Those that the start of one stage brings about: the WAL and each of its
+ * neighbours get one at most. */
+#define MAX_OFFERS ((size_t)4 * CHAIN_MAX_OF_KIND)
 
-/* Opens a socket between a stage that is being started and a neighbour. */
-static int
-open_stream(struct crew *crew, enum stage_kind to, enum ctlmsg_kind kind,
-    int *fd, struct offer *offer)
+struct offers {
+	struct offer list[MAX_OFFERS];
+	size_t count;
+};
+
+static void
+close_offers(struct offers *offers)
 {
-	int result;
-
-	*offer = (struct offer){.to = to, .kind = kind, .fd = -1};
-	if (kind == CTLMSG_ATTACH_IN)
-		result = link_stream(fd, &offer->fd);
-	else
-		result = link_stream(&offer->fd, fd);
-	if (result == 0 && !crew_can_tell(crew, to))
-		link_close_fd(&offer->fd);
-	return result;
+	for (size_t i = 0; i < offers->count; i++)
+		link_close_fd(&offers->list[i].fd);
+	offers->count = 0;
 }
 
-/* Opens what the source reads. */
-static int
-open_source_input(struct crew *crew, int *fd)
+/* Offers an end of a stream to the stage at `to`, which owns it then; `name` is
+ * which of its neighbours is at the other end, or "". */
+static void
+add_offer(struct offers *offers, size_t to, enum ctlmsg_kind kind,
+    const char *name, int fd)
 {
-	if (crew->chain.pipe == CHAIN_PIPE_NONE && !crew->has_stdin)
+	struct offer *offer = &offers->list[offers->count++];
+
+	assert(offers->count <= MAX_OFFERS);
+	*offer = (struct offer){.to = to, .what.kind = kind, .fd = fd};
+	(void)snprintf(offer->what.name, sizeof(offer->what.name), "%s", name);
+}
+
+/* Opens the stream between the source or sink at `at`, which is being started,
+ * and the WAL. The end of the WAL is closed where that does not run. */
+static int
+open_stream(struct crew *crew, size_t at, int *fd, struct offers *offers)
+{
+	bool is_source = chain_kind(&crew->chain, at) == STAGE_SOURCE;
+	size_t wal = chain_at(&crew->chain, STAGE_WAL, 0);
+	int wal_fd = -1;
+	int result =
+	    is_source ? link_stream(fd, &wal_fd) : link_stream(&wal_fd, fd);
+
+	if (result == -1)
+		return -1;
+	if (crew_can_tell(crew, wal))
+		add_offer(offers, wal,
+		    is_source ? CTLMSG_ATTACH_IN : CTLMSG_ATTACH_OUT,
+		    crew->stage[at]->id, wal_fd);
+	else
+		link_close_fd(&wal_fd);
+	return 0;
+}
+
+/* Opens the stream between the WAL, which is being started, and the source or
+ * sink at `at`. One that was removed has seen the last of its streams if it is
+ * a sink. */
+static int
+open_neighbour(struct crew *crew, size_t at, struct offers *offers)
+{
+	bool is_source = chain_kind(&crew->chain, at) == STAGE_SOURCE;
+	size_t wal = chain_at(&crew->chain, STAGE_WAL, 0);
+	int up_fd, down_fd;
+
+	if (!crew_can_tell(crew, at) ||
+	    (!is_source && crew->chain.stage[at].is_removed))
+		return 0;
+	if (link_stream(&up_fd, &down_fd) == -1)
+		return -1;
+	if (is_source) {
+		add_offer(offers, at, CTLMSG_ATTACH_OUT, "", up_fd);
+		add_offer(offers, wal, CTLMSG_ATTACH_IN, crew->stage[at]->id,
+		    down_fd);
+	} else {
+		add_offer(offers, at, CTLMSG_ATTACH_IN, "", down_fd);
+		add_offer(
+		    offers, wal, CTLMSG_ATTACH_OUT, crew->stage[at]->id, up_fd);
+	}
+	return 0;
+}
+
+/* Opens one stream of the WAL as its standard input or output: the only one on
+ * that side, whether the neighbour runs or not. */
+static int
+open_plain_end(struct crew *crew, size_t at, int *fd, struct offers *offers)
+{
+	bool is_source = chain_kind(&crew->chain, at) == STAGE_SOURCE;
+	int other_fd;
+
+	if ((is_source ? link_stream(&other_fd, fd)
+		       : link_stream(fd, &other_fd)) == -1)
+		return -1;
+	if (crew_can_tell(crew, at))
+		add_offer(offers, at,
+		    is_source ? CTLMSG_ATTACH_OUT : CTLMSG_ATTACH_IN, "",
+		    other_fd);
+	else
+		link_close_fd(&other_fd);
+	return 0;
+}
+
+/* Opens the streams of the WAL, which is given none at its start. */
+static int
+open_wal_ends(struct crew *crew, struct link *link, struct offers *offers)
+{
+	const struct chain *chain = &crew->chain;
+
+	if (chain->source_count == 1 && chain->sink_count == 1)
+		return open_plain_end(crew, chain_at(chain, STAGE_SOURCE, 0),
+			   &link->in_fd, offers) == -1
+			   ? -1
+			   : open_plain_end(crew,
+				 chain_at(chain, STAGE_SINK, 0), &link->out_fd,
+				 offers);
+	if (link_null(&link->in_fd) == -1 || link_null(&link->out_fd) == -1)
+		return -1;
+	for (size_t i = 0; i < chain->source_count; i++)
+		if (open_neighbour(
+			crew, chain_at(chain, STAGE_SOURCE, i), offers) == -1)
+			return -1;
+	for (size_t i = 0; i < chain->sink_count; i++)
+		if (open_neighbour(
+			crew, chain_at(chain, STAGE_SINK, i), offers) == -1)
+			return -1;
+	return 0;
+}
+
+/* Opens what the source at `at` reads. */
+static int
+open_source_input(struct crew *crew, size_t at, int *fd)
+{
+	struct crew_stage *stage = crew->stage[at];
+	size_t index = chain_index(&crew->chain, at);
+	enum chain_pipe pipe = crew->chain.source[index].pipe;
+
+	if (pipe == CHAIN_PIPE_NONE && !stage->has_stdin)
 		return link_null(fd);
-	if (crew->chain.pipe == CHAIN_PIPE_FRESH) {
-		link_close_fd(&crew->read_fd);
-		link_close_fd(&crew->write_fd);
-		if (link_pipe(&crew->read_fd, &crew->write_fd) == -1)
+	if (pipe == CHAIN_PIPE_FRESH) {
+		link_close_fd(&stage->read_fd);
+		link_close_fd(&stage->write_fd);
+		if (link_pipe(&stage->read_fd, &stage->write_fd) == -1)
 			return -1;
 	}
-	*fd = fcntl(crew->has_stdin ? STDIN_FILENO : crew->read_fd,
+	*fd = fcntl(stage->has_stdin ? STDIN_FILENO : stage->read_fd,
 	    F_DUPFD_CLOEXEC, LINK_LOCK_FD + 1);
 	return *fd == -1 ? -1 : 0;
 }
 
-/* Opens both ends of what a stage works on, and what its neighbours get. */
+/* Opens both ends of what a stage works on, and what others get. */
 static int
-open_ends(struct crew *crew, enum stage_kind kind, struct link *link,
-    struct offer offers[MAX_OFFERS])
+open_ends(
+    struct crew *crew, size_t at, struct link *link, struct offers *offers)
 {
-	switch (kind) {
+	switch (chain_kind(&crew->chain, at)) {
 	case STAGE_COMMAND:
-		link->out_fd =
-		    fcntl(crew->write_fd, F_DUPFD_CLOEXEC, LINK_LOCK_FD + 1);
+		link->out_fd = fcntl(crew->stage[at + 1]->write_fd,
+		    F_DUPFD_CLOEXEC, LINK_LOCK_FD + 1);
 		return link->out_fd == -1 ? -1 : link_null(&link->in_fd);
 	case STAGE_SOURCE:
-		if (open_source_input(crew, &link->in_fd) == -1)
+		if (open_source_input(crew, at, &link->in_fd) == -1)
 			return -1;
-		return open_stream(crew, STAGE_WAL, CTLMSG_ATTACH_IN,
-		    &link->out_fd, &offers[0]);
+		return open_stream(crew, at, &link->out_fd, offers);
 	case STAGE_WAL:
-		if (open_stream(crew, STAGE_SOURCE, CTLMSG_ATTACH_OUT,
-			&link->in_fd, &offers[0]) == -1)
-			return -1;
-		return open_stream(crew, STAGE_SINK, CTLMSG_ATTACH_IN,
-		    &link->out_fd, &offers[1]);
+		return open_wal_ends(crew, link, offers);
 	default:
 		if (link_null(&link->out_fd) == -1)
 			return -1;
-		return open_stream(crew, STAGE_WAL, CTLMSG_ATTACH_OUT,
-		    &link->in_fd, &offers[0]);
+		return open_stream(crew, at, &link->in_fd, offers);
 	}
 }
 
-/* Gives the neighbours their ends. One that does not take it, since it has not
- * read its messages for long, is of no use any more. */
+/* Gives all their ends. One that does not take it, since it has not read its
+ * messages for long, is of no use any more. */
 static void
-give(struct crew *crew, struct offer offers[MAX_OFFERS])
+give(struct crew *crew, struct offers *offers)
 {
-	for (int i = 0; i < MAX_OFFERS; i++) {
-		struct offer *offer = &offers[i];
-		struct crew_stage *to = &crew->stage[offer->to];
+	for (size_t i = 0; i < offers->count; i++) {
+		const struct offer *offer = &offers->list[i];
+		struct crew_stage *to = crew->stage[offer->to];
 
-		if (offer->fd == -1)
+		if (control_send(to->control_fd, &offer->what, offer->fd) ==
+			0 ||
+		    errno == EPIPE || errno == ECONNRESET)
 			continue;
-		if (control_send_kind(to->control_fd, offer->kind, offer->fd) ==
-			-1 &&
-		    errno != EPIPE && errno != ECONNRESET) {
-			journal_say_about(crew->shared->journal, LOG_ERROR,
-			    &to->name,
-			    "cannot be given a new stream (%m): killed");
-			crew_signal(crew, offer->to, SIGKILL);
-		}
-		link_close_fd(&offer->fd);
+		journal_say_about(crew->shared->journal, LOG_ERROR, &to->name,
+		    "cannot be given a new stream (%m): killed");
+		crew_signal(crew, offer->to, SIGKILL);
 	}
+	close_offers(offers);
 }
 
 /* Says whether standard input is a terminal that this process group may read,
@@ -115,17 +218,16 @@ is_in_foreground(void)
 
 /* Starts the process of a stage on `link`. Returns 0, or -1 with errno set. */
 static int
-spawn_on(struct crew *crew, enum stage_kind kind, const struct link *link)
+spawn_on(struct crew *crew, size_t at, const struct link *link)
 {
-	struct crew_stage *stage = &crew->stage[kind];
+	struct crew_stage *stage = crew->stage[at];
 	struct child_setup setup = {
 	    .link = link,
 	    .lock_fd = crew->shared->lock_fd,
 	    .mask = &crew->shared->mask,
 	    .identity = &crew->shared->identity,
 	    .fd_limit = &crew->shared->fd_limit,
-	    .shares_group =
-		kind == STAGE_SOURCE && crew->has_stdin && is_in_foreground(),
+	    .shares_group = stage->has_stdin && is_in_foreground(),
 	};
 	char *path = program_find(stage->command.argv[0]), *line;
 	int result, saved;
@@ -147,21 +249,22 @@ spawn_on(struct crew *crew, enum stage_kind kind, const struct link *link)
 }
 
 int
-launch(struct crew *crew, enum stage_kind kind)
+launch(struct crew *crew, size_t at)
 {
-	struct crew_stage *stage = &crew->stage[kind];
-	struct offer offers[MAX_OFFERS] = {{.fd = -1}, {.fd = -1}};
+	struct crew_stage *stage = crew->stage[at];
+	enum stage_kind kind = chain_kind(&crew->chain, at);
+	struct offers offers = {.count = 0};
 	struct link link;
 	int log_fd = -1, control_fd = -1, saved;
 
 	link_init(&link);
-	if (open_ends(crew, kind, &link, offers) == -1 ||
+	if (open_ends(crew, at, &link, &offers) == -1 ||
 	    link_log(&log_fd, &link.log_fd) == -1)
 		goto fail;
 	if (kind != STAGE_COMMAND &&
 	    link_control(&control_fd, &link.control_fd) == -1)
 		goto fail;
-	if (spawn_on(crew, kind, &link) == -1)
+	if (spawn_on(crew, at, &link) == -1)
 		goto fail;
 	link_close(&link);
 	relay_init(&stage->relay, log_fd);
@@ -171,8 +274,12 @@ launch(struct crew *crew, enum stage_kind kind)
 	stage->control_fd = control_fd;
 	/* The only one that writes into the pipe from here on. */
 	if (kind == STAGE_COMMAND)
-		link_close_fd(&crew->write_fd);
-	give(crew, offers);
+		link_close_fd(&crew->stage[at + 1]->write_fd);
+	if (kind == STAGE_WAL)
+		roster_forget(crew);
+	/* The names come before the streams that have them. */
+	roster_tell(crew);
+	give(crew, &offers);
 	return 0;
 
 fail:
@@ -180,8 +287,7 @@ fail:
 	link_close(&link);
 	link_close_fd(&log_fd);
 	link_close_fd(&control_fd);
-	for (int i = 0; i < MAX_OFFERS; i++)
-		link_close_fd(&offers[i].fd);
+	close_offers(&offers);
 	errno = saved;
 	return -1;
 }

@@ -12,6 +12,6 @@
  * set, and nothing of it open: what program_find and child_spawn say, or what
  * there is too little of.
  */
-int launch(struct crew *crew, enum stage_kind kind);
+int launch(struct crew *crew, size_t at);
 
 #endif

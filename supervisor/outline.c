@@ -14,15 +14,49 @@ print_limits(const struct config *config, FILE *out)
 		(void)fprintf(out, "#   sandbox: false\n");
 }
 
-/* Writes a command, which is freed. */
+/* Writes the ids of the stages of a kind. */
 static void
-print_command(struct command *command, FILE *out)
+print_ids(
+    enum stage_kind kind, const struct config_instance *instance, FILE *out)
 {
-	char *line = command_quote(command);
+	for (size_t i = 0; i < command_stages(kind, instance); i++)
+		(void)fprintf(out, "%s%s", i == 0 ? " " : ", ",
+		    command_stage_id(kind, i, instance));
+}
 
-	(void)fprintf(out, "%s\n", line);
+/* Writes when each source is started again. */
+static void
+print_restarts(const struct config_binding *binding, FILE *out)
+{
+	for (size_t i = 0; i < binding->onramp_count; i++) {
+		const struct config_onramp *onramp = binding->onramps[i];
+		const char *when =
+		    config_restart_name(config_restart_of(onramp));
+
+		if (binding->onramp_count == 1)
+			(void)fprintf(out, "#   restart of the %s: %s\n",
+			    onramp->type.text, when);
+		else
+			(void)fprintf(out, "#   restart of the %s %s: %s\n",
+			    onramp->type.text, onramp->id.text, when);
+	}
+}
+
+/* Writes the command of a stage, if it has one. */
+static void
+print_command(enum stage_kind kind, size_t index,
+    const struct config_instance *instance,
+    const struct command_context *context, FILE *out)
+{
+	struct command command;
+	char *line;
+
+	command_init(&command, kind, index, instance, context);
+	line = command_quote(&command);
+	if (command.count > 0)
+		(void)fprintf(out, "%s\n", line);
 	free(line);
-	command_fini(command);
+	command_fini(&command);
 }
 
 static void
@@ -31,25 +65,25 @@ print_instance(const struct config *config,
     const struct command_context *context, FILE *out)
 {
 	const struct config_binding *binding = instance->binding;
-	const struct config_onramp *onramp = binding->onramp;
-	struct command command;
 
-	(void)fprintf(out,
-	    "# instance %s, binding %s: onramp %s -> pipeline %s -> "
-	    "offramp %s\n",
-	    instance->instance.text, binding->id.text, onramp->id.text,
-	    binding->pipeline->id.text, binding->offramp->id.text);
+	(void)fprintf(out, "# instance %s, binding %s: onramp",
+	    instance->instance.text, binding->id.text);
+	print_ids(STAGE_SOURCE, instance, out);
+	(void)fprintf(
+	    out, " -> pipeline %s -> offramp", binding->pipeline->id.text);
+	print_ids(STAGE_SINK, instance, out);
+	(void)fprintf(out, "\n");
 	(void)fprintf(out, "#   log: %s/%s/%s\n", context->state_dir,
 	    instance->instance.text, binding->pipeline->id.text);
-	(void)fprintf(out, "#   restart of the %s: %s\n", onramp->type.text,
-	    config_restart_name(config_restart_of(onramp)));
+	print_restarts(binding, out);
 	print_limits(config, out);
-	for (int kind = 0; kind < STAGE_KINDS; kind++) {
-		command_init(
-		    &command, (enum stage_kind)kind, instance, context);
-		if (command.count > 0)
-			print_command(&command, out);
+	for (size_t i = 0; i < binding->onramp_count; i++) {
+		print_command(STAGE_COMMAND, i, instance, context, out);
+		print_command(STAGE_SOURCE, i, instance, context, out);
 	}
+	print_command(STAGE_WAL, 0, instance, context, out);
+	for (size_t i = 0; i < binding->offramp_count; i++)
+		print_command(STAGE_SINK, i, instance, context, out);
 }
 
 int

@@ -49,13 +49,18 @@ find_unset(const struct config_instance *instance, const struct plan *plan)
 	char *name = NULL;
 
 	/* The command of an onramp is the user's, word for word. */
-	for (int i = STAGE_SOURCE; name == NULL && i < STAGE_KINDS; i++) {
-		struct command command;
+	for (int i = STAGE_SOURCE; i < STAGE_KINDS; i++) {
+		enum stage_kind kind = (enum stage_kind)i;
+		size_t count = command_stages(kind, instance);
 
-		command_init(
-		    &command, (enum stage_kind)i, instance, &plan->context);
-		name = command_unset_variable(&command);
-		command_fini(&command);
+		for (size_t j = 0; name == NULL && j < count; j++) {
+			struct command command;
+
+			command_init(
+			    &command, kind, j, instance, &plan->context);
+			name = command_unset_variable(&command);
+			command_fini(&command);
+		}
 	}
 	return name;
 }

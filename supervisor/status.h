@@ -2,17 +2,18 @@
  * The answer to a status request: plain structs in, one line of JSON out. Pure.
  * What stands in it is told in supervisor(1).
  *
- * The numbers of an instance's flow come from the last reports of its stages;
- * which stage is which is known by its program. What is not known, as a report
- * is missing, is null.
+ * The numbers of an instance's flow come from the last reports of its stages.
+ * What is not known, as a report is missing, is null.
  */
 #ifndef SUPERVISOR_STATUS_H
 #define SUPERVISOR_STATUS_H
 
+#include "supervisor/link.h"
 #include "supervisor/orphans.h"
 
 #include <cjson/cJSON.h>
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -20,6 +21,8 @@
 /* All pointers are borrowed for the call. Texts may hold any bytes; those that
  * are not UTF-8 are escaped. */
 struct status_stage {
+	enum stage_kind kind;
+	bool is_removed; /* it is on its way to its end */
 	const char *id;
 	const char *program;
 	pid_t pid; /* 0: it does not run */

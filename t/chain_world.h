@@ -21,11 +21,16 @@
 struct chain_world {
 	struct chain chain;
 	int64_t now_ns;
-	char done[1024]; /* "spawn wal, spawn sink": what it asked for since
+	char done[8192]; /* "spawn wal, spawn sink": what it asked for since
 			  * that was looked at */
 };
 
-/* Makes one that is to run, and turns it once. */
+/* Makes one of so many sources and sinks, all by the same rules, that was never
+ * turned. */
+void chain_world_open(struct chain_world *w, size_t sources, size_t sinks,
+    const struct chain_rules *rules);
+
+/* Makes one of a source and a sink that is to run, and turns it once. */
 void chain_world_start(
     struct chain_world *w, bool has_command, enum config_restart restart);
 
@@ -33,13 +38,17 @@ void chain_world_start(
 void chain_world_run(
     struct chain_world *w, bool has_command, enum config_restart restart);
 
+/* The same of several. */
+void chain_world_run_fan(struct chain_world *w, size_t sources, size_t sinks,
+    const struct chain_rules *rules);
+
 /* Adds to `done` what it asks for. */
 void chain_world_gather(struct chain_world *w);
 
-/* Tells it what becomes of a stage. */
-void chain_world_ready(struct chain_world *w, enum stage_kind kind);
-void chain_world_ended(
-    struct chain_world *w, enum stage_kind kind, enum chain_end end);
+/* Tells it what becomes of the stage at `at`; with one source and one sink that
+ * is its kind. */
+void chain_world_ready(struct chain_world *w, size_t at);
+void chain_world_ended(struct chain_world *w, size_t at, enum chain_end end);
 
 /* Lets time pass. */
 void chain_world_pass(struct chain_world *w, int64_t ns);

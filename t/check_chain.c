@@ -372,7 +372,7 @@ START_TEST(test_stop_while_the_wal_is_renewed)
 	struct chain_world w;
 
 	chain_world_run(&w, false, CONFIG_ALWAYS);
-	chain_renew(&w.chain, STAGE_WAL, &w.chain.rules, w.now_ns);
+	chain_renew(&w.chain, STAGE_WAL, &w.chain.source[0].rules, w.now_ns);
 	chain_stop(&w.chain, w.now_ns);
 	ASKED(&w, "term wal, term source");
 	chain_world_ended(&w, STAGE_WAL, CHAIN_END_GOOD);

@@ -22,7 +22,7 @@ obey(struct chain_world *w, struct process processes[STAGE_KINDS])
 	struct chain_task task;
 
 	while (chain_next(&w->chain, &task)) {
-		struct process *process = &processes[task.kind];
+		struct process *process = &processes[task.at];
 		const struct chain_stage *stages = w->chain.stage;
 
 		if (task.action != CHAIN_SPAWN) {
@@ -33,15 +33,15 @@ obey(struct chain_world *w, struct process processes[STAGE_KINDS])
 		/* Never two of a kind; and none once it is stopping, but for a
 		 * source that has something left. */
 		ck_assert(!process->runs);
-		if (task.kind != STAGE_WAL || !processes[STAGE_SOURCE].runs ||
+		if (task.at != STAGE_WAL || !processes[STAGE_SOURCE].runs ||
 		    w->now_ns >= w->chain.stop_ns)
 			ck_assert_int_le(w->chain.goal, CHAIN_FINISH);
-		if (task.kind == STAGE_SOURCE)
+		if (task.at == STAGE_SOURCE)
 			ck_assert_int_eq(stages[STAGE_WAL].state, CHAIN_READY);
-		if (task.kind == STAGE_COMMAND)
+		if (task.at == STAGE_COMMAND)
 			ck_assert(processes[STAGE_SOURCE].runs);
 		if (rand() % 8 == 0) {
-			chain_world_ended(w, task.kind, CHAIN_END_UNBORN);
+			chain_world_ended(w, task.at, CHAIN_END_UNBORN);
 			continue;
 		}
 		*process = (struct process){.runs = true};
@@ -53,7 +53,7 @@ static void
 chance(struct chain_world *w, struct process processes[STAGE_KINDS])
 {
 	enum stage_kind kind = (enum stage_kind)(rand() % STAGE_KINDS);
-	struct chain_rules rules = w->chain.rules;
+	struct chain_rules rules = w->chain.source[0].rules;
 
 	switch (rand() % 8) {
 	case 0:
@@ -69,7 +69,7 @@ chance(struct chain_world *w, struct process processes[STAGE_KINDS])
 		if (rand() % 2 == 0 || processes[kind].was_killed)
 			chain_world_ended(w, kind, CHAIN_END_BAD);
 		else if (kind == STAGE_SOURCE && rand() % 2 == 0 &&
-			 w->chain.pipe == CHAIN_PIPE_USED)
+			 w->chain.source[0].pipe == CHAIN_PIPE_USED)
 			chain_world_ended(w, kind, CHAIN_END_DRY);
 		else
 			chain_world_ended(w, kind, CHAIN_END_GOOD);
@@ -152,12 +152,12 @@ go_well(struct chain_world *w)
 		enum chain_state state = w->chain.stage[i].state;
 		/* One whose command has ended comes to the end of its input. */
 		bool is_at_end = kind == STAGE_SOURCE && state == CHAIN_READY &&
-				 w->chain.pipe == CHAIN_PIPE_USED &&
+				 w->chain.source[0].pipe == CHAIN_PIPE_USED &&
 				 !chain_runs(&w->chain, STAGE_COMMAND);
 
 		/* And one whose output nobody waits for ends some day. */
-		bool is_left =
-		    kind == STAGE_COMMAND && w->chain.pipe == CHAIN_PIPE_NONE;
+		bool is_left = kind == STAGE_COMMAND &&
+			       w->chain.source[0].pipe == CHAIN_PIPE_NONE;
 
 		if (state == CHAIN_STARTING)
 			chain_world_ready(w, kind);
@@ -176,7 +176,8 @@ all_work(const struct chain *chain)
 {
 	for (int kind = 0; kind < STAGE_KINDS; kind++)
 		if (chain->stage[kind].state != CHAIN_READY &&
-		    (kind != STAGE_COMMAND || chain->rules.has_command))
+		    (kind != STAGE_COMMAND ||
+			chain->source[0].rules.has_command))
 			return false;
 	return true;
 }
@@ -197,7 +198,7 @@ START_TEST(test_it_recovers)
 			obey(&w, processes);
 			chance(&w, processes);
 			obey(&w, processes);
-			w.chain.rules.restart = CONFIG_ALWAYS;
+			w.chain.source[0].rules.restart = CONFIG_ALWAYS;
 		}
 		if (w.chain.goal != CHAIN_RUN)
 			continue;

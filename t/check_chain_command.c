@@ -21,13 +21,13 @@ START_TEST(test_command_always)
 	ASKED(&w, "");
 	chain_world_ended(&w, STAGE_SOURCE, CHAIN_END_DRY);
 	ASKED(&w, "spawn source");
-	ck_assert_int_eq(w.chain.pipe, CHAIN_PIPE_FRESH);
+	ck_assert_int_eq(w.chain.source[0].pipe, CHAIN_PIPE_FRESH);
 	chain_world_ready(&w, STAGE_SOURCE);
 	ASKED(&w, "spawn command");
 	/* The other way round: the delay is what takes long. */
 	chain_world_ended(&w, STAGE_COMMAND, CHAIN_END_BAD);
 	chain_world_ended(&w, STAGE_SOURCE, CHAIN_END_DRY);
-	ck_assert_int_eq(w.chain.pipe, CHAIN_PIPE_NONE);
+	ck_assert_int_eq(w.chain.source[0].pipe, CHAIN_PIPE_NONE);
 	ASKED(&w, "");
 	chain_world_pass(&w, 200 * MS);
 	ASKED(&w, "spawn source");
@@ -71,7 +71,7 @@ START_TEST(test_command_unborn)
 	ck_assert_int_eq(w.chain.goal, CHAIN_RUN);
 	chain_world_pass(&w, 100 * MS);
 	ASKED(&w, "spawn command");
-	ck_assert_int_eq(w.chain.pipe, CHAIN_PIPE_USED);
+	ck_assert_int_eq(w.chain.source[0].pipe, CHAIN_PIPE_USED);
 }
 END_TEST
 
@@ -85,7 +85,7 @@ START_TEST(test_command_that_closes_its_output)
 	chain_world_ended(&w, STAGE_SOURCE, CHAIN_END_DRY);
 	chain_world_pass(&w, 100 * SECOND);
 	ASKED(&w, "");
-	ck_assert_int_eq(w.chain.pipe, CHAIN_PIPE_NONE);
+	ck_assert_int_eq(w.chain.source[0].pipe, CHAIN_PIPE_NONE);
 	chain_world_ended(&w, STAGE_COMMAND, CHAIN_END_GOOD);
 	chain_world_pass(&w, 100 * MS);
 	ASKED(&w, "spawn source");
@@ -111,7 +111,7 @@ START_TEST(test_source_that_ends_before_its_input)
 		if (!runs)
 			chain_world_ended(&w, STAGE_COMMAND, CHAIN_END_GOOD);
 		chain_world_ended(&w, STAGE_SOURCE, CHAIN_END_GOOD);
-		ck_assert_int_eq(w.chain.pipe, CHAIN_PIPE_USED);
+		ck_assert_int_eq(w.chain.source[0].pipe, CHAIN_PIPE_USED);
 		chain_world_pass(&w, 100 * MS);
 		ASKED(&w, "spawn source");
 	}
@@ -125,7 +125,7 @@ START_TEST(test_command_outlives_its_source)
 
 	chain_world_run(&w, true, CONFIG_ALWAYS);
 	chain_world_ended(&w, STAGE_SOURCE, CHAIN_END_BAD);
-	ck_assert_int_eq(w.chain.pipe, CHAIN_PIPE_USED);
+	ck_assert_int_eq(w.chain.source[0].pipe, CHAIN_PIPE_USED);
 	chain_world_pass(&w, 100 * MS);
 	ASKED(&w, "spawn source");
 	chain_world_ready(&w, STAGE_SOURCE);
@@ -160,14 +160,16 @@ START_TEST(test_renew)
 		struct chain_world w;
 
 		chain_world_run(&w, false, CONFIG_ALWAYS);
-		chain_renew(&w.chain, table[i].kind, &w.chain.rules, w.now_ns);
+		chain_renew(&w.chain, table[i].kind, &w.chain.source[0].rules,
+		    w.now_ns);
 		ASKED(&w, table[i].term);
 		chain_world_ended(&w, table[i].kind, CHAIN_END_GOOD);
 		ASKED(&w, table[i].spawn);
 		ck_assert_int_eq(w.chain.goal, CHAIN_RUN);
 		/* One that hangs is killed. */
 		chain_world_ready(&w, table[i].kind);
-		chain_renew(&w.chain, table[i].kind, &w.chain.rules, w.now_ns);
+		chain_renew(&w.chain, table[i].kind, &w.chain.source[0].rules,
+		    w.now_ns);
 		chain_world_pass(&w, TIMEOUT);
 		chain_world_ended(&w, table[i].kind, CHAIN_END_BAD);
 		chain_world_gather(&w);
@@ -177,7 +179,8 @@ START_TEST(test_renew)
 		/* One that waits for its turn does not wait any more. */
 		chain_world_ended(&w, table[i].kind, CHAIN_END_BAD);
 		ASKED(&w, "");
-		chain_renew(&w.chain, table[i].kind, &w.chain.rules, w.now_ns);
+		chain_renew(&w.chain, table[i].kind, &w.chain.source[0].rules,
+		    w.now_ns);
 		ASKED(&w, "");
 		chain_world_pass(&w, 0);
 		ASKED(&w, table[i].spawn);
@@ -188,12 +191,12 @@ END_TEST
 /* One that was never turned starts nothing, whatever is asked of it. */
 START_TEST(test_renew_before_the_first_turn)
 {
-	struct chain_rules rules = {false, CONFIG_ALWAYS, TIMEOUT};
+	struct chain_rules rules = {false, CONFIG_ALWAYS};
 
 	for (int kind = STAGE_SOURCE; kind < STAGE_KINDS; kind++) {
-		struct chain_world w = {.now_ns = SECOND};
+		struct chain_world w;
 
-		chain_init(&w.chain, &rules, w.now_ns);
+		chain_world_open(&w, 1, 1, &rules);
 		chain_renew(&w.chain, (enum stage_kind)kind, &rules, w.now_ns);
 		ASKED(&w, "");
 		chain_world_pass(&w, 0);
@@ -207,7 +210,8 @@ START_TEST(test_renew_a_command)
 	struct chain_world w;
 
 	chain_world_run(&w, true, CONFIG_ALWAYS);
-	chain_renew(&w.chain, STAGE_COMMAND, &w.chain.rules, w.now_ns);
+	chain_renew(
+	    &w.chain, STAGE_COMMAND, &w.chain.source[0].rules, w.now_ns);
 	ASKED(&w, "term command, drain source");
 	chain_world_ended(&w, STAGE_COMMAND, CHAIN_END_BAD);
 	ASKED(&w, "");
@@ -222,13 +226,15 @@ END_TEST
  * that does away with the command. */
 START_TEST(test_renew_while_the_source_drains)
 {
-	struct chain_rules plain = {false, CONFIG_ALWAYS, TIMEOUT};
+	struct chain_rules plain = {false, CONFIG_ALWAYS};
 	struct chain_world w;
 
 	chain_world_run(&w, true, CONFIG_ALWAYS);
-	chain_renew(&w.chain, STAGE_COMMAND, &w.chain.rules, w.now_ns);
+	chain_renew(
+	    &w.chain, STAGE_COMMAND, &w.chain.source[0].rules, w.now_ns);
 	ASKED(&w, "term command, drain source");
-	chain_renew(&w.chain, STAGE_COMMAND, &w.chain.rules, w.now_ns);
+	chain_renew(
+	    &w.chain, STAGE_COMMAND, &w.chain.source[0].rules, w.now_ns);
 	ASKED(&w, "");
 	chain_renew(&w.chain, STAGE_COMMAND, &plain, w.now_ns);
 	ASKED(&w, "");
@@ -250,7 +256,8 @@ START_TEST(test_renew_before_the_source_is_ready)
 	chain_world_ended(&w, STAGE_SOURCE, CHAIN_END_BAD);
 	chain_world_pass(&w, 100 * MS);
 	ASKED(&w, "spawn source");
-	chain_renew(&w.chain, STAGE_COMMAND, &w.chain.rules, w.now_ns);
+	chain_renew(
+	    &w.chain, STAGE_COMMAND, &w.chain.source[0].rules, w.now_ns);
 	ASKED(&w, "term command");
 	chain_world_ready(&w, STAGE_SOURCE);
 	ASKED(&w, "drain source");
@@ -276,7 +283,8 @@ START_TEST(test_renew_a_command_unborn)
 	ASKED(&w, "spawn source, spawn command");
 	chain_world_ended(&w, STAGE_COMMAND, CHAIN_END_UNBORN);
 	ASKED(&w, "");
-	chain_renew(&w.chain, STAGE_COMMAND, &w.chain.rules, w.now_ns);
+	chain_renew(
+	    &w.chain, STAGE_COMMAND, &w.chain.source[0].rules, w.now_ns);
 	ASKED(&w, "term source");
 	chain_world_ended(&w, STAGE_SOURCE, CHAIN_END_DRY);
 	ASKED(&w, "spawn source");
@@ -287,8 +295,8 @@ END_TEST
 
 START_TEST(test_renew_into_another_kind_of_source)
 {
-	struct chain_rules plain = {false, CONFIG_ALWAYS, TIMEOUT};
-	struct chain_rules command = {true, CONFIG_ALWAYS, TIMEOUT};
+	struct chain_rules plain = {false, CONFIG_ALWAYS};
+	struct chain_rules command = {true, CONFIG_ALWAYS};
 	struct chain_world w;
 
 	chain_world_run(&w, false, CONFIG_ALWAYS);
@@ -318,10 +326,10 @@ START_TEST(test_renew_while_finishing)
 	chain_world_run(&w, false, CONFIG_NEVER);
 	chain_world_ended(&w, STAGE_SOURCE, CHAIN_END_GOOD);
 	ASKED(&w, "drain wal");
-	chain_renew(&w.chain, STAGE_SOURCE, &w.chain.rules, w.now_ns);
+	chain_renew(&w.chain, STAGE_SOURCE, &w.chain.source[0].rules, w.now_ns);
 	ASKED(&w, "");
-	chain_renew(&w.chain, STAGE_WAL, &w.chain.rules, w.now_ns);
-	chain_renew(&w.chain, STAGE_SINK, &w.chain.rules, w.now_ns);
+	chain_renew(&w.chain, STAGE_WAL, &w.chain.source[0].rules, w.now_ns);
+	chain_renew(&w.chain, STAGE_SINK, &w.chain.source[0].rules, w.now_ns);
 	ASKED(&w, "term wal, term sink");
 	chain_world_ended(&w, STAGE_WAL, CHAIN_END_GOOD);
 	chain_world_ended(&w, STAGE_SINK, CHAIN_END_GOOD);
@@ -342,9 +350,9 @@ START_TEST(test_no_renewal_while_stopping)
 	struct chain_world w;
 
 	chain_world_run(&w, false, CONFIG_ALWAYS);
-	chain_renew(&w.chain, STAGE_SINK, &w.chain.rules, w.now_ns);
+	chain_renew(&w.chain, STAGE_SINK, &w.chain.source[0].rules, w.now_ns);
 	chain_stop(&w.chain, w.now_ns);
-	chain_renew(&w.chain, STAGE_WAL, &w.chain.rules, w.now_ns);
+	chain_renew(&w.chain, STAGE_WAL, &w.chain.source[0].rules, w.now_ns);
 	ASKED(&w, "term sink, term source");
 	chain_world_ended(&w, STAGE_SINK, CHAIN_END_GOOD);
 	chain_world_ended(&w, STAGE_SOURCE, CHAIN_END_GOOD);

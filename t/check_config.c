@@ -67,7 +67,8 @@ close_fixture(struct fixture *f)
 
 /* The command of a stage of the only instance, as a shell reads it. */
 static char *
-command_line(const struct fixture *f, enum stage_kind kind, bool is_sandboxed)
+command_line(const struct fixture *f, enum stage_kind kind, size_t index,
+    bool is_sandboxed)
 {
 	const struct command_context context = {
 	    .bin_dir = "/bin",
@@ -77,7 +78,7 @@ command_line(const struct fixture *f, enum stage_kind kind, bool is_sandboxed)
 	struct command command;
 	char *line;
 
-	command_init(&command, kind, f->config.instances[0], &context);
+	command_init(&command, kind, index, f->config.instances[0], &context);
 	line = command_quote(&command);
 	command_fini(&command);
 	return line;
@@ -106,8 +107,8 @@ START_TEST(test_whole)
 	ck_assert_str_eq(f.config.state_dir.text, "/etc/walpipe/state");
 	ck_assert_uint_eq(f.config.shutdown_timeout.number, 1250);
 	for (size_t i = 0; i < COUNT(table); i++) {
-		char *line = command_line(&f, table[i].kind, false);
-		char *boxed = command_line(&f, table[i].kind, true);
+		char *line = command_line(&f, table[i].kind, 0, false);
+		char *boxed = command_line(&f, table[i].kind, 0, true);
 		size_t bytes = strlen(line);
 
 		ck_assert_str_eq(line, table[i].line);
@@ -115,6 +116,60 @@ START_TEST(test_whole)
 		ck_assert_str_eq(boxed + bytes, " --sandbox");
 		free(line);
 		free(boxed);
+	}
+	close_fixture(&f);
+}
+END_TEST
+
+static const char fan[] =
+    "onramp:\n"
+    "  - {id: m, type: metronome}\n"
+    "  - {id: x, type: exec, config: {command: [/bin/cat]}}\n"
+    "  - {id: unused, type: metronome}\n"
+    "pipeline: [{id: p, wal: {max_elements: 9}}]\n"
+    "offramp:\n"
+    "  - {id: m, type: ws, config: {url: \"ws://h/m\"}}\n"
+    "  - {id: w, type: ws, config: {url: \"ws://h/w\"}}\n"
+    "binding: [{id: b, links: {\n"
+    "    \"/onramp/x/{instance}/out\": [\"/pipeline/p/{instance}/in\"],\n"
+    "    \"/onramp/m/{instance}/out\": [\"/pipeline/p/{instance}/in\"],\n"
+    "    \"/pipeline/p/{instance}/out\": [\"/offramp/w/{instance}/in\",\n"
+    "        \"/offramp/m/{instance}/in\"]}}]\n"
+    "mapping: {/binding/b/1: {instance: \"1\"}}\n";
+
+/* Several of a kind stand in the order of the links; an onramp and an offramp
+ * may have one name. */
+START_TEST(test_fan)
+{
+	static const struct {
+		enum stage_kind kind;
+		size_t index;
+		const char *id, *line;
+	} table[] = {
+	    {STAGE_COMMAND, 0, "x", "/bin/cat"},
+	    {STAGE_SOURCE, 0, "x", "/bin/onramp"},
+	    {STAGE_COMMAND, 1, "m", ""},
+	    {STAGE_SOURCE, 1, "m", "/bin/metronome --interval 1000 --id m"},
+	    {STAGE_SINK, 0, "w", "/bin/wssink -u ws://h/w"},
+	    {STAGE_SINK, 1, "m", "/bin/wssink -u ws://h/m"},
+	};
+	struct fixture f;
+
+	open_text(&f, fan);
+	ck_assert_uint_eq(f.faults.count, 0);
+	ck_assert_uint_eq(f.notes.count, 1);
+	ck_assert_ptr_nonnull(strstr(f.notes.text[0], "\"unused\""));
+	for (size_t i = 0; i < COUNT(table); i++) {
+		char *line =
+		    command_line(&f, table[i].kind, table[i].index, false);
+
+		ck_assert_uint_eq(
+		    command_stages(table[i].kind, f.config.instances[0]), 2);
+		ck_assert_str_eq(command_stage_id(table[i].kind, table[i].index,
+				     f.config.instances[0]),
+		    table[i].id);
+		ck_assert_str_eq(line, table[i].line);
+		free(line);
 	}
 	close_fixture(&f);
 }
@@ -157,7 +212,7 @@ START_TEST(test_types_of_onramps)
 		onramp = f.config.onramps[0];
 		ck_assert_int_eq(config_source_of(onramp), table[i].source);
 		ck_assert_int_eq(config_restart_of(onramp), table[i].restart);
-		command_init(&command, STAGE_COMMAND, f.config.instances[0],
+		command_init(&command, STAGE_COMMAND, 0, f.config.instances[0],
 		    &(struct command_context){0});
 		line = command_quote(&command);
 		ck_assert_str_eq(line, table[i].command);
@@ -495,6 +550,7 @@ main(void)
 
 	suite_add_tcase(suite, tests);
 	tcase_add_test(tests, test_whole);
+	tcase_add_test(tests, test_fan);
 	tcase_add_test(tests, test_types_of_onramps);
 	tcase_add_test(tests, test_cut_at_every_byte);
 	tcase_add_test(tests, test_each_byte_replaced);

@@ -40,10 +40,14 @@ put(const char *source, const char *wal, const char *sink, char **text)
 	    wal == NULL ? NULL : cJSON_Parse(wal),
 	    sink == NULL ? NULL : cJSON_Parse(sink)};
 	struct status_stage stages[] = {
-	    {.id = "m", .program = "metronome", .state = "running"},
-	    {"p", "walproc", 812, "running", SINCE_NS, 2, "exit status 111",
-		reports[1]},
-	    {"w", "wssink", 813, "starting", SINCE_NS, 0, NULL, reports[2]},
+	    {.kind = STAGE_SOURCE,
+		.id = "m",
+		.program = "metronome",
+		.state = "running"},
+	    {STAGE_WAL, false, "p", "walproc", 812, "running", SINCE_NS, 2,
+		"exit status 111", reports[1]},
+	    {STAGE_SINK, false, "w", "wssink", 813, "starting", SINCE_NS, 0,
+		NULL, reports[2]},
 	};
 	struct status_instance instance = {.instance = "01",
 	    .pipeline = "p",
@@ -115,7 +119,13 @@ START_TEST(test_whole)
 	    "\"source_breaker_reason\":\"full\","
 	    "\"sink_breaker\":\"closed\",\"connection\":\"waiting\","
 	    "\"connection_why\":\"refused\",\"in_rate\":2.5,"
-	    "\"out_rate\":0.1,\"unstored\":3}");
+	    "\"out_rate\":0.1,\"unstored\":3,\"sources\":[{\"name\":"
+	    "\"m\",\"present\":null,\"taken\":null,\"unstored\":3}],"
+	    "\"sinks\":[{\"name\":\"w\",\"connection\":\"waiting\","
+	    "\"connection_why\":\"refused\",\"present\":null,"
+	    "\"breaker\":null,\"delivered\":null,\"stored\":null,"
+	    "\"in_flight\":null,\"rejected\":null,\"dropped\":null,"
+	    "\"quarantined\":null,\"out_rate\":null}]}");
 	ck_assert_int_eq(cJSON_GetArraySize(
 			     cJSON_GetObjectItemCaseSensitive(json, "orphans")),
 	    0);
@@ -157,7 +167,13 @@ START_TEST(test_flow_without_reports)
 	    "\"oldest_unacked_ms\":null,\"source_breaker\":null,"
 	    "\"source_breaker_reason\":null,\"sink_breaker\":null,"
 	    "\"connection\":null,\"connection_why\":null,\"in_rate\":null,"
-	    "\"out_rate\":null,\"unstored\":null}";
+	    "\"out_rate\":null,\"unstored\":null,\"sources\":[{\"name\":"
+	    "\"m\",\"present\":null,\"taken\":null,\"unstored\":null}],"
+	    "\"sinks\":[{\"name\":\"w\",\"connection\":null,"
+	    "\"connection_why\":null,\"present\":null,\"breaker\":null,"
+	    "\"delivered\":null,\"stored\":null,\"in_flight\":null,"
+	    "\"rejected\":null,\"dropped\":null,\"quarantined\":null,"
+	    "\"out_rate\":null}]}";
 	char *text;
 	cJSON *json = put(NULL, NULL, NULL, &text);
 
@@ -176,8 +192,8 @@ START_TEST(test_flow_of_an_onramp)
 {
 	cJSON *report = cJSON_Parse("{\"unacked\":7}"), *json;
 	struct status_stage stages[] = {
-	    {.id = "c", .program = "tail", .state = "running"},
-	    {.id = "o", .program = "onramp", .state = "running"},
+	    {STAGE_COMMAND, .id = "o", .program = "tail", .state = "running"},
+	    {STAGE_SOURCE, .id = "o", .program = "onramp", .state = "running"},
 	};
 	struct status_instance instance = {.instance = "01",
 	    .pipeline = "p",
@@ -196,7 +212,7 @@ START_TEST(test_flow_of_an_onramp)
 	text = status_put(&status);
 	json = cJSON_Parse(text);
 	flow = part(json, "flow");
-	ck_assert_ptr_nonnull(strstr(flow, "\"unstored\":7}"));
+	ck_assert_ptr_nonnull(strstr(flow, "\"unstored\":7,"));
 	free(flow);
 	free(text);
 	cJSON_Delete(json);

@@ -9,33 +9,45 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes);
 
-/* A configuration that was accepted gives commands that can be run. */
+/* Makes the command of one stage, whose program is there. */
 static void
-build_commands(const struct config *config)
+build_command(
+    enum stage_kind kind, size_t index, const struct config_instance *instance)
 {
 	static const struct command_context context = {
 	    .bin_dir = "/bin",
 	    .state_dir = "/state",
 	};
+	struct command command;
+	char *line;
+	/* The user's is there only where he gave one. */
+	bool is_wanted =
+	    kind != STAGE_COMMAND ||
+	    config_source_of(instance->binding->onramps[index]) == CONFIG_EXEC;
 
+	command_init(&command, kind, index, instance, &context);
+	line = command_quote(&command);
+	assert((strlen(line) > 0) == is_wanted);
+	free(line);
+	command_fini(&command);
+}
+
+/* A configuration that was accepted gives commands that can be run. */
+static void
+build_commands(const struct config *config)
+{
 	assert(config->instance_count > 0);
 	for (size_t i = 0; i < config->instance_count; i++) {
-		const struct config_onramp *onramp =
-		    config->instances[i]->binding->onramp;
-		bool is_exec = config_source_of(onramp) == CONFIG_EXEC;
+		const struct config_instance *instance = config->instances[i];
 
 		for (int kind = 0; kind < STAGE_KINDS; kind++) {
-			struct command command;
-			char *line;
+			size_t count =
+			    command_stages((enum stage_kind)kind, instance);
 
-			command_init(&command, (enum stage_kind)kind,
-			    config->instances[i], &context);
-			line = command_quote(&command);
-			/* The user's is there only where he gave one. */
-			assert((strlen(line) > 0) ==
-			       (kind != STAGE_COMMAND || is_exec));
-			free(line);
-			command_fini(&command);
+			assert(count > 0 && count <= CONFIG_MAX_LINKED);
+			for (size_t j = 0; j < count; j++)
+				build_command(
+				    (enum stage_kind)kind, j, instance);
 		}
 	}
 }

@@ -15,6 +15,17 @@ from support import FINAL
 GOOD_LINKS = ('"/onramp/m/{instance}/out": ["/pipeline/p/{instance}/in"]',
               '"/pipeline/p/{instance}/out": ["/offramp/w/{instance}/in"]')
 
+
+def many_sources(count):
+    """A binding that links so many onramps."""
+    links = "".join(f'      "/onramp/m{n}/{{instance}}/out": '
+                    '["/pipeline/p/{instance}/in"]\n' for n in range(count))
+    onramps = "".join(f"  - {{id: m{n}, type: metronome}}\n"
+                      for n in range(count))
+    return ("binding:\n  - id: b\n    links:\n" + f"      {GOOD_LINKS[1]}\n"
+            + links + "onramp:\n" + onramps + PIPELINE + OFFRAMP)
+
+
 # name, text of the file, line:column of the fault, words of the sentence
 BAD = [
     # what is no configuration at all
@@ -326,13 +337,31 @@ BAD = [
      "path of a pipeline"),
     ("no target", binding('"/onramp/m/{instance}/out": []'), "4:35",
      "leads nowhere"),
-    ("fan-out", binding('"/onramp/m/{instance}/out": '
-                        '["/pipeline/p/{instance}/in", '
-                        '"/pipeline/p/{instance}/in"]'), "4:65",
-     "fan-out) is not built yet"),
-    ("fan-in", binding(*GOOD_LINKS, GOOD_LINKS[0].replace("/m/", "/n/"))
-     .replace("[{id: m,", "[{id: n, type: metronome}, {id: m,"), "6:7",
-     "a second onramp in one binding is not built yet"),
+    ("the same twice", binding('"/onramp/m/{instance}/out": '
+                             '["/pipeline/p/{instance}/in", '
+                             '"/pipeline/p/{instance}/in"]'), "4:65",
+     "is linked twice, first at 4:36"),
+    ("sink twice", binding(GOOD_LINKS[0], GOOD_LINKS[1].replace(
+        "]", ', "/offramp/w/{instance}/in"]')), "5:66",
+     "is linked twice, first at 5:38"),
+    ("a second pipeline", binding('"/onramp/m/{instance}/out": '
+                              '["/pipeline/p/{instance}/in", '
+                              '"/pipeline/q/{instance}/in"]').replace(
+        "[{id: p,", "[{id: q, wal: {max_elements: 1}}, {id: p,"), "4:65",
+     "a second pipeline in one binding is not built yet"),
+    ("second of the sinks", binding(GOOD_LINKS[0], GOOD_LINKS[1].replace(
+        "]", ', "/offramp/x/{instance}/in"]')), "5:66", 'no offramp "x"'),
+    ("fan-in without a mapping", binding(
+        *GOOD_LINKS, GOOD_LINKS[0].replace("/m/", "/n/")).replace(
+        "[{id: m,", "[{id: n, type: metronome}, {id: m,"), "7:41",
+     "say with a mapping"),
+    ("too many sources", many_sources(33), "37:7", "32 at most"),
+    ("two readers of stdin", mapping("  /binding/b/1: {instance: x}\n")
+     .replace("[{id: m, type: metronome}]",
+              "[{id: n, type: stdin}, {id: m, type: stdin}]")
+     .replace("    links:\n", "    links:\n      "
+              + GOOD_LINKS[0].replace("/m/", "/n/") + "\n"), "2:28",
+     "standard input has one reader"),
     ("chain of pipelines", binding(
         '"/pipeline/p/{instance}/out": ["/pipeline/p/{instance}/in"]'),
      "4:38", "behind a pipeline is not built yet"),

@@ -145,23 +145,41 @@ def test_what_a_signal_has_changed_is_told(tmp_path):
 
 
 def test_what_is_renamed_is_called_so(tmp_path):
-    """Also where no command names it, and so nothing starts anew."""
+    """Where no command names it nothing starts anew for that."""
     text = write_config(tmp_path, timeout=0.3, extra=TWO_INSTANCES)
     with Supervisor(tmp_path) as running:
-        pids = running.wait_started(instance="two")
-        text = text.replace("id: w,", "id: new,").replace(
-            "/offramp/w/", "/offramp/new/").replace(
-            "id: b", "id: other").replace("/binding/b/", "/binding/other/")
+        running.wait_started(instance="two")
+        text = text.replace("id: b", "id: other").replace(
+            "/binding/b/", "/binding/other/")
         assert reload(tmp_path, text) == [
             f"{name}/p has changed: no stage starts anew"
             for name in ("one", "two")]
         assert reload(tmp_path, text) == []
         for instance in status(tmp_path)["instances"]:
             assert instance["binding"] == "other"
-            assert [stage["stage"] for stage in instance["stages"]] == [
-                "m", "p", "new"]
+        assert len(running.started("wssink", "two")) == 1
+        assert running.stop() == DONE
+
+
+def test_another_id_is_another_stage(tmp_path):
+    text = write_config(tmp_path, timeout=0.3, extra=TWO_INSTANCES)
+    with Supervisor(tmp_path) as running:
+        old = running.wait_started(instance="two")
+        text = text.replace("id: w,", "id: new,").replace(
+            "/offramp/w/", "/offramp/new/")
+        assert reload(tmp_path, text) == [
+            f"{name}/p offramp {what}" for name in ("one", "two")
+            for what in ("w: removed", "new: added")]
+        assert reload(tmp_path, text) == []
+        running.wait_gone([old["wssink"]])
+        wait_until(lambda: [
+            [stage["stage"] for stage in instance["stages"]]
+            for instance in status(tmp_path)["instances"]]
+            == [["m", "p", "new"]] * 2, "end of what was removed")
+        pids = running.wait_started(2, "two", ("wssink",))
         os.kill(pids["wssink"], signal.SIGKILL)
         running.wait_log("two/new wssink: starts again")
+        assert len(running.started("walproc", "two")) == 1
         assert running.stop() == DONE
 
 
