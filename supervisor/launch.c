@@ -98,39 +98,12 @@ open_neighbour(struct crew *crew, size_t at, struct offers *offers)
 	return 0;
 }
 
-/* Opens one stream of the WAL as its standard input or output: the only one on
- * that side, whether the neighbour runs or not. */
-static int
-open_plain_end(struct crew *crew, size_t at, int *fd, struct offers *offers)
-{
-	bool is_source = chain_kind(&crew->chain, at) == STAGE_SOURCE;
-	int other_fd;
-
-	if ((is_source ? link_stream(&other_fd, fd)
-		       : link_stream(fd, &other_fd)) == -1)
-		return -1;
-	if (crew_can_tell(crew, at))
-		add_offer(offers, at,
-		    is_source ? CTLMSG_ATTACH_OUT : CTLMSG_ATTACH_IN, "",
-		    other_fd);
-	else
-		link_close_fd(&other_fd);
-	return 0;
-}
-
 /* Opens the streams of the WAL, which is given none at its start. */
 static int
 open_wal_ends(struct crew *crew, struct link *link, struct offers *offers)
 {
 	const struct chain *chain = &crew->chain;
 
-	if (chain->source_count == 1 && chain->sink_count == 1)
-		return open_plain_end(crew, chain_at(chain, STAGE_SOURCE, 0),
-			   &link->in_fd, offers) == -1
-			   ? -1
-			   : open_plain_end(crew,
-				 chain_at(chain, STAGE_SINK, 0), &link->out_fd,
-				 offers);
 	if (link_null(&link->in_fd) == -1 || link_null(&link->out_fd) == -1)
 		return -1;
 	for (size_t i = 0; i < chain->source_count; i++)

@@ -16,7 +16,8 @@ enum stage_kind {
 };
 
 /* The descriptors of a stage; it has no other. A command has the first three
- * only. */
+ * only; the WAL's first two are /dev/null, since its streams come by name on
+ * the control channel. */
 enum link_fd {
 	LINK_IN_FD = 0,	     /* events from upstream, acks to it */
 	LINK_OUT_FD = 1,     /* events to downstream, acks from it */

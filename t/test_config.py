@@ -356,7 +356,7 @@ BAD = [
         "[{id: m,", "[{id: n, type: metronome}, {id: m,"), "7:41",
      "say with a mapping"),
     ("too many sources", many_sources(33), "37:7", "32 at most"),
-    ("two readers of stdin", mapping("  /binding/b/1: {instance: x}\n")
+    ("two readers in a binding", mapping("  /binding/b/1: {instance: x}\n")
      .replace("[{id: m, type: metronome}]",
               "[{id: n, type: stdin}, {id: m, type: stdin}]")
      .replace("    links:\n", "    links:\n      "

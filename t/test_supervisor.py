@@ -115,10 +115,11 @@ def test_what_a_stage_inherits(tmp_path, fakes):
                    for fd in (proc / "fd").iterdir()}
             assert fds[4] == str(tmp_path / "state" / "LOCK")
             assert fds[2].startswith("pipe:")
-            assert fds[0].startswith("/dev/null" if name == "metronome"
-                                     else "socket:")
-            assert fds[1].startswith("/dev/null" if name == "wssink"
-                                     else "socket:")
+            # A walproc is given its streams by name.
+            assert fds[0].startswith("socket:" if name == "wssink"
+                                     else "/dev/null")
+            assert fds[1].startswith("socket:" if name == "metronome"
+                                     else "/dev/null")
             status = (proc / "status").read_text()
             blocked = int(re.search(r"SigBlk:\s*(\w+)", status)[1], 16)
             ignored = int(re.search(r"SigIgn:\s*(\w+)", status)[1], 16)
