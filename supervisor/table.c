@@ -322,10 +322,87 @@ put_troubles(struct page *page, const cJSON *flow)
 			    count_of(flow, table[i].name, count));
 }
 
+/* Puts how a connection stands, and why it is not open. */
+static void
+put_connection(struct page *page, const cJSON *of, bool has_why)
+{
+	char text[WORD_BYTES], why[TEXT_BYTES];
+
+	put_item(page, "connection %s",
+	    text_of(of, "connection", text, sizeof(text)));
+	if (has_why && has_text(of, "connection_why") &&
+	    strcmp(text, "open") != 0)
+		put_item(page, "because: %s",
+		    text_of(of, "connection_why", why, sizeof(why)));
+}
+
+/* Begins the line of one of several sources or sinks. */
+static void
+begin_part(struct page *page, const char *what, const cJSON *part)
+{
+	char name[TEXT_BYTES];
+
+	indent(page);
+	put_item(
+	    page, "%s %s:", what, text_of(part, "name", name, sizeof(name)));
+}
+
+static void
+put_source(struct page *page, const cJSON *source)
+{
+	char count[WORD_BYTES];
+
+	begin_part(page, "source", source);
+	put_item(page, "in %s", count_of(source, "taken", count));
+	put_troubles(page, source);
+	end_line(page);
+}
+
+static void
+put_sink(struct page *page, const cJSON *sink)
+{
+	char count[WORD_BYTES];
+
+	begin_part(page, "sink", sink);
+	put_item(page, "stored %s", count_of(sink, "stored", count));
+	put_item(page, "in flight %s", count_of(sink, "in_flight", count));
+	put_rated(page, "acked", sink, "delivered", "out_rate");
+	put_troubles(page, sink);
+	put_item(
+	    page, "breaker %s", text_of(sink, "breaker", count, sizeof(count)));
+	put_connection(page, sink, true);
+	end_line(page);
+}
+
+/* Says whether there is more than one of a list of the flow. */
+static bool
+has_several(const cJSON *flow, const char *name)
+{
+	const cJSON *first = first_of(flow, name);
+
+	return first != NULL && first->next != NULL;
+}
+
+/* Puts a line for each of several sources, and of several sinks. */
+static void
+put_parts(struct page *page, const cJSON *flow)
+{
+	const cJSON *part;
+
+	if (has_several(flow, "sources"))
+		for (part = first_of(flow, "sources"); part != NULL;
+		     part = part->next)
+			put_source(page, part);
+	if (has_several(flow, "sinks"))
+		for (part = first_of(flow, "sinks"); part != NULL;
+		     part = part->next)
+			put_sink(page, part);
+}
+
 static void
 put_flow(struct page *page, const cJSON *flow)
 {
-	char text[TEXT_BYTES], why[TEXT_BYTES], count[WORD_BYTES];
+	char text[TEXT_BYTES], count[WORD_BYTES];
 	char size[WORD_BYTES];
 	double number;
 
@@ -348,12 +425,10 @@ put_flow(struct page *page, const cJSON *flow)
 	put_breaker(
 	    page, flow, "source", "source_breaker", "source_breaker_reason");
 	put_breaker(page, flow, "sink", "sink_breaker", "");
-	put_item(page, "connection %s",
-	    text_of(flow, "connection", text, WORD_BYTES));
-	if (has_text(flow, "connection_why") && strcmp(text, "open") != 0)
-		put_item(page, "because: %s",
-		    text_of(flow, "connection_why", why, sizeof(why)));
+	/* Of several sinks each says why. */
+	put_connection(page, flow, !has_several(flow, "sinks"));
 	end_line(page);
+	put_parts(page, flow);
 }
 
 static void

@@ -220,6 +220,74 @@ START_TEST(test_flow_of_an_onramp)
 }
 END_TEST
 
+/* Of several each is told on its own, and the sum of them: the connection is
+ * the worst, what the sources hold is added up. What is removed is none. */
+START_TEST(test_flow_of_several)
+{
+	static const char *const reports[] = {
+	    "{\"unacked\":2}",
+	    "{\"unacked\":3}",
+	    "{\"sources\":[{\"name\":\"b\",\"present\":true,\"taken\":8}],"
+	    "\"sinks\":[{\"name\":\"gone\",\"stored\":1},{\"name\":\"a\","
+	    "\"present\":true,\"breaker\":\"open\",\"delivered\":4,"
+	    "\"stored\":5,\"in_flight\":6,\"rejected\":7,\"dropped\":8,"
+	    "\"quarantined\":9,\"out_rate\":1.5}]}",
+	    "{\"connection\":\"connecting\",\"why\":\"y\"}",
+	    "{\"connection\":\"open\"}",
+	    "{\"connection\":\"waiting\",\"why\":\"z\"}",
+	};
+	static const char *const wanted[] = {
+	    "\"connection\":\"connecting\",\"connection_why\":\"y\"",
+	    "\"unstored\":5,\"sources\":[{\"name\":\"a\",\"present\":null,"
+	    "\"taken\":null,\"unstored\":2},{\"name\":\"b\",\"present\":"
+	    "true,\"taken\":8,\"unstored\":3}],\"sinks\":[{\"name\":\"a\","
+	    "\"connection\":\"connecting\",\"connection_why\":\"y\","
+	    "\"present\":true,\"breaker\":\"open\",\"delivered\":4,"
+	    "\"stored\":5,\"in_flight\":6,\"rejected\":7,\"dropped\":8,"
+	    "\"quarantined\":9,\"out_rate\":1.5},{\"name\":\"w\","
+	    "\"connection\":\"open\",\"connection_why\":null,",
+	};
+	struct status_stage stages[] = {
+	    {STAGE_SOURCE, .id = "a", .program = "metronome", .state = "ready"},
+	    {STAGE_SOURCE, .id = "b", .program = "metronome", .state = "ready"},
+	    {STAGE_WAL, .id = "a", .program = "walproc", .state = "ready"},
+	    {STAGE_SINK, .id = "a", .program = "wssink", .state = "ready"},
+	    {STAGE_SINK, .id = "w", .program = "wssink", .state = "ready"},
+	    {STAGE_SINK, true, .id = "gone", .program = "wssink",
+		.state = "ending"},
+	};
+	struct status_instance instance = {.instance = "01",
+	    .pipeline = "p",
+	    .binding = "b",
+	    .state = "running",
+	    .directory = "/s/01/p",
+	    .stages = stages,
+	    .stage_count = COUNT(stages)};
+	struct status status = {.state = "running",
+	    .state_dir = "/s",
+	    .instances = &instance,
+	    .instance_count = 1};
+	cJSON *parsed[COUNT(reports)], *json;
+	char *text, *flow;
+
+	for (size_t i = 0; i < COUNT(reports); i++)
+		stages[i].report = parsed[i] = cJSON_Parse(reports[i]);
+	text = status_put(&status);
+	json = cJSON_Parse(text);
+	flow = part(json, "flow");
+	for (size_t i = 0; i < COUNT(wanted); i++)
+		ck_assert_msg(
+		    strstr(flow, wanted[i]) != NULL, "%zu: %s", i, flow);
+	ck_assert_ptr_null(strstr(flow, "gone"));
+	ck_assert_ptr_nonnull(strstr(text, "\"ending\""));
+	for (size_t i = 0; i < COUNT(reports); i++)
+		cJSON_Delete(parsed[i]);
+	free(flow);
+	free(text);
+	cJSON_Delete(json);
+}
+END_TEST
+
 static char dir[] = "/tmp/check_status.XXXXXX";
 
 /* Makes a directory, or a file, in the state directory. */
@@ -322,6 +390,7 @@ main(void)
 	tcase_add_test(tests, test_stages);
 	tcase_add_test(tests, test_flow_without_reports);
 	tcase_add_test(tests, test_flow_of_an_onramp);
+	tcase_add_test(tests, test_flow_of_several);
 	tcase_add_test(tests, test_orphans);
 	return suite_run(suite);
 }

@@ -130,6 +130,10 @@ START_TEST(test_hostile)
 	    "{\"supervisor\":{\"state_dir\":\"a\\n\\u001b[31m\\u00e9\"}}",
 	    "{\"instances\":[{\"instance\":\"\\u0007\",\"stages\":["
 	    "{\"stage\":\"\\u202e\",\"restarts\":-5,\"last_exit\":\"\\n\"}]}]}",
+	    "{\"instances\":[{\"flow\":{\"sinks\":[7,{}],\"sources\":[[],1]"
+	    "}}]}",
+	    "{\"instances\":[{\"flow\":{\"sinks\":7,\"sources\":{\"a\":[]}"
+	    "}}]}",
 	    "{\"instances\":[{\"flow\":{\"in\":1e19,\"bytes\":1e18,"
 	    "\"stored\":0.5,\"oldest_unacked_ms\":1e18,\"in_rate\":-1}}]}",
 	};
@@ -200,6 +204,37 @@ START_TEST(test_each_of_the_flow)
 		free(text);
 		free(json);
 	}
+}
+END_TEST
+
+/* Several sources and sinks have a line each. */
+START_TEST(test_several)
+{
+	static const char json[] =
+	    "{\"instances\":[{\"flow\":{\"connection\":\"waiting\","
+	    "\"connection_why\":\"no\",\"sources\":["
+	    "{\"name\":\"a\",\"taken\":7,\"unstored\":1},"
+	    "{\"name\":\"b\",\"taken\":8,\"unstored\":0}],\"sinks\":["
+	    "{\"name\":\"v\",\"stored\":0,\"in_flight\":2,"
+	    "\"delivered\":9,\"out_rate\":1.5,\"breaker\":\"closed\","
+	    "\"connection\":\"open\",\"connection_why\":\"old\"},"
+	    "{\"name\":\"w\",\"stored\":5,\"in_flight\":0,\"rejected\":1,"
+	    "\"delivered\":4,\"out_rate\":0,\"breaker\":\"open\","
+	    "\"connection\":\"waiting\",\"connection_why\":\"no\"}]}}]}";
+	static const char wanted[] =
+	    "connection waiting\n"
+	    "      source a:  in 7  not stored yet 1\n"
+	    "      source b:  in 8\n"
+	    "      sink v:  stored 0  in flight 2  acked 9 (1.5/s)  "
+	    "breaker closed\n"
+	    "      connection open\n"
+	    "      sink w:  stored 5  in flight 0  acked 4 (0.0/s)  "
+	    "rejected 1  breaker open\n"
+	    "      connection waiting  because: no\n";
+	char *text = put(json, sizeof(json) - 1);
+
+	ck_assert_ptr_nonnull(strstr(text, wanted));
+	free(text);
 }
 END_TEST
 
@@ -274,6 +309,7 @@ main(void)
 	tcase_add_test(tests, test_hostile);
 	tcase_add_test(tests, test_each_byte_flipped);
 	tcase_add_test(tests, test_each_of_the_flow);
+	tcase_add_test(tests, test_several);
 	tcase_add_test(tests, test_long_texts);
 	tcase_add_test(tests, test_fifty);
 	return suite_run(suite);
