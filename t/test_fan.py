@@ -1,0 +1,311 @@
+"""Several sources into one log, and several sinks out of it."""
+
+import os
+import signal
+
+import pytest
+
+from configs import status
+from fan import (SINKS, counter, flow_of, ids_by_source, metronome, reload,
+                 seqs, servers, sink_of, size_of, stages_of, urls, wait_more,
+                 wait_stored, write_fan)
+from support import DONE, Server, acked_seq, fds_of, status_of, wait_until
+from supervised import Supervisor, is_alive
+
+COUNT = 300
+THREE = {"a": metronome(1, COUNT), "b": metronome(2, COUNT),
+         "c": counter("c", COUNT)}
+COMPLETE = {name: list(range(COUNT)) for name in THREE}
+TWO_ENDLESS = {"a": metronome(), "b": metronome()}
+
+
+def without(of, *names):
+    return {name: value for name, value in of.items() if name not in names}
+
+
+def test_all_of_each_source_comes_to_each_sink(tmp_path):
+    """Each in its order; and that of all of them is the log's."""
+    with servers(tmp_path) as sinks:
+        write_fan(tmp_path, THREE, urls(sinks))
+        with Supervisor(tmp_path) as running:
+            assert running.wait() == DONE
+        for server in sinks.values():
+            assert ids_by_source(server) == COMPLETE
+            assert seqs(server) == list(range(1, 3 * COUNT + 1))
+        assert len({tuple(server.lines()) for server in sinks.values()}) == 1
+
+
+def test_one_sink_that_is_away_holds_no_other_up(tmp_path):
+    """What it has not got is kept for it, and the end waits for it."""
+    with servers(tmp_path) as sinks:
+        sinks["w"].kill()
+        write_fan(tmp_path, THREE, urls(sinks))
+        with Supervisor(tmp_path) as running:
+            for name in ("v", "x"):
+                sinks[name].wait_count(3 * COUNT)
+            away = wait_until(
+                lambda: (found := sink_of(tmp_path, "w"))["stored"]
+                == 3 * COUNT and found, "all to be stored")
+            assert (away["breaker"], away["connection"]) == ("open", "waiting")
+            assert away["delivered"] == away["in_flight"] == 0
+            flow = flow_of(tmp_path)
+            assert (flow["stored"], flow["acked"]) == (3 * COUNT, 0)
+            assert flow["connection"] == "waiting"
+            assert flow["connection_why"] == away["connection_why"]
+            assert [(source["name"], source["taken"])
+                    for source in flow["sources"]] == [
+                        (name, COUNT) for name in THREE]
+            here = sink_of(tmp_path, "v")
+            assert (here["breaker"], here["connection"]) == ("closed", "open")
+            assert (here["delivered"], here["stored"]) == (3 * COUNT, 0)
+            sinks["w"].start()
+            assert running.wait() == DONE
+        for server in sinks.values():
+            assert ids_by_source(server) == COMPLETE
+
+
+def wait_anew(running, name, program, pid):
+    """Waits until a stage runs again, as another process."""
+    wait_until(lambda: stages_of(running.directory).get((name, program))
+               not in (None, pid), f"another {name}")
+
+
+def test_no_stage_that_is_killed_costs_an_event(tmp_path):
+    with servers(tmp_path) as sinks:
+        write_fan(tmp_path, {**TWO_ENDLESS, "c": counter("c", 100000)},
+                  urls(sinks))
+        with Supervisor(tmp_path) as running:
+            running.directory = tmp_path
+            for server in sinks.values():
+                wait_more(server)
+            first = stages_of(tmp_path)
+            assert len(first) == 8
+            killed = [stage for stage in first if stage[1] != "sh"]
+            for name, program in killed:
+                pids = stages_of(tmp_path)
+                os.kill(pids[name, program], signal.SIGKILL)
+                wait_anew(running, name, program, pids[name, program])
+                for server in sinks.values():
+                    wait_more(server)
+                # Nobody else died of that.
+                after = stages_of(tmp_path)
+                assert {stage for stage in pids if stage in after
+                        and after[stage] != pids[stage]} <= {
+                            (name, program), ("c", "sh")}
+            assert running.stop() == DONE
+        last = acked_seq(tmp_path / "state/01/p")
+        for server in sinks.values():
+            assert seqs(server) == list(range(1, last + 1))
+
+
+def test_a_sink_that_is_added_starts_at_the_oldest_event(tmp_path):
+    with servers(tmp_path) as sinks:
+        sinks["v"].kill()
+        write_fan(tmp_path, TWO_ENDLESS, {"v": sinks["v"].url})
+        with Supervisor(tmp_path) as running:
+            wait_stored(tmp_path, "v", 50)
+            before = stages_of(tmp_path)
+            write_fan(tmp_path, TWO_ENDLESS,
+                      urls(without(sinks, "x")))
+            assert reload(tmp_path) == ["01/p offramp w: added"]
+            sinks["w"].wait_count(100)
+            assert reload(tmp_path) == []
+            after = stages_of(tmp_path)
+            assert {**after, **before} == after
+            assert len(after) == len(before) + 1
+            sinks["v"].start()
+            assert running.stop() == DONE
+        last = acked_seq(tmp_path / "state/01/p")
+        for name in ("v", "w"):
+            assert seqs(sinks[name]) == list(range(1, last + 1))
+
+
+def test_a_sink_that_is_removed_gives_its_space_back(tmp_path):
+    wal = "max_bytes: 10000000, segment_bytes: 16384"
+    log = tmp_path / "state/01/p"
+    with servers(tmp_path) as sinks:
+        sinks["w"].kill()
+        write_fan(tmp_path, TWO_ENDLESS, urls(sinks), wal)
+        with Supervisor(tmp_path) as running:
+            wait_until(lambda: size_of(log) > 150000, "a large log")
+            before = stages_of(tmp_path)
+            write_fan(tmp_path, TWO_ENDLESS, urls(without(sinks, "w")), wal)
+            assert reload(tmp_path) == ["01/p offramp w: removed"]
+            wait_until(lambda: size_of(log) < 80000, "a small log")
+            wait_until(lambda: stages_of(tmp_path)
+                       == without(before, ("w", "wssink")), "its end")
+            assert not is_alive(before["w", "wssink"])
+            assert [sink["name"] for sink in flow_of(tmp_path)["sinks"]] == [
+                "v", "x"]
+            assert running.stop() == DONE
+        last = acked_seq(log)
+        for name in ("v", "x"):
+            assert seqs(sinks[name]) == list(range(1, last + 1))
+
+
+@pytest.mark.parametrize("is_removed", [False, True])
+def test_a_sink_that_is_away_for_long_stops_the_intake(tmp_path, is_removed):
+    """It goes on when that one is back, or not awaited any more."""
+    wal = "max_elements: 200"
+    with servers(tmp_path) as sinks:
+        sinks["w"].kill()
+        write_fan(tmp_path, TWO_ENDLESS, urls(sinks), wal)
+        with Supervisor(tmp_path) as running:
+            wait_until(lambda: flow_of(tmp_path)["source_breaker"] == "open",
+                       "a full log")
+            for name in ("v", "x"):
+                sinks[name].wait_count(sink_of(tmp_path, "w")["stored"])
+            flow = flow_of(tmp_path)
+            assert flow["stored"] <= 200
+            assert len(sinks["v"].lines()) <= 200
+            if is_removed:
+                write_fan(tmp_path, TWO_ENDLESS, urls(without(sinks, "w")),
+                          wal)
+                assert reload(tmp_path) == ["01/p offramp w: removed"]
+            else:
+                sinks["w"].start()
+            for name in ("v", "x"):
+                sinks[name].wait_count(600)
+            assert running.stop() == DONE
+        last = acked_seq(tmp_path / "state/01/p")
+        for name in SINKS:
+            if name != "w" or not is_removed:
+                assert seqs(sinks[name]) == list(range(1, last + 1))
+
+
+def said_of(running, name):
+    """How many events a metronome says it has given away, at its end."""
+    line = next(line for line in running.text().splitlines()
+                if f"01/{name} " in line and "stopping: SIGTERM" in line)
+    assert "events=" in line
+    return int(line.split("events=")[1].split()[0])
+
+
+def test_sources_come_and_go(tmp_path):
+    """What one had made up to its end is delivered; no other is touched."""
+    with servers(tmp_path) as sinks:
+        write_fan(tmp_path, TWO_ENDLESS, urls(sinks))
+        with Supervisor(tmp_path) as running:
+            wait_more(sinks["v"])
+            before = stages_of(tmp_path)
+            write_fan(tmp_path, {"a": metronome(), "new": metronome(),
+                                 "c": counter("c", COUNT)}, urls(sinks))
+            assert reload(tmp_path) == [
+                "01/p onramp b: removed", "01/p onramp new: added",
+                "01/p onramp c: added"]
+            wait_until(lambda: ("b", "metronome") not in stages_of(tmp_path),
+                       "its end")
+            wait_until(lambda: len(ids_by_source(sinks["v"]).get("c", ()))
+                       == COUNT, "all of c")
+            wait_until(lambda: len(ids_by_source(sinks["v"]).get("new", ()))
+                       > 20, "some of the new one")
+            after = stages_of(tmp_path)
+            for stage in without(before, ("b", "metronome")):
+                assert after[stage] == before[stage]
+            # One that has come to its end stays so.
+            assert reload(tmp_path) == []
+            assert after["c", "onramp"] is None
+            assert [source["name"]
+                    for source in flow_of(tmp_path)["sources"]] == [
+                        "a", "new", "c"]
+            assert running.stop() == DONE
+            made = {name: said_of(running, name) for name in ("a", "b", "new")}
+        for server in sinks.values():
+            assert ids_by_source(server) == {
+                **{name: list(range(n)) for name, n in made.items()},
+                "c": COMPLETE["c"]}
+
+
+def test_each_instance_has_stages_of_its_own(tmp_path):
+    names = ("one", "two", "three")
+    with servers(tmp_path) as sinks:
+        write_fan(tmp_path, {"a": metronome(1, COUNT),
+                             "b": metronome(1, COUNT)},
+                  urls(sinks), instances=names)
+        with Supervisor(tmp_path) as running:
+            pids = {pid for name in names
+                    for pid in stages_of(tmp_path, name).values()}
+            assert len(pids - {None}) <= len(names) * 6
+            assert running.wait() == DONE
+        assert all((tmp_path / "state" / name / "p" / "cursor").exists()
+                   for name in names)
+        for server in sinks.values():
+            for name in names:
+                came = [(event["onramp"], event["id"])
+                        for event in server.events()
+                        if event["instance"] == name]
+                assert sorted(came) == sorted(
+                    (onramp, n) for onramp in "ab" for n in range(COUNT))
+
+
+def state_of(directory, name):
+    """The state of a stage, or None."""
+    stages = status(directory)["instances"][0]["stages"]
+    return next((stage["state"] for stage in stages
+                 if stage["stage"] == name), None)
+
+
+@pytest.mark.parametrize("kind,program", [
+    ("onramp", "metronome"), ("offramp", "wssink")])
+def test_one_that_is_back_while_it_ends(tmp_path, kind, program):
+    """The new one starts when the old one is gone, which hangs here."""
+    def write(sinks, is_there):
+        gone = () if is_there else ("y",)
+        write_fan(tmp_path, without({"y": metronome(), "a": metronome()},
+                                    *(gone if kind == "onramp" else ())),
+                  without({"v": sinks["v"].url, "y": sinks["w"].url},
+                          *(gone if kind == "offramp" else ())), timeout=2)
+
+    with servers(tmp_path) as sinks:
+        write(sinks, True)
+        with Supervisor(tmp_path) as running:
+            wait_more(sinks["w"])
+            pid = stages_of(tmp_path)["y", program]
+            os.kill(pid, signal.SIGSTOP)
+            write(sinks, False)
+            assert reload(tmp_path) == [f"01/p {kind} y: removed"]
+            if kind == "onramp":
+                assert state_of(tmp_path, "y") == "ending"
+            write(sinks, True)
+            assert reload(tmp_path) == [f"01/p {kind} y: added"]
+            new = wait_until(lambda: stages_of(tmp_path).get(("y", program))
+                             not in (None, pid)
+                             and stages_of(tmp_path)["y", program], "the new")
+            text = running.text()
+            assert (text.index(f"{program}[{pid}]: ended")
+                    < text.index(f"{program}[{new}]: started"))
+            assert len(running.started("walproc")) == 1
+            wait_more(sinks["w"])
+            wait_more(sinks["v"])
+            assert running.stop() == DONE
+        assert seqs(sinks["v"]) == list(
+            range(1, acked_seq(tmp_path / "state/01/p") + 1))
+
+
+def test_many_reloads_leave_nothing_behind(tmp_path):
+    """Neither memory nor descriptors, in the supervisor and in walproc."""
+    def turn(n):
+        write_fan(tmp_path, {"a": metronome(20), f"s{n}": metronome(20)},
+                  {"v": server.url, f"o{n}": server.url}, timeout=1)
+        assert len(reload(tmp_path)) == 4
+
+    def settled():
+        return len(stages_of(tmp_path)) == 5
+
+    with Server(tmp_path) as server:
+        write_fan(tmp_path, {"a": metronome(20), "s": metronome(20)},
+                  {"v": server.url, "o": server.url}, timeout=1)
+        with Supervisor(tmp_path) as running:
+            (wal,) = running.wait_started(stages=("walproc",)).values()
+            for n in range(30):
+                turn(n)
+            wait_until(settled, "the end of what was removed")
+            pids = running.pid, wal
+            before = [(status_of(pid, "VmRSS"), fds_of(pid)) for pid in pids]
+            for n in range(30, 150):
+                turn(n)
+            wait_until(settled, "the end of what was removed")
+            for pid, (size, fds) in zip(pids, before):
+                assert status_of(pid, "VmRSS") < size + (1 << 19)
+                assert fds_of(pid) <= fds + 2
+            assert running.stop() == DONE
