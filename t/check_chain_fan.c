@@ -368,6 +368,28 @@ START_TEST(test_remove_the_last_that_works)
 }
 END_TEST
 
+/* A command that hangs, and was taken from its source, is waited for. */
+START_TEST(test_a_command_that_is_left)
+{
+	struct chain_world w;
+
+	chain_world_run_fan(&w, 1, 1, &command);
+	chain_renew(&w.chain, STAGE_COMMAND, &counted, w.now_ns);
+	ASKED(&w, "term command, drain source");
+	chain_world_ended(&w, STAGE_SOURCE, CHAIN_END_DRY);
+	chain_world_ready(&w, STAGE_SOURCE);
+	chain_world_ended(&w, STAGE_SOURCE, CHAIN_END_GOOD);
+	chain_world_ended(&w, STAGE_WAL, CHAIN_END_GOOD);
+	chain_world_ended(&w, STAGE_SINK, CHAIN_END_GOOD);
+	ASKED(&w, "spawn source, drain wal, drain sink");
+	ck_assert_int_eq(w.chain.goal, CHAIN_FINISH);
+	chain_world_pass(&w, TIMEOUT);
+	ASKED(&w, "kill command");
+	chain_world_ended(&w, STAGE_COMMAND, CHAIN_END_BAD);
+	ck_assert_int_eq(w.chain.goal, CHAIN_OVER);
+}
+END_TEST
+
 /* Counts the stages of a kind that run. */
 static size_t
 count_running(const struct chain_world *w, enum stage_kind kind)
@@ -438,6 +460,7 @@ main(void)
 	tcase_add_test(tests, test_remove_what_waits);
 	tcase_add_test(tests, test_back_again);
 	tcase_add_test(tests, test_remove_the_last_that_works);
+	tcase_add_test(tests, test_a_command_that_is_left);
 	tcase_add_test(tests, test_all_are_replaced_again_and_again);
 	return suite_run(suite);
 }
