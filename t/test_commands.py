@@ -466,6 +466,8 @@ def test_the_examples(tmp_path):
         (tmp_path / "token").write_text("t")
         (commands,) = check(tmp_path, "-c", path.name)
         assert commands["wssink"][:2] == ["-u", {
+            # The last of the two.
+            "fan.yaml": "ws://localhost:8081/",
             "load.yaml": "ws://localhost:8080/",
             "pipeline.yaml": "ws://localhost:8080/",
             "follow.yaml": "wss://example.org/events"}[path.name]]
