@@ -1,8 +1,11 @@
 #include "supervisor/launch.h"
 
 #include "stage/control.h"
+#include "stage/mem.h"
+#include "supervisor/bury.h"
 #include "supervisor/program.h"
 #include "supervisor/roster.h"
+#include "supervisor/state_dir.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -221,8 +224,10 @@ spawn_on(struct crew *crew, size_t at, const struct link *link)
 	return result;
 }
 
-int
-launch(struct crew *crew, size_t at)
+/* Starts a stage. Returns 0; or -1 with errno set, and nothing of it open: what
+ * program_find and child_spawn say, or what there is too little of. */
+static int
+start(struct crew *crew, size_t at)
 {
 	struct crew_stage *stage = crew->stage[at];
 	enum stage_kind kind = chain_kind(&crew->chain, at);
@@ -263,4 +268,89 @@ fail:
 	close_offers(&offers);
 	errno = saved;
 	return -1;
+}
+
+/* Says whether a program that could not be started never can be. */
+static bool
+is_final_error(int error)
+{
+	return error == ENOENT || error == EACCES || error == ENOEXEC ||
+	       error == E2BIG || error == ENOTDIR || error == ELOOP;
+}
+
+/*
+ * Gives the directory of the instance to who the stages are. Back to root, too:
+ * what root makes in another's directory would not be given to that user when
+ * it comes back, since the directory is its own already.
+ */
+static int
+give_directory(const struct crew *crew, const char *path)
+{
+	const struct identity *who = &crew->shared->identity;
+
+	if (who->is_given) {
+		if (state_dir_give(path, who->uid, who->gid) == 0)
+			return 0;
+		journal_say_about(crew->shared->journal, LOG_ERROR, &crew->name,
+		    "cannot give %s to the user of the stages: %m", path);
+		return -1;
+	}
+	/* Some file systems let nobody do that; root can work there still. */
+	if (geteuid() == 0 && state_dir_give(path, 0, (gid_t)-1) == -1)
+		journal_say_about(crew->shared->journal, LOG_WARN, &crew->name,
+		    "cannot take %s back from its owner: %m", path);
+	return 0;
+}
+
+/* Makes the directory of the instance, in which walproc makes its own. */
+static int
+make_directory(const struct crew *crew)
+{
+	char *path =
+	    mem_printf("%s/%s", crew->shared->state_dir, crew->instance);
+	int result = state_dir_make(path);
+
+	if (result == -1)
+		journal_say_about(crew->shared->journal, LOG_ERROR, &crew->name,
+		    "cannot make the directory %s: %m", path);
+	else
+		result = give_directory(crew, path);
+	free(path);
+	return result;
+}
+
+/* Says where a limit is that keeps a process from being started. */
+static const char *
+hint_for(int error)
+{
+	switch (error) {
+	case EAGAIN:
+		return " (no more processes may run: see ulimit -u, pids.max)";
+	case EMFILE:
+		return " (too many for the supervisor: see ulimit -n)";
+	case ENFILE:
+		return " (too many on the whole system: see fs.file-max)";
+	default:
+		return "";
+	}
+}
+
+void
+launch(struct crew *crew, size_t at)
+{
+	enum stage_kind kind = chain_kind(&crew->chain, at);
+	struct crew_stage *stage = crew->stage[at];
+	enum chain_end end = CHAIN_END_UNBORN;
+
+	if (kind != STAGE_WAL || make_directory(crew) == 0) {
+		if (start(crew, at) == 0)
+			return;
+		/* A command was there when the configuration was read. */
+		if (kind != STAGE_COMMAND && is_final_error(errno))
+			end = CHAIN_END_BURIED;
+		journal_say_about(crew->shared->journal, LOG_ERROR,
+		    &stage->name, "cannot start %.200s: %m%s",
+		    stage->command.argv[0], hint_for(errno));
+	}
+	bury_unborn(crew, at, end);
 }

@@ -8,10 +8,10 @@
 #include "supervisor/crew.h"
 
 /*
- * Starts a stage of the crew, which does not run. Returns 0; or -1 with errno
- * set, and nothing of it open: what program_find and child_spawn say, or what
- * there is too little of.
+ * Starts a stage of the crew, which does not run. One that cannot be started is
+ * told of in the journal, and to the automaton (bury.h); nothing of it is open
+ * then.
  */
-int launch(struct crew *crew, size_t at);
+void launch(struct crew *crew, size_t at);
 
 #endif

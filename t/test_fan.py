@@ -9,7 +9,8 @@ from configs import status
 from fan import (SINKS, counter, flow_of, ids_by_source, metronome, reload,
                  seqs, servers, sink_of, size_of, stages_of, urls, wait_more,
                  wait_stored, write_fan)
-from support import DONE, ROOT, Server, acked_seq, fds_of, status_of, wait_until
+from support import (DONE, ROOT, Server, acked_seq, fds_of, status_of,
+                     wait_until)
 from supervised import Supervisor, is_alive
 
 COUNT = 300
