@@ -397,7 +397,8 @@ START_TEST(test_the_cursor_that_was_synced_is_never_written_over)
 		fd = openat(steps_dir.fd, "cursor", O_RDWR | O_CLOEXEC);
 		steps_flip(fd, place * LAYOUT_CURSOR_OFFSET + 40);
 		ck_assert_int_eq(
-		    cursor_open(&cursor, steps_dir.fd, CURSOR_NAME, &lost), CURSOR_OK);
+		    cursor_open(&cursor, steps_dir.fd, CURSOR_NAME, &lost),
+		    CURSOR_OK);
 		ck_assert_uint_eq(cursor.slot.acked_seq, 3);
 		cursor_close(&cursor);
 		steps_flip(fd, place * LAYOUT_CURSOR_OFFSET + 40);

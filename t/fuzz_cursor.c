@@ -128,7 +128,8 @@ check_cursor(const uint8_t *file, size_t bytes)
 		if (i > 0)
 			assert(cursor_sync(&cursor) == 0);
 		cursor_close(&cursor);
-		assert(cursor_open(&cursor, dir.fd, CURSOR_NAME, &lost) == CURSOR_OK);
+		assert(cursor_open(&cursor, dir.fd, CURSOR_NAME, &lost) ==
+		       CURSOR_OK);
 		assert(is_same(&cursor.slot, &best));
 	}
 	cursor_close(&cursor);
