@@ -1,8 +1,10 @@
 #include "supervisor/command.h"
 
+#include "stage/json.h"
 #include "stage/mem.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -230,8 +232,52 @@ command_unset_variable(const struct command *command)
 	return NULL;
 }
 
+/* Says whether a terminal, and a comment in YAML, would take the text as one
+ * line. */
+static bool
+is_one_line(const char *text)
+{
+	/* U+0080 to U+009F, U+2028, U+2029, U+FEFF, U+FFFE and U+FFFF are text
+	 * that some take for the end of a line, or for none at all. */
+	static const char *const odd[] = {"\xe2\x80\xa8", "\xe2\x80\xa9",
+	    "\xef\xbb\xbf", "\xef\xbf\xbe", "\xef\xbf\xbf"};
+
+	if (!json_is_utf8(text, strlen(text)))
+		return false;
+	for (const unsigned char *p = (const unsigned char *)text; *p != '\0';
+	     p++)
+		if (*p < 0x20 || *p == 0x7f || (*p == 0xc2 && p[1] < 0xa0))
+			return false;
+	for (size_t i = 0; i < sizeof(odd) / sizeof(odd[0]); i++)
+		if (strstr(text, odd[i]) != NULL)
+			return false;
+	return true;
+}
+
+/* Writes an argument as $'...', which shells read since POSIX.1-2024. */
+static char *
+put_escaped(char *out, const char *argument)
+{
+	out += sprintf(out, "$'");
+	for (const unsigned char *p = (const unsigned char *)argument;
+	     *p != '\0'; p++) {
+		if (*p == '\n')
+			out += sprintf(out, "\\n");
+		else if (*p == '\t')
+			out += sprintf(out, "\\t");
+		else if (*p == '\'' || *p == '\\')
+			out += sprintf(out, "\\%c", *p);
+		else if (*p < 0x20 || *p >= 0x7f)
+			out += sprintf(out, "\\%03o", *p);
+		else
+			*out++ = (char)*p;
+	}
+	*out++ = '\'';
+	return out;
+}
+
 /* Writes one argument, quoted if need be, to `out`; returns its end. `out` has
- * room for 4 bytes for each of the argument, and 2 more. */
+ * room for 4 bytes for each of the argument, and 4 more. */
 static char *
 put_quoted(char *out, const char *argument)
 {
@@ -244,6 +290,8 @@ put_quoted(char *out, const char *argument)
 		memcpy(out, argument, bytes);
 		return out + bytes;
 	}
+	if (!is_one_line(argument))
+		return put_escaped(out, argument);
 	*out++ = '\'';
 	for (; *argument != '\0'; argument++) {
 		if (*argument != '\'') {
@@ -264,7 +312,7 @@ command_quote(const struct command *command)
 	char *line, *end;
 
 	for (size_t i = 0; i < command->count; i++)
-		room += 4 * strlen(command->argv[i]) + 3;
+		room += 4 * strlen(command->argv[i]) + 5;
 	line = end = mem_alloc(room);
 	for (size_t i = 0; i < command->count; i++) {
 		if (i > 0)

@@ -58,7 +58,8 @@ char *command_unset_variable(const struct command *command);
 
 /*
  * Returns the command as one line for a POSIX shell, each argument quoted where
- * it needs to be. The caller frees it.
+ * it needs to be; those with control characters, or that are no text, as
+ * $'...'. The caller frees it.
  */
 char *command_quote(const struct command *command);
 

@@ -351,6 +351,7 @@ config_add(struct config *config, const char *name, const char *base,
 
 	config->files = grow(config->files, &config->file_count, file);
 	file->name = mem_strdup(name);
+	file->base = mem_strdup(base);
 	file->root = tree_parse(file->name, in, in_bytes, faults);
 	if (file->root == NULL)
 		return;
@@ -431,6 +432,7 @@ config_fini(struct config *config)
 	for (size_t i = 0; i < config->file_count; i++) {
 		tree_free(config->files[i]->root);
 		free(config->files[i]->name);
+		free(config->files[i]->base);
 		free(config->files[i]);
 	}
 	keys_fini(KEYS_ROOT, config);

@@ -84,6 +84,7 @@ struct config_instance {
 /* One file that was read: what places and links borrow from. */
 struct config_file {
 	char *name;		/* owned */
+	char *base;		/* owned; where relative paths start */
 	struct tree_node *root; /* owned; NULL: it could not be parsed */
 };
 

@@ -71,7 +71,7 @@ static const char usage[] =
     "      --version       print the version and exit\n"
     "\n"
     "  run                 run it (default)\n"
-    "  check               say what would be run, and exit\n"
+    "  check               print what would be run as one YAML file, and exit\n"
     "  status              say how what runs stands\n"
     "  stop                stop what runs, and wait for its end\n"
     "  reload              let what runs take over a changed configuration\n";

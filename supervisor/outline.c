@@ -1,17 +1,21 @@
 #include "supervisor/outline.h"
 
+#include "stage/mem.h"
+#include "supervisor/document.h"
+
 #include <stdlib.h>
 
-/* Writes what is not as it is by default for all instances. */
+/* Writes a command, which is freed, behind `mark`. Whatever its arguments hold,
+ * it is one line, and a comment. */
 static void
-print_limits(const struct config *config, FILE *out)
+print_words(struct command *command, const char *mark, FILE *out)
 {
-	if (config->user.is_given)
-		(void)fprintf(out, "#   user: %s\n", config->user.text);
-	if (config->group.is_given)
-		(void)fprintf(out, "#   group: %s\n", config->group.text);
-	if (config->sandbox.number == 0)
-		(void)fprintf(out, "#   sandbox: false\n");
+	char *line = command_quote(command);
+
+	if (command->count > 0)
+		(void)fprintf(out, "#   %s %s\n", mark, line);
+	free(line);
+	command_fini(command);
 }
 
 /* Writes the ids of the stages of a kind. */
@@ -22,6 +26,19 @@ print_ids(
 	for (size_t i = 0; i < command_stages(kind, instance); i++)
 		(void)fprintf(out, "%s%s", i == 0 ? " " : ", ",
 		    command_stage_id(kind, i, instance));
+}
+
+/* Writes where the log of an instance is. */
+static void
+print_log(const struct config_instance *instance,
+    const struct command_context *context, FILE *out)
+{
+	struct command words = {0};
+
+	words.argv = mem_calloc(2, sizeof(*words.argv));
+	words.argv[words.count++] = mem_printf("%s/%s/%s", context->state_dir,
+	    instance->instance.text, instance->binding->pipeline->id.text);
+	print_words(&words, "log:", out);
 }
 
 /* Writes when each source is started again. */
@@ -49,19 +66,13 @@ print_command(enum stage_kind kind, size_t index,
     const struct command_context *context, FILE *out)
 {
 	struct command command;
-	char *line;
 
 	command_init(&command, kind, index, instance, context);
-	line = command_quote(&command);
-	if (command.count > 0)
-		(void)fprintf(out, "%s\n", line);
-	free(line);
-	command_fini(&command);
+	print_words(&command, "$", out);
 }
 
 static void
-print_instance(const struct config *config,
-    const struct config_instance *instance,
+print_instance(const struct config_instance *instance,
     const struct command_context *context, FILE *out)
 {
 	const struct config_binding *binding = instance->binding;
@@ -73,10 +84,8 @@ print_instance(const struct config *config,
 	    out, " -> pipeline %s -> offramp", binding->pipeline->id.text);
 	print_ids(STAGE_SINK, instance, out);
 	(void)fprintf(out, "\n");
-	(void)fprintf(out, "#   log: %s/%s/%s\n", context->state_dir,
-	    instance->instance.text, binding->pipeline->id.text);
+	print_log(instance, context, out);
 	print_restarts(binding, out);
-	print_limits(config, out);
 	for (size_t i = 0; i < binding->onramp_count; i++) {
 		print_command(STAGE_COMMAND, i, instance, context, out);
 		print_command(STAGE_SOURCE, i, instance, context, out);
@@ -91,6 +100,8 @@ outline_print(const struct config *config,
     const struct command_context *context, FILE *out)
 {
 	for (size_t i = 0; i < config->instance_count; i++)
-		print_instance(config, config->instances[i], context, out);
+		print_instance(config->instances[i], context, out);
+	(void)fputc('\n', out);
+	document_print(config, out);
 	return ferror(out) || fflush(out) == EOF ? -1 : 0;
 }

@@ -1,7 +1,8 @@
 /*
- * What a configuration comes to, for people: the answer of `check`. Lines that
- * begin with "#" tell of an instance, all others are its commands, which a
- * shell can read.
+ * What a configuration comes to, for people: the answer of `check`. It is a
+ * YAML document that says the same as all files together, see document.h;
+ * above that stand, as comments, the instances and their commands. A line
+ * "#   $ COMMAND" is a command, which a shell can read.
  */
 #ifndef SUPERVISOR_OUTLINE_H
 #define SUPERVISOR_OUTLINE_H

@@ -125,19 +125,40 @@ def everything_in(directory):
                   for p in Path(directory).rglob("*"))
 
 
+def words_of(line):
+    """The words of a command, as a shell reads them."""
+    if "$'" not in line:
+        return shlex.split(line)
+    done = subprocess.run(["bash", "-c", f"printf '%s\\0' {line}"],
+                          capture_output=True, check=True, timeout=60)
+    return [os.fsdecode(word) for word in done.stdout.split(b"\0")[:-1]]
+
+
+def command_lines(text):
+    """The commands in what `check` printed, in their order, as they are."""
+    mark = "#   $ "
+    return [line.removeprefix(mark) for line in text.split("\n")
+            if line.startswith(mark)]
+
+
+def document_of(text):
+    """What `check` printed, but for the comments: the configuration."""
+    return "".join(f"{line}\n" for line in text.split("\n")[:-1]
+                   if not line.startswith("#"))
+
+
 def commands_of(text):
     """The commands that `check` printed, as argument lists, by program, in
     groups of one instance each. That stages are to confine themselves, which
     is the default, is left out."""
     instances = []
-    for line in text.splitlines():
+    for line in text.split("\n"):
         if line.startswith("# instance "):
             instances.append({})
-        if line.startswith("#"):
-            continue
-        argv = shlex.split(line)
-        instances[-1][Path(argv[0]).name] = [
-            word for word in argv[1:] if word != "--sandbox"]
+        for command in command_lines(line):
+            argv = words_of(command)
+            instances[-1][Path(argv[0]).name] = [
+                word for word in argv[1:] if word != "--sandbox"]
     return instances
 
 

@@ -1,6 +1,8 @@
-/* Any bytes as a configuration: read, resolved, and made into commands. */
+/* Any bytes as a configuration: read, resolved, made into commands, and
+ * printed. */
 #include "supervisor/command.h"
 #include "supervisor/config.h"
+#include "t/round_trip.h"
 
 #include <assert.h>
 #include <stdint.h>
@@ -64,8 +66,10 @@ LLVMFuzzerTestOneInput(const uint8_t *data, size_t bytes)
 	config_add(&config, "fuzz.yaml", "/etc", data, bytes, &faults);
 	if (faults.count == 0)
 		config_finish(&config, &faults, &notes);
-	if (faults.count == 0)
+	if (faults.count == 0) {
 		build_commands(&config);
+		round_trip_assert(&config);
+	}
 	faults_fini(&notes);
 	faults_fini(&faults);
 	config_fini(&config);

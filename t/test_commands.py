@@ -4,7 +4,6 @@ prints as the commands of the stages.
 
 import os
 import re
-import shlex
 import shutil
 import subprocess
 from decimal import Decimal
@@ -12,8 +11,9 @@ from decimal import Decimal
 import pytest
 
 from configs import (BINDING, OFFRAMP, ONRAMP, PARTS, PIPELINE, SECOND_BINDING,
-                     TUTORIAL, check, commands_of, insert, mapping, onramp,
-                     patch, source, supervisor, wal, ws)
+                     TUTORIAL, check, command_lines, commands_of, document_of,
+                     insert, mapping, onramp, patch, source, supervisor, wal,
+                     words_of, ws)
 from support import BIN, DONE, FINAL, ROOT, program
 
 
@@ -34,7 +34,7 @@ def test_the_programs_are_those_beside_the_supervisor(tmp_path):
     (tmp_path / "pipeline.yaml").write_text(TUTORIAL)
     done = supervisor("-c", "pipeline.yaml", "check", cwd=tmp_path)
     for name in ("metronome", "walproc", "wssink"):
-        assert f"\n{BIN.resolve() / name} " in done.stdout
+        assert f"\n#   $ {BIN.resolve() / name} " in done.stdout
 
 
 def test_the_file_that_is_shipped(tmp_path):
@@ -199,10 +199,10 @@ def test_a_command_to_run(tmp_path, monkeypatch, words, wanted):
         source("exec", f"{{command: {words}}}"))
     done = supervisor("-v", "-c", "conf/c.yaml", "check", cwd=tmp_path)
     assert done.returncode == DONE, done.stderr
-    lines = [line for line in done.stdout.splitlines() if line[0] != "#"]
-    assert shlex.split(lines[0]) == [
+    lines = list(map(words_of, command_lines(done.stdout)))
+    assert lines[0] == [
         w.replace("HERE", str(tmp_path.resolve())) for w in wanted]
-    assert shlex.split(lines[1]) == [
+    assert lines[1] == [
         str(BIN.resolve() / "onramp"), "--sandbox", "-v"]
     assert len(lines) == 4
 
@@ -211,8 +211,8 @@ def test_a_script_of_several_lines_in_a_command(tmp_path):
     (tmp_path / "c.yaml").write_text(
         source("exec", '{command: [sh, -c, "a\\nb\\tc\\x1b"]}'))
     done = supervisor("-c", "c.yaml", "check", cwd=tmp_path)
-    argv = shlex.split(done.stdout, comments=True)
-    assert argv[:3] == ["sh", "-c", "a\nb\tc\x1b"]
+    argv = words_of(command_lines(done.stdout)[0])
+    assert argv == ["sh", "-c", "a\nb\tc\x1b"]
 
 
 def test_standard_input(tmp_path):
@@ -235,7 +235,8 @@ def test_standard_input(tmp_path):
 def test_what_is_told_of_an_instance(tmp_path, text, wanted):
     (tmp_path / "c.yaml").write_text(text)
     done = supervisor("-c", "c.yaml", "check", cwd=tmp_path)
-    told = [line for line in done.stdout.splitlines() if line[0] == "#"]
+    told = [line for line in done.stdout.splitlines()
+            if re.match("#(?!   [$] )", line)]
     assert told == [
         "# instance 01, binding default: onramp m -> pipeline p -> "
         "offramp w",
@@ -244,17 +245,16 @@ def test_what_is_told_of_an_instance(tmp_path, text, wanted):
 
 
 @pytest.mark.parametrize("text,wanted", [
-    ("", []), ("sandbox: true\n", []),
-    ("sandbox: false\n", ["sandbox: false"]),
-    ("user: a.b\\c@d$\ngroup: 0\n", ["user: a.b\\c@d$", "group: 0"]),
+    ("", []), ("sandbox: false\n", ["sandbox: false"]),
+    ("user: a.b\\c@d$\ngroup: 0\n", ['user: "a.b\\\\c@d$"', "group: 0"]),
     ("user: 007\n", ["user: 007"]),
 ])
 def test_who_the_stages_are(tmp_path, text, wanted):
     """Names are looked up when stages are started, not by check."""
     (tmp_path / "c.yaml").write_text(text + PARTS)
     done = supervisor("-c", "c.yaml", "check", cwd=tmp_path)
-    told = [line for line in done.stdout.splitlines() if line[0] == "#"]
-    assert told[3:] == [f"#   {line}" for line in wanted]
+    top = document_of(done.stdout).split("onramp:")[0]
+    assert list(filter(None, top.split("\n"))) == wanted
 
 
 @pytest.mark.parametrize("text,count", [
@@ -264,8 +264,7 @@ def test_the_stages_are_confined(tmp_path, text, count):
     (tmp_path / "c.yaml").write_text(
         text + source("exec", "{command: [sh, b]}"))
     done = supervisor("-c", "c.yaml", "check", cwd=tmp_path)
-    lines = [shlex.split(line) for line in done.stdout.splitlines()
-             if line[0] != "#"]
+    lines = list(map(words_of, command_lines(done.stdout)))
     assert len(lines) == 4 and lines[0] == ["sh", "b"]
     assert sum(line.count("--sandbox") for line in lines) == count
 
@@ -308,7 +307,7 @@ def test_values_to_insert(tmp_path, yaml, value):
         insert("\n      k: " + yaml).replace("\n\n", "\n"))
     done = supervisor("-c", "c.yaml", "check", cwd=tmp_path)
     assert done.returncode == DONE, done.stderr
-    argv = shlex.split(done.stdout, comments=True)
+    argv = words_of(command_lines(done.stdout)[1])
     assert argv[argv.index("--insert") + 1] == f"k={value}"
 
 

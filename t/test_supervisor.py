@@ -6,13 +6,13 @@ stage has to misbehave.
 import os
 import re
 import resource
-import shlex
 import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from configs import command_lines, words_of
 from supervised import (STAGES, TWO_INSTANCES, Supervisor, ids, is_alive,
                         write_config)
 from support import DONE, FINAL, fds_of, program, wait_until
@@ -34,8 +34,7 @@ def test_what_runs_is_what_check_prints(tmp_path, server):
     text = subprocess.run(
         [program("supervisor"), "-c", "c.yaml", "check"], cwd=tmp_path,
         capture_output=True, text=True, check=True).stdout
-    commands = [shlex.split(line) for line in text.splitlines()
-                if not line.startswith("#")]
+    commands = list(map(words_of, command_lines(text)))
     with Supervisor(tmp_path) as supervisor:
         pids = supervisor.wait_started()
         running = [Path(f"/proc/{pids[stage]}/cmdline").read_bytes()
