@@ -2,6 +2,7 @@
 
 #include "stage/mem.h"
 #include "supervisor/binding.h"
+#include "supervisor/trickle.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -341,35 +342,64 @@ config_init(struct config *config)
 	*config = (struct config){0};
 }
 
-void
-config_add(struct config *config, const char *name, const char *base,
-    const uint8_t *in, size_t in_bytes, struct faults *faults)
+/* Adds a file that is yet to be parsed. */
+static struct config_file *
+add_file(struct config *config, const char *name, const char *base)
 {
 	struct config_file *file = mem_calloc(1, sizeof(*file));
-	const struct tree_node *mapping;
-	char got[TREE_DESCRIBE_BYTES];
 
 	config->files = grow(config->files, &config->file_count, file);
 	file->name = mem_strdup(name);
 	file->base = mem_strdup(base);
+	return file;
+}
+
+/* Takes what the tree of a file says. */
+static void
+add_tree(struct config *config, const struct config_file *file,
+    struct faults *faults)
+{
+	const struct tree_node *root = file->root, *mapping;
+	const char *base = file->base;
+
+	(void)keys_read(KEYS_ROOT, root, base, config, faults);
+	add_each(config, root, "onramp", add_onramp, base, faults);
+	add_each(config, root, "pipeline", add_pipeline, base, faults);
+	add_each(config, root, "offramp", add_offramp, base, faults);
+	add_each(config, root, "binding", add_binding, base, faults);
+	mapping = find_kind(root, "mapping", TREE_MAP);
+	for (size_t i = 0; mapping != NULL && i < mapping->count; i++)
+		add_instance(config, &mapping->items[i], base, faults);
+}
+
+void
+config_add(struct config *config, const char *name, const char *base,
+    const uint8_t *in, size_t in_bytes, struct faults *faults)
+{
+	struct config_file *file = add_file(config, name, base);
+	char got[TREE_DESCRIBE_BYTES];
+
 	file->root = tree_parse(file->name, in, in_bytes, faults);
 	if (file->root == NULL)
 		return;
-	if (file->root->kind != TREE_MAP) {
+	if (file->root->kind == TREE_MAP)
+		add_tree(config, file, faults);
+	else
 		faults_add(faults, &file->root->place,
 		    "a map of sections (onramp, pipeline, ...) is expected "
 		    "here, not %s",
 		    tree_describe(file->root, got));
-		return;
-	}
-	(void)keys_read(KEYS_ROOT, file->root, base, config, faults);
-	add_each(config, file->root, "onramp", add_onramp, base, faults);
-	add_each(config, file->root, "pipeline", add_pipeline, base, faults);
-	add_each(config, file->root, "offramp", add_offramp, base, faults);
-	add_each(config, file->root, "binding", add_binding, base, faults);
-	mapping = find_kind(file->root, "mapping", TREE_MAP);
-	for (size_t i = 0; mapping != NULL && i < mapping->count; i++)
-		add_instance(config, &mapping->items[i], base, faults);
+}
+
+void
+config_add_query(struct config *config, const char *name, const char *base,
+    const char *id, const uint8_t *in, size_t in_bytes, struct faults *faults)
+{
+	struct config_file *file = add_file(config, name, base);
+
+	file->root = trickle_parse(file->name, id, in, in_bytes, faults);
+	if (file->root != NULL)
+		add_tree(config, file, faults);
 }
 
 /* Says at the top of the first file that a list has no entry at all. */

@@ -119,6 +119,12 @@ void config_fini(struct config *config);
 void config_add(struct config *config, const char *name, const char *base,
     const uint8_t *in, size_t in_bytes, struct faults *faults);
 
+/*
+ * The same for a file with a query, which is the pipeline `id`: see trickle.h.
+ */
+void config_add_query(struct config *config, const char *name, const char *base,
+    const char *id, const uint8_t *in, size_t in_bytes, struct faults *faults);
+
 /* Returns the type of an onramp of a configuration without faults. */
 enum config_source config_source_of(const struct config_onramp *onramp);
 

@@ -12,6 +12,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* What the name of a file with a query ends in. */
+#define QUERY_ENDING ".trickle"
+
 /* Adds a fault that says why `path` cannot be read, as errno has it. */
 static void
 refuse_path(const char *path, struct faults *faults)
@@ -48,6 +51,33 @@ may_wait(const char *path)
 	       !S_ISDIR(st.st_mode);
 }
 
+static bool
+has_ending(const char *path, const char *ending)
+{
+	const char *dot = strrchr(path, '.');
+
+	return dot != NULL && strcmp(dot, ending) == 0;
+}
+
+/* Gives the bytes of a file to whoever reads its kind. */
+static void
+add_bytes(struct config *config, const char *path, const char *base,
+    const char *text, size_t bytes, struct faults *faults)
+{
+	const char *slash = strrchr(path, '/');
+	const char *name = slash == NULL ? path : slash + 1;
+	const uint8_t *in = (const uint8_t *)text;
+	char *id;
+
+	if (!has_ending(name, QUERY_ENDING)) {
+		config_add(config, path, base, in, bytes, faults);
+		return;
+	}
+	id = mem_strndup(name, strlen(name) - strlen(QUERY_ENDING));
+	config_add_query(config, path, base, id, in, bytes, faults);
+	free(id);
+}
+
 /* Adds a file; if `is_prompt` only one that is read without waiting. */
 static void
 add_file(struct config *config, const char *path, bool is_prompt,
@@ -66,8 +96,7 @@ add_file(struct config *config, const char *path, bool is_prompt,
 	if (base == NULL)
 		refuse_path(path, faults);
 	else
-		config_add(
-		    config, path, base, (const uint8_t *)text, bytes, faults);
+		add_bytes(config, path, base, text, bytes, faults);
 	free(text);
 	free(base);
 }
@@ -75,10 +104,11 @@ add_file(struct config *config, const char *path, bool is_prompt,
 static int
 is_config_name(const struct dirent *entry)
 {
-	const char *dot = strrchr(entry->d_name, '.');
+	const char *name = entry->d_name;
 
-	return entry->d_name[0] != '.' && dot != NULL &&
-	       (strcmp(dot, ".yaml") == 0 || strcmp(dot, ".yml") == 0);
+	return name[0] != '.' &&
+	       (has_ending(name, ".yaml") || has_ending(name, ".yml") ||
+		   has_ending(name, QUERY_ENDING));
 }
 
 static int
@@ -100,7 +130,7 @@ add_directory(struct config *config, const char *path, struct faults *faults)
 	}
 	if (count == 0)
 		faults_add(faults, &place,
-		    "the directory holds no .yaml and no .yml file");
+		    "the directory holds no .yaml, .yml or .trickle file");
 	for (int i = 0; i < count; i++) {
 		char *name = mem_printf("%s/%s", path, entries[i]->d_name);
 

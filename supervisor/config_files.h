@@ -14,12 +14,13 @@
 #define CONFIG_FILE_BYTES ((size_t)1 << 20)
 
 /*
- * Adds the file `path`, or if it is a directory its *.yaml and *.yml files in
- * byte order, hidden ones left out. A file that cannot be read or is too long,
- * and a directory without any, is a fault at line 1, column 1. So is what is no
- * regular file, as a pipe, which could be waited for without end: in a
- * directory, and if `is_live` as `path` itself. `path` is borrowed while the
- * configuration lives.
+ * Adds the file `path`, or if it is a directory its *.yaml, *.yml and *.trickle
+ * files in byte order, hidden ones left out. A *.trickle file is a query, whose
+ * name without the ending is the pipeline's id. A file that cannot be read or
+ * is too long, and a directory without any, is a fault at line 1, column 1. So
+ * is what is no regular file, as a pipe, which could be waited for without end:
+ * in a directory, and if `is_live` as `path` itself. `path` is borrowed while
+ * the configuration lives.
  */
 void config_files_add(struct config *config, const char *path, bool is_live,
     struct faults *faults);

@@ -2,6 +2,7 @@
 
 #include "stage/json.h"
 #include "stage/mem.h"
+#include "supervisor/text.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,62 +28,6 @@ place_of(const struct builder *b, const yaml_mark_t *mark)
 	};
 }
 
-/* Returns how many bytes the UTF-8 character at `p` has; 0: it is none. */
-static size_t
-character_bytes(const uint8_t *p, size_t left)
-{
-	for (size_t n = 1; n <= 4 && n <= left; n++)
-		if (json_is_utf8(p, n))
-			return n;
-	return 0;
-}
-
-/* Returns the place of the byte at `offset`, or of the first before it that
- * is no UTF-8. */
-static struct place
-place_of_offset(
-    const char *name, const uint8_t *in, size_t in_bytes, size_t offset)
-{
-	struct place place = {.file = name, .line = 1, .column = 1};
-	size_t at = 0;
-
-	while (at < offset && at < in_bytes) {
-		size_t n = character_bytes(in + at, in_bytes - at);
-
-		if (n == 0)
-			break;
-		if (in[at] == '\n') {
-			place.line++;
-			place.column = 1;
-		} else {
-			place.column++;
-		}
-		at += n;
-	}
-	return place;
-}
-
-/* Refuses what is no text at all. */
-static int
-check_bytes(
-    const char *name, const uint8_t *in, size_t in_bytes, struct faults *faults)
-{
-	const uint8_t *nul = memchr(in, '\0', in_bytes);
-	struct place place;
-
-	if (!json_is_utf8(in, in_bytes)) {
-		place = place_of_offset(name, in, in_bytes, in_bytes);
-		faults_add(faults, &place, "the file is not valid UTF-8 here");
-		return -1;
-	}
-	if (nul != NULL) {
-		place = place_of_offset(name, in, in_bytes, (size_t)(nul - in));
-		faults_add(faults, &place, "a NUL byte stands here");
-		return -1;
-	}
-	return 0;
-}
-
 static void
 report_problem(struct builder *b)
 {
@@ -91,8 +36,8 @@ report_problem(struct builder *b)
 	struct place place = place_of(b, &p->problem_mark);
 
 	if (p->error == YAML_READER_ERROR)
-		place = place_of_offset(
-		    b->name, b->in, b->in_bytes, p->problem_offset);
+		place =
+		    text_place(b->name, b->in, b->in_bytes, p->problem_offset);
 	if (p->context != NULL)
 		faults_add(
 		    b->faults, &place, "YAML: %s, %s", p->context, problem);
@@ -144,14 +89,15 @@ read_scalar(struct builder *b, const yaml_event_t *event,
 	return 0;
 }
 
-static void
-fini_node(struct tree_node *node)
+void
+tree_fini(struct tree_node *node)
 {
 	for (size_t i = 0; i < node->count; i++)
-		fini_node(&node->items[i]);
+		tree_fini(&node->items[i]);
 	free(node->items);
 	free(node->text);
 	free(node->key);
+	*node = (struct tree_node){0};
 }
 
 /*
@@ -188,8 +134,6 @@ static int read_node(struct builder *b, const yaml_event_t *event,
 static int
 read_items(struct builder *b, unsigned int depth, struct tree_node *node)
 {
-	size_t room = 0;
-
 	for (;;) {
 		struct tree_node child = {0};
 		yaml_event_t event;
@@ -213,15 +157,10 @@ read_items(struct builder *b, unsigned int depth, struct tree_node *node)
 			result = -1;
 		}
 		if (result == -1) {
-			fini_node(&child);
+			tree_fini(&child);
 			return -1;
 		}
-		if (node->count == room) {
-			room = room == 0 ? 8 : room * 2;
-			node->items = mem_realloc(
-			    node->items, room, sizeof(*node->items));
-		}
-		node->items[node->count++] = child;
+		*tree_add(node) = child;
 	}
 }
 
@@ -321,15 +260,11 @@ struct tree_node *
 tree_parse(
     const char *name, const uint8_t *in, size_t in_bytes, struct faults *faults)
 {
-	static const uint8_t bom[] = {0xef, 0xbb, 0xbf};
 	struct builder b = {.name = name, .faults = faults};
 	struct tree_node *root;
 
-	if (in_bytes >= sizeof(bom) && memcmp(in, bom, sizeof(bom)) == 0) {
-		in += sizeof(bom);
-		in_bytes -= sizeof(bom);
-	}
-	if (check_bytes(name, in, in_bytes, faults) == -1)
+	text_skip_mark(&in, &in_bytes);
+	if (text_check(name, in, in_bytes, faults) == -1)
 		return NULL;
 	if (!yaml_parser_initialize(&b.parser)) {
 		faults_add(faults, &(struct place){name, 1, 1},
@@ -354,8 +289,23 @@ tree_free(struct tree_node *root)
 {
 	if (root == NULL)
 		return;
-	fini_node(root);
+	tree_fini(root);
 	free(root);
+}
+
+struct tree_node *
+tree_add(struct tree_node *parent)
+{
+	struct tree_node *node;
+
+	/* Room for 1, 2, 4, ...: it is full when the count is one of these. */
+	if ((parent->count & (parent->count - 1)) == 0)
+		parent->items = mem_realloc(parent->items,
+		    parent->count == 0 ? 1 : 2 * parent->count,
+		    sizeof(*parent->items));
+	node = &parent->items[parent->count++];
+	*node = (struct tree_node){0};
+	return node;
 }
 
 const struct tree_node *

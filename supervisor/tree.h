@@ -46,8 +46,17 @@ struct tree_node {
 struct tree_node *tree_parse(const char *name, const uint8_t *in,
     size_t in_bytes, struct faults *faults);
 
+/* Frees what a node owns; it is an empty scalar then. */
+void tree_fini(struct tree_node *node);
+
 /* Frees a tree; NULL is allowed. */
 void tree_free(struct tree_node *root);
+
+/*
+ * Adds an empty scalar to a list or a map and returns it, to be filled by the
+ * caller. It moves when another is added to the same parent.
+ */
+struct tree_node *tree_add(struct tree_node *parent);
 
 /* Returns the entry of `map` under `key`, or NULL. */
 const struct tree_node *tree_find(const struct tree_node *map, const char *key);
