@@ -237,12 +237,14 @@ demo: deps
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 \
 	    $(DESTDIR)$(PREFIX)/share/man/man5 \
-	    $(DESTDIR)$(PREFIX)/share/doc/walpipe
+	    $(DESTDIR)$(PREFIX)/share/doc/walpipe/tutorial
 	install -m 755 $(BINS) $(DESTDIR)$(PREFIX)/bin
 	install -m 644 $(wildcard */*.1) $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 644 $(wildcard */*.5) $(DESTDIR)$(PREFIX)/share/man/man5
 	install -m 644 README.md $(wildcard conf/*.yaml) conf/walpipe.logrotate \
 	    $(DESTDIR)$(PREFIX)/share/doc/walpipe
+	install -m 644 $(wildcard conf/tutorial/*) \
+	    $(DESTDIR)$(PREFIX)/share/doc/walpipe/tutorial
 	sed 's|/usr/local/|$(PREFIX)/|' conf/walpipe.service \
 	    >$(BUILD)/walpipe.service
 	install -m 644 $(BUILD)/walpipe.service \

@@ -1,6 +1,7 @@
 #include "supervisor/binding.h"
 
 #include "stage/mem.h"
+#include "supervisor/adopt.h"
 
 #include <stdbool.h>
 #include <string.h>
@@ -556,6 +557,7 @@ binding_resolve(
 {
 	struct resolver r = {.config = config, .faults = faults};
 
+	adopt_pipeline(config, notes);
 	if (config->binding_count == 0)
 		add_default_binding(&r);
 	else

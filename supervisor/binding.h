@@ -21,9 +21,10 @@
 /*
  * Resolves the links of each binding and the binding of each instance. Where
  * they were left out and each list has one entry, it adds them. What is wrong
- * is added to `faults`; what is defined and never runs to `notes`. Without
- * faults each instance has a binding with a pipeline, 1 to CONFIG_MAX_LINKED
- * onramps and as many offramps, and no two share a directory.
+ * is added to `faults`; what is defined and never runs, or is linked under
+ * another name (adopt.h), to `notes`. Without faults each instance has a
+ * binding with a pipeline, 1 to CONFIG_MAX_LINKED onramps and as many offramps,
+ * and no two share a directory.
  */
 void binding_resolve(
     struct config *config, struct faults *faults, struct faults *notes);

@@ -6,6 +6,7 @@ killing what can be killed.
 import base64
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -15,8 +16,8 @@ import pytest
 from bad_input import BAD_INPUT
 from numbered import acked_by_wal, faults_in, numbered_bin
 from sinks import firsts
-from support import (AGAIN, BIN, DONE, FINAL, Process, Server, acked_seq,
-                     events_of, program, stored_events, wait_until)
+from support import (AGAIN, BIN, DONE, FINAL, ROOT, Process, Server,
+                     acked_seq, events_of, program, stored_events, wait_until)
 
 PIPELINE = """\
 state_dir: state
@@ -36,11 +37,27 @@ offramp:
 """
 
 
+def copy_files(source, target, url, interval):
+    """Copies a configuration, with another interval and another server."""
+    target.mkdir()
+    changes = 0
+    for path in source.iterdir():
+        text, n = re.subn(r"url: .*", f"url: {url}\n      backoff_max: 0.5",
+                          path.read_text())
+        text, m = re.subn(r"interval: .*", f"interval: {interval}", text)
+        (target / path.name).write_text(text)
+        changes += n + m
+    assert changes == 2
+    (target / "state.yaml").write_text("state_dir: ../state\n")
+
+
 class Supervised:
     """A supervisor in its own directory, to be started and ended again."""
 
     def __init__(self, directory, url, interval=50, max_elements=1000,
-                 bin_dir=BIN, count=None):
+                 bin_dir=BIN, count=None, files=None):
+        """From one file, or from a copy of the directory `files` as it is but
+        for the interval and the server."""
         self.directory = directory
         self.bin_dir = bin_dir
         self.file = directory / "pipeline.yaml"
@@ -48,6 +65,9 @@ class Supervised:
         self.file.write_text(PIPELINE.format(
             url=url, interval=interval, max_elements=max_elements,
             count="" if count is None else f", count: {count}"))
+        if files is not None:
+            self.file = directory / "config"
+            copy_files(files, self.file, url, interval)
         self.process = None
 
     @property
@@ -92,12 +112,18 @@ class Supervised:
 
 # 1. The tutorial's first transcript.
 
+# One file, and the set of files that the tutorial has.
+FORMS = pytest.mark.parametrize("files", [None, ROOT / "conf" / "tutorial"],
+                                ids=["file", "files"])
+
+
+@FORMS
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-def test_restart_sends_what_was_not_acked_first(tmp_path, how):
+def test_restart_sends_what_was_not_acked_first(tmp_path, how, files):
     """Ended with events in the log that no server has: they come first, with
     their own ids and hostname, and then the new metronome's ids from 0."""
     with Server(tmp_path) as server:
-        with Supervised(tmp_path, server.url) as supervised:
+        with Supervised(tmp_path, server.url, files=files) as supervised:
             server.wait_count(5)
             server.kill()
             stored = len(stored_events(supervised.wal))
@@ -144,9 +170,11 @@ def test_what_was_delivered_is_not_sent_again_after_a_clean_stop(tmp_path):
 
 # 2. The tutorial's second transcript.
 
-def test_ten_server_crashes_lose_no_event(tmp_path):
+@FORMS
+def test_ten_server_crashes_lose_no_event(tmp_path, files):
     with Server(tmp_path) as server:
-        with Supervised(tmp_path, server.url, interval=10) as supervised:
+        with Supervised(tmp_path, server.url, interval=10,
+                        files=files) as supervised:
             for _ in range(10):
                 server.wait_count(len(server.lines()) + 7)
                 server.restart()
