@@ -54,8 +54,8 @@ adopt_pipeline(struct config *config, struct faults *notes)
 					    &to->items[k].place);
 		}
 	}
-	if (config->pipeline_count != 1 || search.id == NULL ||
-	    search.has_others)
+	if (config->pipeline_count != 1 || !config->pipelines[0]->is_query ||
+	    search.id == NULL || search.has_others)
 		return;
 	id = &config->pipelines[0]->id;
 	name = mem_strndup(search.id, search.id_bytes);

@@ -398,8 +398,10 @@ config_add_query(struct config *config, const char *name, const char *base,
 	struct config_file *file = add_file(config, name, base);
 
 	file->root = trickle_parse(file->name, id, in, in_bytes, faults);
-	if (file->root != NULL)
-		add_tree(config, file, faults);
+	if (file->root == NULL)
+		return;
+	add_tree(config, file, faults);
+	config->pipelines[config->pipeline_count - 1]->is_query = true;
 }
 
 /* Says at the top of the first file that a list has no entry at all. */

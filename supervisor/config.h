@@ -44,6 +44,7 @@ struct config_onramp {
 
 struct config_pipeline {
 	struct value id;
+	bool is_query; /* its id is the name of its file */
 	struct value read_count, max_elements, max_bytes, on_full, sync,
 	    max_age, segment_bytes, max_event_bytes;
 	struct patch_list patch; /* insert, then upsert, then patch */
