@@ -9,6 +9,7 @@ from pathlib import Path
 from configs import ask, status
 from sinks import firsts
 from support import DONE, Server, wait_until
+from supervised import Supervisor
 
 SINKS = ("v", "w", "x")
 
@@ -29,7 +30,7 @@ def counter(name, count):
 
 
 def write_fan(directory, sources, sinks, wal="max_elements: 100000",
-              timeout=5, instances=("01",)):
+              timeout=60, instances=("01",)):
     """Configures instances of these onramps, by id, and of offramps to these
     URLs, by id; each event says its number in the log and its instance.
     Returns the text."""
@@ -55,6 +56,13 @@ def write_fan(directory, sources, sinks, wal="max_elements: 100000",
         f"mapping:\n{mapping}")
     (Path(directory) / "c.yaml").write_text(text)
     return text
+
+
+def run(directory, **options):
+    """A supervisor that can be asked."""
+    running = Supervisor(directory, **options)
+    running.wait_log("info running: ")
+    return running
 
 
 def reload(directory):
@@ -121,6 +129,9 @@ def wait_stored(directory, name, count):
 
 
 def size_of(directory):
-    """What the segments of the log take."""
-    return sum(path.stat().st_blocks * 512
-               for path in Path(directory).glob("*.seg"))
+    """What the segments of the log take, of which any may go meanwhile."""
+    size = 0
+    for path in Path(directory).glob("*.seg"):
+        with contextlib.suppress(FileNotFoundError):
+            size += path.stat().st_blocks * 512
+    return size
