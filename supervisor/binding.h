@@ -1,7 +1,7 @@
 /*
- * What `binding` and `mapping` mean: which onramp feeds which pipeline, which
- * pipeline feeds which offramp, and which binding runs as which instance. It
- * reads no file and no value; keys.h and tree.h did.
+ * What `binding` and `mapping` mean: what feeds what (links.h), and which
+ * binding runs as which instance. It reads no file and no value; keys.h and
+ * tree.h did.
  *
  * A binding has one pipeline, any number of onramps that feed it, and any
  * number of offramps that it feeds. Pipelines behind each other are refused as
