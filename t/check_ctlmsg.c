@@ -212,7 +212,7 @@ START_TEST(test_names_stand_beside)
 	static const char longest[] =
 	    "{\"attach\":\"in\",\"name\":\"a234567890123456789012345678901"
 	    "234567890123456789012345678901234\"}";
-	uint8_t out[CTLMSG_MAX_BYTES];
+	uint8_t out[CTLMSG_MAX_BYTES] = {0};
 	struct ctlmsg msg, put = {.kind = CTLMSG_FAULT_OUT, .name = "b.-_9Z"};
 
 	ck_assert_int_eq(parse(longest, strlen(longest), &msg), 0);
