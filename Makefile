@@ -172,10 +172,12 @@ check-unit: $(CHECKS) $(FUZZERS)
 SOAK_SEED ?= 1
 soak: deps
 	@$(MAKE) --no-print-directory all $(BUILD)/t/check_model \
-	    $(SHIMS) $(BUILD)/t/powerfs
+	    $(BUILD)/t/check_sinks $(SHIMS) $(BUILD)/t/powerfs
 	for n in 1 2 3 4 5 6 7 8; do \
 	    MODEL_SEED=$$(($(SOAK_SEED) * 1000 + n)) MODEL_STEPS=20000 \
-	        $(BUILD)/t/check_model || exit 1; done
+	        $(BUILD)/t/check_model && \
+	    SINKS_SEED=$$(($(SOAK_SEED) * 1000 + n)) SINKS_STEPS=20000 \
+	        $(BUILD)/t/check_sinks || exit 1; done
 	WALPIPE_BIN=$(abspath $(BUILD))/bin POWER_SEEDS=20 POWER_STATES=2000 \
 	    FAULT_ROUNDS=1000 FAULT_SEED=$(SOAK_SEED) $(PYTHON) -m pytest -q \
 	    -rs -p no:cacheprovider -n $(JOBS) $(PYTEST_ARGS) \

@@ -5,7 +5,7 @@
  * sink finds all that it has not ended, in order, and each that was ended is
  * counted once.
  *
- * SINKS_SEED runs one seed.
+ * SINKS_SEED runs one seed, SINKS_STEPS that many steps a seed.
  */
 #include "stage/log.h"
 #include "t/power.h"
@@ -284,9 +284,19 @@ take_step(void)
 	check_all();
 }
 
+/* Returns the number in a variable of the environment, or `otherwise`. */
+static uint64_t
+number_of(const char *name, uint64_t otherwise)
+{
+	const char *text = getenv(name);
+
+	return text == NULL ? otherwise : strtoull(text, NULL, 10);
+}
+
 static void
 run_seed(uint64_t seed)
 {
+	uint64_t steps = number_of("SINKS_STEPS", STEPS);
 	bool was_named[SINKS] = {false};
 
 	memset(&m, 0, sizeof(m));
@@ -297,14 +307,14 @@ run_seed(uint64_t seed)
 	steps_open(&m.wal, &steps_limits);
 	choose_sinks(was_named);
 	name_all(was_named, false);
-	for (m.step = 0; m.step < STEPS; m.step++)
+	for (m.step = 0; m.step < steps; m.step++)
 		take_step();
 	ck_assert_int_eq(wal_close(&m.wal), 0);
 }
 
 START_TEST(test_sinks_against_a_model)
 {
-	run_seed((uint64_t)_i + 1);
+	run_seed(number_of("SINKS_SEED", (uint64_t)_i + 1));
 }
 END_TEST
 
@@ -313,14 +323,13 @@ main(void)
 {
 	Suite *suite = suite_create("sinks");
 	TCase *tests = tcase_create("sinks");
-	const char *seed = getenv("SINKS_SEED");
-	int first = seed == NULL ? 0 : atoi(seed) - 1;
+	bool is_one = getenv("SINKS_SEED") != NULL;
 
 	log_init("check_sinks", LOG_ERROR);
 	suite_add_tcase(suite, tests);
-	tcase_set_timeout(tests, 120);
+	tcase_set_timeout(tests, 0);
 	tcase_add_unchecked_fixture(tests, steps_init, steps_fini);
-	tcase_add_loop_test(tests, test_sinks_against_a_model, first,
-	    seed == NULL ? SEEDS : first + 1);
+	tcase_add_loop_test(
+	    tests, test_sinks_against_a_model, 0, is_one ? 1 : SEEDS);
 	return suite_run(suite);
 }
