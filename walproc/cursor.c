@@ -98,13 +98,18 @@ cursor_look(int dir_fd, const char *name, struct layout_cursor *slot,
 	struct stat st;
 
 	slots[0] = slots[1] = CURSOR_SLOT_EMPTY;
-	if (fd == -1)
-		return errno == ENOENT ? CURSOR_NONE : CURSOR_ERROR;
-	if (fstat(fd, &st) == 0 && !S_ISREG(st.st_mode)) {
-		(void)close(fd);
+	if (fd == -1 && errno == ENOENT)
+		return CURSOR_NONE;
+	/* A socket, or a symbolic link that leads nowhere, cannot be opened. */
+	if (fd == -1 ? errno == ENXIO || errno == ELOOP
+		     : fstat(fd, &st) == 0 && !S_ISREG(st.st_mode)) {
+		if (fd != -1)
+			(void)close(fd);
 		slots[0] = slots[1] = CURSOR_SLOT_BAD;
 		return CURSOR_NONE;
 	}
+	if (fd == -1)
+		return CURSOR_ERROR;
 	for (unsigned int i = 0; i < 2; i++) {
 		bool has_bytes = false;
 

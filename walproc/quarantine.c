@@ -175,7 +175,9 @@ quarantine_odd(int dir_fd, const char *name)
 {
 	struct stat st;
 
-	if (fstatat(dir_fd, name, &st, 0) == -1 || S_ISREG(st.st_mode))
+	/* A symbolic link in a circle is as little one as a directory. */
+	if (fstatat(dir_fd, name, &st, 0) == -1 ? errno != ELOOP
+						: S_ISREG(st.st_mode))
 		return 0;
 	log_error("%s: no regular file: moved to quarantine", name);
 	return move(dir_fd, name);

@@ -285,8 +285,9 @@ remove_file(const struct wal *wal, struct wal_sink *sink)
 
 	cursor_close(&sink->cursor);
 	file_name(name, sink->name);
+	/* A directory is no cursor, whoever made it, and stays. */
 	if (unlinkat(wal->catalog.dir_fd, name, 0) == -1)
-		return errno == ENOENT ? 0 : -1;
+		return errno == ENOENT || errno == EISDIR ? 0 : -1;
 	/* Else it could come back, and hold nothing for a namesake. */
 	return fsync(wal->catalog.dir_fd);
 }

@@ -1,0 +1,39 @@
+"""Several sources into one walproc and several sinks out of it, where one of
+them is slow, goes, or is hostile, or the disk is: the others have their due.
+"""
+
+import socket
+
+import pytest
+from fanned import FanWal
+from neighbours import numbered
+from support import DONE
+
+
+def make_odd(path, kind):
+    """What no cursor can be read from, nor be taken away like a file."""
+    if kind == "directory":
+        path.mkdir()
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.bind(str(path))
+    else:
+        path.symlink_to(path.name)
+
+
+@pytest.mark.parametrize("sinks", [["a"], ["a", "b"], ["b"]], ids="-".join)
+@pytest.mark.parametrize("kind", ["directory", "socket", "loop"])
+def test_what_is_no_cursor_of_a_sink_stops_nothing(tmp_path, sinks, kind):
+    with FanWal(tmp_path, ["s"], sinks) as wal:
+        source = wal.source("s")
+        source.send(*numbered(0, 3))
+        source.wait_acked(3)
+        assert wal.process.stop() == DONE
+    (tmp_path / "wal/cursor.a").unlink(missing_ok=True)
+    make_odd(tmp_path / "wal/cursor.a", kind)
+    with FanWal(tmp_path, ["s"], sinks) as wal:
+        assert wal.sink(sinks[0]).take(3) == [0, 1, 2]
+        wal.name(["s"], ["a", "b"])
+        wal.process.wait_report(lambda r: len(r["sinks"]) == 2)
+        assert (tmp_path / "wal/cursor.a").is_file()
+        assert wal.process.stop() == DONE
