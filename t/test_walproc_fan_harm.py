@@ -7,7 +7,7 @@ import socket
 import pytest
 from fanned import FanWal
 from neighbours import numbered
-from support import DONE
+from support import DONE, shimmed
 
 
 def make_odd(path, kind):
@@ -37,3 +37,22 @@ def test_what_is_no_cursor_of_a_sink_stops_nothing(tmp_path, sinks, kind):
         wal.process.wait_report(lambda r: len(r["sinks"]) == 2)
         assert (tmp_path / "wal/cursor.a").is_file()
         assert wal.process.stop() == DONE
+
+
+def test_a_source_that_is_removed_has_its_last_acks(tmp_path):
+    hold = tmp_path / "hold"
+    with FanWal(tmp_path, ["s", "t"], ["a"],
+                env=shimmed(SHIM_HOLD_SYNC=hold)) as wal:
+        going = wal.source("t")
+        going.send({"n": 0})
+        going.wait_acked(1)
+        hold.touch()
+        going.send({"n": 1})
+        going.sock.shutdown(socket.SHUT_WR)
+        wal.process.wait_report(lambda r: not r["sources"][1]["present"])
+        wal.name(["s"], ["a"])
+        wal.process.wait_report(lambda r: r["taken"] == 2)
+        hold.unlink()
+        going.wait_acked(2)
+        wal.process.wait_report(lambda r: len(r["sources"]) == 1)
+        assert going.hear() is None

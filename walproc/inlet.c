@@ -50,6 +50,14 @@ inlet_is_done(const struct inlet *inlet)
 	return inlet->is_over && inlet->waiting_count == 0;
 }
 
+bool
+inlet_is_gone(const struct inlet *inlet)
+{
+	/* One that has only ended its output waits for its acks. */
+	return inlet->is_leaving && inlet_is_done(inlet) &&
+	       inlet->acked == inlet->taken;
+}
+
 /* Takes one of those that wait for their turn off the list. */
 static struct inlet_source
 take_waiting(struct inlet *inlet, size_t index)

@@ -66,6 +66,10 @@ bool inlet_has_source(const struct inlet *inlet);
 /* Says whether it has nothing more to give, and will not have. */
 bool inlet_is_done(const struct inlet *inlet);
 
+/* Says whether no source of that name will come any more, and that which was
+ * there has been told of all that it gave: it can be freed. */
+bool inlet_is_gone(const struct inlet *inlet);
+
 /*
  * Puts the next source in the place of one that has left and whose events are
  * all taken, and tells those that wait when the intake is stopped. Returns 0,

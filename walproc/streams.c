@@ -387,8 +387,7 @@ streams_change_sources(struct walproc *walproc)
 
 		if (inlet_change(walproc, inlet) == -1)
 			return -1;
-		/* What it has taken is committed by others' count. */
-		if (!inlet->is_leaving || !inlet_is_done(inlet))
+		if (!inlet_is_gone(inlet))
 			continue;
 		inlet_free(inlet);
 		streams->inlet_count--;

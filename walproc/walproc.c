@@ -127,8 +127,12 @@ wait_turn(struct walproc *walproc)
 	bool is_open = walproc->block == WALPROC_TAKING;
 
 	loop_begin(loop);
-	for (size_t i = 0; i < streams->inlet_count; i++)
+	for (size_t i = 0; i < streams->inlet_count; i++) {
 		chan_watch(&streams->inlets[i]->chan, loop, is_open);
+		/* Its last ack was sent: it is freed. */
+		if (inlet_is_gone(streams->inlets[i]))
+			loop_until(loop, 0);
+	}
 	for (size_t i = 0; i < streams->outlet_count; i++)
 		watch_outlet(walproc, streams->outlets[i]);
 	control_watch(&walproc->streams.control, loop);
