@@ -2,12 +2,14 @@
 them is slow, goes, or is hostile, or the disk is: the others have their due.
 """
 
+import os
+import signal
 import socket
 
 import pytest
 from fanned import FanWal
 from neighbours import numbered
-from support import DONE, shimmed
+from support import DONE, shimmed, wait_until
 
 
 def make_odd(path, kind):
@@ -56,3 +58,50 @@ def test_a_source_that_is_removed_has_its_last_acks(tmp_path):
         going.wait_acked(2)
         wal.process.wait_report(lambda r: len(r["sources"]) == 1)
         assert going.hear() is None
+
+
+def state_of(pid):
+    """The letter for how a process is: T where it is stopped."""
+    with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
+        return stat.read().rpartition(")")[2].split()[0]
+
+
+def test_a_source_that_comes_as_another_fills_the_log_is_stopped(tmp_path):
+    with FanWal(tmp_path, ["s", "t"], ["a"], "--max-elements", "10",
+                "--read-count", "100") as wal:
+        filling, sink = wal.source("t"), wal.sink("a")
+        source = wal.source("s")
+        for round_ in range(8):
+            # All of it is found in one turn, in which each is the first in
+            # some of the rounds: a report takes a turn.
+            for _ in range(round_ % 2):
+                wal.process.report()
+            os.kill(wal.process.pid, signal.SIGSTOP)
+            wait_until(lambda: state_of(wal.process.pid) == "T")
+            source.close()
+            source = wal.source("s")
+            filling.send(*numbered(11 * round_, 10))
+            os.kill(wal.process.pid, signal.SIGCONT)
+            wal.process.wait_report(
+                lambda r: r["source_breaker"] == "open" and r["stored"] == 10)
+            assert sink.take(10) == list(range(11 * round_, 11 * round_ + 10))
+            sink.ack(11 * round_ + 10)
+            source.send({"n": 11 * round_ + 10})
+            # Once each, and not before it is so.
+            assert source.hear()["breaker"] == "open"
+            assert source.hear() == {"breaker": "closed"}
+            assert source.hear() == {"ack": 1}
+            assert sink.take(1) == [11 * round_ + 10]
+            sink.ack(11 * round_ + 11)
+            wal.process.wait_report(lambda r: r["stored"] == 0)
+
+
+def test_a_source_that_was_never_there_is_gone_at_once(tmp_path):
+    """Also where the log is full."""
+    with FanWal(tmp_path, ["s"], ["a"], "--max-elements", "3") as wal:
+        wal.source("s").send(*numbered(0, 3))
+        wal.process.wait_report(lambda r: r["source_breaker"] == "open")
+        wal.name(["s", "t"], ["a"])
+        wal.process.wait_report(lambda r: len(r["sources"]) == 2)
+        wal.name(["s"], ["a"])
+        wal.process.wait_report(lambda r: len(r["sources"]) == 1)

@@ -167,8 +167,10 @@ inlet_change(struct walproc *walproc, struct inlet *inlet)
 	tell_waiting(walproc, inlet);
 	if (!inlet->is_over)
 		return 0;
+	/* It was told that the intake is stopped: not before that has passed.
+	 */
 	if (inlet->waiting_count > 0)
-		return begin(inlet);
+		return walproc->block == WALPROC_TAKING ? begin(inlet) : 0;
 	if (inlet->fd != -1 && !streams->is_last && !inlet->is_leaving &&
 	    !inlet->is_missed) {
 		log_info("%s left: waiting for the next", inlet->title);

@@ -403,6 +403,9 @@ take_from(struct walproc *walproc, struct inlet *inlet, size_t most)
 	bool is_end = false;
 
 	inlet->is_waiting = false;
+	/* Until the next one begins, whatever stops the intake. */
+	if (inlet->is_over)
+		return 0;
 	while (
 	    !is_end && walproc->block == WALPROC_TAKING && taken_bytes < most) {
 		if (take_next(walproc, inlet, &bytes, &is_end) == TAKING_FAILED)
