@@ -92,21 +92,23 @@ static void
 write_letters(
     const char *reason, size_t piece, const uint8_t *event, size_t event_bytes)
 {
+	struct dead_part part;
 	struct dead dead;
 
 	assert(dead_open(&dead, dir.fd, UINT64_MAX) == 0);
 	assert(dead_write(
 		   &dead, reason, 7, UINT64_MAX - 1, event, event_bytes) == 0);
-	assert(dead_begin(&dead, reason) == 0);
+	dead_part_init(&part);
+	assert(dead_begin(&dead, &part, reason) == 0);
 	for (size_t at = 0; at < event_bytes; at += piece) {
 		size_t left = event_bytes - at;
 
-		assert(dead_add(&dead, event + at,
+		assert(dead_add(&part, event + at,
 			   left < piece ? left : piece) == 0);
 	}
 	assert(dead_write(&dead, "", DEAD_NONE, DEAD_NONE, NULL, 0) == 0);
-	assert(dead_is_open(&dead));
-	assert(dead_end(&dead) == 0);
+	assert(dead_part_is_open(&part));
+	assert(dead_end(&dead, &part) == 0);
 	assert(dead_sync(&dead) == 0);
 	dead_close(&dead);
 }

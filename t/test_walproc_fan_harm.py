@@ -8,8 +8,10 @@ import socket
 
 import pytest
 from fanned import FanWal
-from neighbours import numbered
-from support import DONE, shimmed, wait_until
+from neighbours import dead_letters, numbered
+from support import DONE, PATIENCE, shimmed, wait_until
+
+LINE_BYTES = 17 << 20
 
 
 def make_odd(path, kind):
@@ -39,6 +41,23 @@ def test_what_is_no_cursor_of_a_sink_stops_nothing(tmp_path, sinks, kind):
         wal.process.wait_report(lambda r: len(r["sinks"]) == 2)
         assert (tmp_path / "wal/cursor.a").is_file()
         assert wal.process.stop() == DONE
+
+
+def test_a_line_without_an_end_holds_up_no_other_source(tmp_path):
+    """Each is taken piece by piece, and neither waits for the other one."""
+    with FanWal(tmp_path, ["s", "t"], ["a"]) as wal:
+        endless, other = wal.source("s"), wal.source("t")
+        sink = wal.sink("a")
+        other.sock.settimeout(PATIENCE)
+        endless.sock.sendall(b"x" * LINE_BYTES)
+        other.sock.sendall(b"y" * LINE_BYTES + b"\n{\"n\": 1}\n")
+        other.wait_acked(2)
+        assert sink.take(1) == [1]
+        endless.sock.sendall(b"x\n{\"n\": 2}\n")
+        endless.wait_acked(2)
+        assert sink.take(1) == [2]
+        letters = [event for _, event in dead_letters(tmp_path)]
+        assert letters == [b"y" * LINE_BYTES, b"x" * (LINE_BYTES + 1)]
 
 
 def test_a_source_that_is_removed_has_its_last_acks(tmp_path):

@@ -172,7 +172,6 @@ dead_open(struct dead *dead, int dir_fd, uint64_t durable_bytes)
 	*dead = (struct dead){
 	    .dir_fd = dir_fd,
 	    .fd = -1,
-	    .part_fd = -1,
 	    .is_synced = true,
 	};
 	return open_letters(dead, durable_bytes) == -1 &&
@@ -207,27 +206,32 @@ dead_refresh(struct dead *dead)
 	return open_letters(dead, UINT64_MAX);
 }
 
-static void
-close_part(struct dead *dead)
-{
-	if (dead->part_fd != -1)
-		(void)close(dead->part_fd);
-	dead->part_fd = -1;
-}
-
 void
 dead_close(struct dead *dead)
 {
-	close_part(dead);
 	if (dead->fd != -1)
 		(void)close(dead->fd);
 	dead->fd = -1;
 }
 
-bool
-dead_is_open(const struct dead *dead)
+void
+dead_part_init(struct dead_part *part)
 {
-	return dead->part_fd != -1;
+	*part = (struct dead_part){.fd = -1};
+}
+
+bool
+dead_part_is_open(const struct dead_part *part)
+{
+	return part->fd != -1;
+}
+
+void
+dead_part_close(struct dead_part *part)
+{
+	if (part->fd != -1)
+		(void)close(part->fd);
+	part->fd = -1;
 }
 
 /* Adds `,"name":value` to `line`, unless there is no value. */
@@ -311,67 +315,65 @@ dead_write(struct dead *dead, const char *reason, uint64_t at, uint64_t seq,
 }
 
 int
-dead_begin(struct dead *dead, const char *reason)
+dead_begin(const struct dead *dead, struct dead_part *part, const char *reason)
 {
 	char line[LINE_START_BYTES];
 	size_t n = put_start(line, reason, DEAD_NONE, DEAD_NONE);
 	int saved;
 
-	assert(!dead_is_open(dead));
-	dead->part_fd = openat(dead->dir_fd, PART_NAME,
+	assert(!dead_part_is_open(part));
+	part->fd = openat(dead->dir_fd, PART_NAME,
 	    O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	if (dead->part_fd == -1)
+	if (part->fd == -1)
 		return -1;
-	dead->part_bytes = 0;
-	dead->rest_bytes = 0;
+	part->bytes = 0;
+	part->rest_bytes = 0;
 	if (unlinkat(dead->dir_fd, PART_NAME, 0) == 0 &&
-	    append(dead->part_fd, &dead->part_bytes, line, n) == 0)
+	    append(part->fd, &part->bytes, line, n) == 0)
 		return 0;
 	saved = errno;
-	close_part(dead);
+	dead_part_close(part);
 	errno = saved;
 	return -1;
 }
 
 int
-dead_add(struct dead *dead, const void *bytes, size_t count)
+dead_add(struct dead_part *part, const void *bytes, size_t count)
 {
 	const uint8_t *from = bytes;
-	uint64_t before = dead->part_bytes;
+	uint64_t before = part->bytes;
 	uint8_t group[3];
-	size_t fill = dead->rest_bytes == 0 ? 0 : 3 - dead->rest_bytes;
+	size_t fill = part->rest_bytes == 0 ? 0 : 3 - part->rest_bytes;
 	size_t whole;
 
-	if (dead->rest_bytes + count < sizeof(group)) {
-		memcpy(dead->rest + dead->rest_bytes, from, count);
-		dead->rest_bytes += count;
+	if (part->rest_bytes + count < sizeof(group)) {
+		memcpy(part->rest + part->rest_bytes, from, count);
+		part->rest_bytes += count;
 		return 0;
 	}
 	/* The group that the last piece began, then all whole groups. */
-	memcpy(group, dead->rest, dead->rest_bytes);
-	memcpy(group + dead->rest_bytes, from, fill);
+	memcpy(group, part->rest, part->rest_bytes);
+	memcpy(group + part->rest_bytes, from, fill);
 	whole = (count - fill) / 3 * 3;
-	if (append_base64(dead->part_fd, &dead->part_bytes, group,
+	if (append_base64(part->fd, &part->bytes, group,
 		fill == 0 ? 0 : sizeof(group)) == -1 ||
-	    append_base64(
-		dead->part_fd, &dead->part_bytes, from + fill, whole) == -1) {
-		roll_back(dead->part_fd, &dead->part_bytes, before);
+	    append_base64(part->fd, &part->bytes, from + fill, whole) == -1) {
+		roll_back(part->fd, &part->bytes, before);
 		return -1;
 	}
-	dead->rest_bytes = count - fill - whole;
-	memcpy(dead->rest, from + fill + whole, dead->rest_bytes);
+	part->rest_bytes = count - fill - whole;
+	memcpy(part->rest, from + fill + whole, part->rest_bytes);
 	return 0;
 }
 
 /* Appends all of the part to the letters. */
 static int
-copy_part(struct dead *dead)
+copy_part(struct dead *dead, const struct dead_part *part)
 {
 	uint8_t piece[PIECE_BYTES];
 
-	for (uint64_t at = 0; at < dead->part_bytes;) {
-		ssize_t n =
-		    io_pread_full(dead->part_fd, piece, sizeof(piece), at);
+	for (uint64_t at = 0; at < part->bytes;) {
+		ssize_t n = io_pread_full(part->fd, piece, sizeof(piece), at);
 
 		if (n > 0 &&
 		    append(dead->fd, &dead->end_bytes, piece, (size_t)n) == 0) {
@@ -386,7 +388,7 @@ copy_part(struct dead *dead)
 }
 
 int
-dead_end(struct dead *dead)
+dead_end(struct dead *dead, struct dead_part *part)
 {
 	uint64_t before;
 
@@ -394,15 +396,15 @@ dead_end(struct dead *dead)
 		return -1;
 	before = dead->end_bytes;
 	dead->is_synced = false;
-	if (copy_part(dead) == -1 ||
-	    append_base64(dead->fd, &dead->end_bytes, dead->rest,
-		dead->rest_bytes) == -1 ||
+	if (copy_part(dead, part) == -1 ||
+	    append_base64(dead->fd, &dead->end_bytes, part->rest,
+		part->rest_bytes) == -1 ||
 	    append(dead->fd, &dead->end_bytes, LINE_END, LINE_END_BYTES) ==
 		-1) {
 		roll_back(dead->fd, &dead->end_bytes, before);
 		return -1;
 	}
-	close_part(dead);
+	dead_part_close(part);
 	return 0;
 }
 

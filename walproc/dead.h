@@ -24,10 +24,13 @@ struct dead {
 	int fd;		    /* owned; -1 while closed */
 	uint64_t end_bytes; /* size of the file: whole letters only */
 	bool is_synced;	    /* all that was written is durable */
-	/* The letter that comes in pieces, until it is whole. */
-	int part_fd;	     /* owned; its file, which has no name; -1: none */
-	uint64_t part_bytes; /* written to it */
-	uint8_t rest[3];     /* of the event: not yet a group of three */
+};
+
+/* A letter that comes in pieces, until it is whole. */
+struct dead_part {
+	int fd;		 /* owned; its file, which has no name; -1: none */
+	uint64_t bytes;	 /* written to it */
+	uint8_t rest[3]; /* of the event: not yet a group of three */
 	size_t rest_bytes;
 };
 
@@ -44,7 +47,7 @@ struct dead {
  */
 int dead_open(struct dead *dead, int dir_fd, uint64_t durable_bytes);
 
-/* Closes the file; a letter in pieces is gone. */
+/* Closes the file. */
 void dead_close(struct dead *dead);
 
 /*
@@ -54,9 +57,6 @@ void dead_close(struct dead *dead);
  * was not synced is synced first. Returns 0, or -1 with errno set.
  */
 int dead_refresh(struct dead *dead);
-
-/* Says whether a letter in pieces was begun and not ended. */
-bool dead_is_open(const struct dead *dead);
 
 /*
  * Writes one letter, not synced: dead_sync does that. Of `reason` only what is
@@ -71,11 +71,21 @@ int dead_write(struct dead *dead, const char *reason, uint64_t at, uint64_t seq,
  * The same in pieces, for what does not fit into memory. Each returns 0, or -1
  * with errno set and nothing done by that call, so that it can be repeated. The
  * pieces gather in a file of their own, which a crash takes away; dead_end puts
- * the letter into its place. Meanwhile others can be written.
+ * the letter into its place. Meanwhile others can be written, in pieces too.
  */
-int dead_begin(struct dead *dead, const char *reason);
-int dead_add(struct dead *dead, const void *bytes, size_t count);
-int dead_end(struct dead *dead);
+int dead_begin(
+    const struct dead *dead, struct dead_part *part, const char *reason);
+int dead_add(struct dead_part *part, const void *bytes, size_t count);
+int dead_end(struct dead *dead, struct dead_part *part);
+
+/* Makes a part that is not begun. */
+void dead_part_init(struct dead_part *part);
+
+/* Says whether it was begun and not ended. */
+bool dead_part_is_open(const struct dead_part *part);
+
+/* Closes it: what is not ended is gone. */
+void dead_part_close(struct dead_part *part);
 
 /* Makes all letters durable. Returns 0, or -1 with errno set: as after any
  * failed sync, the process must then end without acking. */

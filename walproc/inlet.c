@@ -23,6 +23,7 @@ inlet_new(const char *name)
 	chan_init(&inlet->chan, -1, FRAMING_AUTO, -1, FRAMING_LENGTH);
 	inlet->chan.in_ended = true;
 	inlet->is_over = true;
+	dead_part_init(&inlet->part);
 	return inlet;
 }
 
@@ -31,6 +32,7 @@ inlet_free(struct inlet *inlet)
 {
 	for (size_t i = 0; i < inlet->waiting_count; i++)
 		(void)close(inlet->waiting[i].fd);
+	dead_part_close(&inlet->part);
 	chan_fini(&inlet->chan);
 	if (inlet->fd > STDERR_FILENO)
 		(void)close(inlet->fd);

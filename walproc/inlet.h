@@ -10,6 +10,7 @@
 
 #include "stage/chan.h"
 #include "stage/ctlmsg.h"
+#include "walproc/dead.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -45,10 +46,10 @@ struct inlet {
 	uint64_t committing; /* of these: acked when the sync is over */
 	uint64_t acked;	     /* of these: acked to the source */
 	uint64_t before;     /* of those taken: of streams before this one */
-	bool is_skipping;    /* inside a line that is too long */
-	bool is_waiting;     /* for another's such line to end */
-	bool is_behind;	     /* whole events are left for the next turn */
-	bool is_over;	     /* the stream has ended, and all of it is taken */
+	struct dead_part part; /* the letter of a line that is too long */
+	bool is_skipping;      /* inside such a line */
+	bool is_behind;	       /* whole events are left for the next turn */
+	bool is_over; /* the stream has ended, and all of it is taken */
 };
 
 /* Makes one without a stream; the caller gives it to inlet_free. */

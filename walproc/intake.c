@@ -264,13 +264,6 @@ take_event(struct walproc *walproc, struct inlet *inlet, const uint8_t *event,
 	return take_patched(walproc, inlet, event, bytes, &outline);
 }
 
-/* Says whether the letter that is written in pieces is of another source. */
-static bool
-must_wait(const struct walproc *walproc, const struct inlet *inlet)
-{
-	return walproc->long_line != NULL && walproc->long_line != inlet;
-}
-
 /* Takes the next piece of a line that is too long for an event. */
 static enum taking
 take_long_line(struct walproc *walproc, struct inlet *inlet)
@@ -281,14 +274,13 @@ take_long_line(struct walproc *walproc, struct inlet *inlet)
 	bool is_last = chan_next_piece(&inlet->chan, &piece, &bytes) ||
 		       inlet->chan.in_ended;
 
-	if (!dead_is_open(&walproc->dead) &&
-	    dead_begin(&walproc->dead, why) == -1)
+	if (!dead_part_is_open(&inlet->part) &&
+	    dead_begin(&walproc->dead, &inlet->part, why) == -1)
 		return write_failed(walproc, "dead letters");
-	if (dead_add(&walproc->dead, piece, bytes) == -1)
+	if (dead_add(&inlet->part, piece, bytes) == -1)
 		return write_failed(walproc, "dead letters");
 	inlet->is_skipping = true;
-	walproc->long_line = inlet;
-	if (is_last && dead_end(&walproc->dead) == -1) {
+	if (is_last && dead_end(&walproc->dead, &inlet->part) == -1) {
 		/* What was added must not be added again when the end is
 		 * retried: only the line's end is left. */
 		inlet->chan.in_frame_bytes = bytes;
@@ -298,7 +290,6 @@ take_long_line(struct walproc *walproc, struct inlet *inlet)
 	chan_drop(&inlet->chan);
 	if (is_last) {
 		inlet->is_skipping = false;
-		walproc->long_line = NULL;
 		count_refused(walproc, inlet, why);
 	}
 	return TAKING_DONE;
@@ -380,8 +371,7 @@ take_next(
 		if (inlet->chan.in_framing == FRAMING_LENGTH)
 			return take_broken(
 			    walproc, inlet, "not a length prefix");
-		inlet->is_waiting = *is_end = must_wait(walproc, inlet);
-		return *is_end ? TAKING_DONE : take_long_line(walproc, inlet);
+		return take_long_line(walproc, inlet);
 	case FRAME_PARTIAL:
 		break;
 	}
@@ -402,7 +392,6 @@ take_from(struct walproc *walproc, struct inlet *inlet, size_t most)
 	size_t taken_bytes = 0, bytes;
 	bool is_end = false;
 
-	inlet->is_waiting = false;
 	/* Until the next one begins, whatever stops the intake. */
 	if (inlet->is_over)
 		return 0;
@@ -413,8 +402,8 @@ take_from(struct walproc *walproc, struct inlet *inlet, size_t most)
 		taken_bytes += bytes;
 	}
 	inlet->is_behind = !is_end && walproc->block == WALPROC_TAKING;
-	inlet->is_over = is_end && inlet->chan.in_ended && !inlet->is_waiting &&
-			 walproc->block == WALPROC_TAKING;
+	inlet->is_over =
+	    is_end && inlet->chan.in_ended && walproc->block == WALPROC_TAKING;
 	return 0;
 }
 
@@ -435,13 +424,9 @@ intake_take(struct walproc *walproc)
 			TURN_BYTES / count) == -1)
 			return -1;
 	streams->first_inlet++;
-	for (size_t i = 0; i < count; i++) {
-		const struct inlet *inlet = streams->inlets[i];
-
-		if (inlet->is_behind ||
-		    (inlet->is_waiting && !must_wait(walproc, inlet)))
+	for (size_t i = 0; i < count; i++)
+		if (streams->inlets[i]->is_behind)
 			walproc->is_behind = true;
-	}
 	return 0;
 }
 

@@ -18,7 +18,7 @@ void intake_put_block(const struct walproc *walproc, struct msg *msg);
 
 /*
  * Takes what is ready, up to some MiB; walproc->is_behind then says whether
- * whole events are left, walproc->input_is_over whether the input has ended and
+ * whole events are left, is_over of each inlet whether its stream has ended and
  * all of it is taken. Nothing is durable yet. Returns 0, or -1 when the disk
  * failed; that is logged.
  */

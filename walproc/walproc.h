@@ -78,14 +78,12 @@ struct walproc {
 				 * log's cursor yet */
 	size_t wanted_bytes;	/* of the event that a full log had no room
 				 * for; 0: of none */
-	const struct inlet *long_line; /* borrowed: whose line the letter that
-					* is written in pieces is of; or NULL */
-	bool is_behind;	     /* whole events are left for the next turn */
-	bool has_read;	     /* bytes came in this turn */
-	bool has_failed;     /* the log: nothing more is written to it */
-	int64_t deadline_ns; /* of draining or stopping; or LOOP_NEVER */
-	int64_t retry_ns;    /* when to try a full disk again */
-	int64_t sync_due_ns; /* of what is written only; or LOOP_NEVER */
+	bool is_behind;		/* whole events are left for the next turn */
+	bool has_read;		/* bytes came in this turn */
+	bool has_failed;	/* the log: nothing more is written to it */
+	int64_t deadline_ns;	/* of draining or stopping; or LOOP_NEVER */
+	int64_t retry_ns;	/* when to try a full disk again */
+	int64_t sync_due_ns;	/* of what is written only; or LOOP_NEVER */
 
 	bool block_is_told;	       /* the log says that the intake paused */
 	struct log_limit block_limit;  /* lines about that */
