@@ -124,3 +124,22 @@ def test_a_source_that_was_never_there_is_gone_at_once(tmp_path):
         wal.process.wait_report(lambda r: len(r["sources"]) == 2)
         wal.name(["s"], ["a"])
         wal.process.wait_report(lambda r: len(r["sources"]) == 1)
+
+
+def test_a_report_has_room_for_all_that_are_named(tmp_path):
+    """And for no end of sources that are being read to theirs."""
+    sinks = [f"{n:02}".ljust(64, "x") for n in range(32)]
+    with FanWal(tmp_path, ["s"], sinks, "--max-elements", "3") as wal:
+        wal.source("s").send(*numbered(0, 3))
+        wal.process.wait_report(lambda r: r["source_breaker"] == "open")
+        for i in range(6):
+            names = [f"{i}{n:02}".ljust(64, "y") for n in range(32)]
+            wal.name(names, sinks)
+            # What they have sent waits behind a full log.
+            for name in names[:24]:
+                source = wal.source(name)
+                source.send({"n": 1})
+                source.close()
+        report = wal.process.report()
+        assert [s["name"] for s in report["sinks"]] == sinks
+        assert set(names) <= {s["name"] for s in report["sources"]}

@@ -141,22 +141,36 @@ put_breakers(cJSON *json, const struct walproc *walproc)
 	    json, "sink_breaker", breaker_word(is_open));
 }
 
+/* Says of the sources that are named, or of those that are not any more, how
+ * they stand, as long as there is room in the list. */
 static void
-put_sources(cJSON *json, const struct walproc *walproc)
+put_some_sources(cJSON *list, const struct streams *streams, bool are_leaving)
 {
-	const struct streams *streams = &walproc->streams;
-	cJSON *list = cJSON_AddArrayToObject(json, "sources");
-
 	for (size_t i = 0; i < streams->inlet_count; i++) {
 		const struct inlet *inlet = streams->inlets[i];
-		cJSON *source = cJSON_CreateObject();
+		cJSON *source;
 
+		if (inlet->is_leaving != are_leaving ||
+		    cJSON_GetArraySize(list) >= CTLMSG_MAX_NAMES)
+			continue;
+		source = cJSON_CreateObject();
 		(void)cJSON_AddItemToArray(list, source);
 		(void)cJSON_AddStringToObject(source, "name", inlet->name);
 		(void)cJSON_AddBoolToObject(
 		    source, "present", inlet_has_source(inlet));
 		counts_put_number(source, "taken", inlet->taken);
 	}
+}
+
+static void
+put_sources(cJSON *json, const struct walproc *walproc)
+{
+	cJSON *list = cJSON_AddArrayToObject(json, "sources");
+
+	/* Of what is only read to its end there can be any number: a report
+	 * that was too long would not be sent at all. */
+	put_some_sources(list, &walproc->streams, false);
+	put_some_sources(list, &walproc->streams, true);
 }
 
 static void
