@@ -31,7 +31,8 @@ has_running_sink(const struct chain *chain)
 }
 
 /* Says whether one more of a kind may run beside those that do; what runs of a
- * source and its command counts as one. */
+ * source and its command counts as one. One that was removed has its place
+ * until it is dropped: the WAL may still have something of it to read. */
 static bool
 has_room(const struct chain *chain, enum stage_kind kind)
 {
@@ -42,7 +43,7 @@ has_room(const struct chain *chain, enum stage_kind kind)
 	for (size_t i = 0; i < chain_count(chain, kind); i++) {
 		size_t at = chain_at(chain, kind, i);
 
-		if (chain_runs(chain, at) ||
+		if (chain->stage[at].is_removed || chain_runs(chain, at) ||
 		    (kind == STAGE_SOURCE && chain_runs(chain, at - 1)))
 			running++;
 	}

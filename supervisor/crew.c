@@ -318,9 +318,10 @@ crew_turn(struct crew *crew)
 		bury(crew, at);
 		crew_obey(crew);
 	}
+	/* First, since others may have waited for their places. */
+	crew_drop_gone(crew);
 	chain_turn(&crew->chain, loop_now_ns());
 	crew_obey(crew);
-	crew_drop_gone(crew);
 }
 
 void

@@ -430,10 +430,17 @@ START_TEST(test_all_are_replaced_again_and_again)
 		ck_assert_uint_eq(w.chain.source_count, CHAIN_MAX_OF_KIND);
 		ck_assert_uint_eq(w.chain.sink_count, CHAIN_MAX_OF_KIND);
 	}
+	/* A place is free when the one that had it is forgotten. */
 	ended(&w, STAGE_SOURCE, 3, CHAIN_END_GOOD);
-	ASKED(&w, "spawn source32");
 	ended(&w, STAGE_SINK, 9, CHAIN_END_GOOD);
-	ASKED(&w, "spawn sink32");
+	chain_world_pass(&w, 0);
+	ASKED(&w, "");
+	chain_drop(&w.chain, at(&w, STAGE_SOURCE, 3));
+	chain_world_pass(&w, 0);
+	ASKED(&w, "spawn source31");
+	chain_drop(&w.chain, at(&w, STAGE_SINK, 9));
+	chain_world_pass(&w, 0);
+	ASKED(&w, "spawn sink31");
 	ck_assert_uint_eq(count_running(&w, STAGE_SOURCE), CHAIN_MAX_RUNNING);
 	ck_assert_uint_eq(count_running(&w, STAGE_SINK), CHAIN_MAX_RUNNING);
 }

@@ -290,6 +290,25 @@ def test_sources_come_and_go(tmp_path):
                 "c": COMPLETE["c"]}
 
 
+def test_so_many_are_replaced_that_not_all_have_room(tmp_path):
+    """Each new one waits until the log has forgotten an old one."""
+    def write(first, last):
+        write_fan(tmp_path, {f"s{n}": metronome(50)
+                             for n in range(first, last)},
+                  {"v": server.url})
+
+    with Server(tmp_path) as server:
+        write(0, 32)
+        with run(tmp_path) as running:
+            wait_until(lambda: len(ids_by_source(server)) == 32, "all sources")
+            write(32, 64)
+            assert len(reload(tmp_path)) == 64
+            wait_until(lambda: len(ids_by_source(server)) == 64,
+                       "all new sources")
+            assert "none has that name" not in running.text()
+            assert running.stop() == DONE
+
+
 def test_each_instance_has_stages_of_its_own(tmp_path):
     names = ("one", "two", "three")
     with servers(tmp_path) as sinks:
