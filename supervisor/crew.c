@@ -338,6 +338,32 @@ crew_kill(struct crew *crew)
 	crew_obey(crew);
 }
 
+/* Says whether all stages have begun their work; a source may have come to the
+ * end of it, too. */
+static bool
+is_at_work(const struct crew *crew)
+{
+	const struct chain *chain = &crew->chain;
+
+	for (size_t at = 0; at < chain_stages(chain); at++) {
+		const struct chain_stage *stage = &chain->stage[at];
+		enum stage_kind kind = chain_kind(chain, at);
+
+		if (kind == STAGE_COMMAND || stage->is_removed ||
+		    stage->state == CHAIN_READY ||
+		    (kind == STAGE_SOURCE && stage->state == CHAIN_ENDED))
+			continue;
+		return false;
+	}
+	return !chain->has_failed;
+}
+
+void
+crew_judge_trial(struct crew *crew)
+{
+	crew->is_trial = crew->is_trial && !is_at_work(crew);
+}
+
 void
 crew_stop_trial(struct crew *crew)
 {

@@ -137,6 +137,10 @@ void crew_obey(struct crew *crew);
 /* Returns what the chain is to know of an onramp. */
 struct chain_rules crew_rules_of(const struct config_onramp *onramp);
 
+/* Ends the trial of one that is at work. To be called when one of its stages is
+ * ready, and when a reload has gone through all of them. */
+void crew_judge_trial(struct crew *crew);
+
 /* Stops one that a reload has brought about and that has failed for good: the
  * others are not to suffer for that. */
 void crew_stop_trial(struct crew *crew);

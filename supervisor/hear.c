@@ -81,22 +81,6 @@ take_fault(struct crew *crew, size_t at, bool is_in, const char *name)
 	}
 }
 
-/* Says whether all stages have begun their work. */
-static bool
-is_at_work(const struct crew *crew)
-{
-	const struct chain *chain = &crew->chain;
-
-	for (size_t at = 0; at < chain_stages(chain); at++) {
-		const struct chain_stage *stage = &chain->stage[at];
-
-		if (chain_kind(chain, at) != STAGE_COMMAND &&
-		    stage->state != CHAIN_READY && !stage->is_removed)
-			return false;
-	}
-	return true;
-}
-
 /* Takes the word of a stage that it is ready. */
 static void
 take_ready(struct crew *crew, size_t at)
@@ -107,7 +91,7 @@ take_ready(struct crew *crew, size_t at)
 	if (chain->state == CHAIN_STARTING && !chain->is_again)
 		command_fini(&crew->stage[at]->before);
 	chain_ready(&crew->chain, at, loop_now_ns());
-	crew->is_trial = crew->is_trial && !is_at_work(crew);
+	crew_judge_trial(crew);
 }
 
 /* Takes one message of a stage. */

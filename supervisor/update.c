@@ -251,6 +251,8 @@ update_crew(struct crew *crew, const struct config_instance *instance,
 			take_over(&u, kinds[i], j);
 	if (u.change.anew > 0 || cJSON_GetArraySize(u.change.parts) > 0)
 		crew->is_trial = true;
+	/* Nothing starts where one was only removed. */
+	crew_judge_trial(crew);
 	roster_tell(crew);
 	return u.change;
 }

@@ -11,6 +11,7 @@ import pytest
 
 from configs import ask, status, supervisor
 from damages import damage_of, inspect
+from fan import metronome, write_fan
 from support import (BIN, DONE, FINAL, Server, acked_seq, stored_events,
                      wait_until)
 from supervised import (OBEDIENT, READY, STAGES, TWO_INSTANCES, Supervisor,
@@ -328,6 +329,43 @@ def test_what_has_been_at_work_is_no_trial_any_more(tmp_path, server, fakes):
         assert running.wait() == FINAL
         assert "exit status 100 is final" in running.text()
         assert "those of before are used" not in running.text()
+
+
+@pytest.mark.parametrize("how", ["added", "removed", "mended"])
+def test_several_that_have_been_at_work_are_no_trial(
+        tmp_path, server, fakes, how):
+    """Be it that a source has ended, that nothing was to be started, or that
+    what could not start is gone again."""
+    def write(sinks):
+        return write_fan(tmp_path, {"a": metronome(), "b": metronome(1, 5)},
+                         {name: server.url for name in sinks}, timeout=1)
+
+    few, many = ("v",), ("v", "w")
+    bad = "case \"$*\" in *nowhere*) sleep 600;; esac"
+    scripts = {stage: f'exec {BIN / stage} "$@"' for stage in STAGES}
+    scripts["wssink"] = (
+        f"[ ! -e bad ] || exit 100\n{bad}\n{scripts['wssink']}")
+    write(many if how == "removed" else few)
+    with Supervisor(tmp_path, binary=fakes(**scripts)) as running:
+        running.wait_log("done: events=5")
+        if how == "mended":
+            text = write(many)
+            last = text.rindex(server.url)
+            reload(tmp_path, text[:last] + "ws://nowhere/"
+                   + text[last + len(server.url):])
+            running.wait_log("info 01/w wssink")
+        reload(tmp_path, write(many if how == "added" else few))
+        wait_until(
+            lambda: {stage["state"] for stage in
+                     status(tmp_path)["instances"][0]["stages"]}
+            == {"ready", "done"} and len(
+                status(tmp_path)["instances"][0]["stages"])
+            == (5 if how == "added" else 4), "all at work")
+        (tmp_path / "bad").touch()
+        os.kill(running.wait_started(stages=["wssink"])["wssink"],
+                signal.SIGKILL)
+        assert running.wait() == FINAL
+        assert "since the reload" not in running.text()
 
 
 EXEC = "type: exec, config: {command: [sleep, 600]"
