@@ -24,25 +24,30 @@ struct printer {
 };
 
 static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-			      "abcdefghijklmnopqrstuvwxyz"
-			      "0123456789";
+			      "abcdefghijklmnopqrstuvwxyz";
 
 /*
- * Says whether `text` can stand without quotes, also in a list in brackets.
- * Few characters are enough, so that every reader agrees.
+ * Says whether `text` can stand without quotes, also in a list in brackets, as
+ * a key or a value: no reader takes it for a number, a date, a flag or nothing.
+ * Those of YAML 1.1 have many ways to write these, so few characters are
+ * enough.
  */
 static bool
 is_plain(const char *text)
 {
+	static const char *const words[] = {
+	    "null", "true", "false", "y", "n", "yes", "no", "on", "off"};
 	size_t bytes = strlen(text);
-	const char *first = text[0] == '-' ? text + 1 : text;
 
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		if (strcasecmp(text, words[i]) == 0)
+			return false;
 	for (size_t i = 0; i < bytes; i++)
 		if (strchr(letters, text[i]) == NULL &&
-		    strchr("_./:+-@%=", text[i]) == NULL)
+		    strchr("_./:+-@%=0123456789", text[i]) == NULL)
 			return false;
-	return first[0] != '\0' &&
-	       (strchr(letters, first[0]) != NULL || text[0] == '/' ||
+	return bytes > 0 &&
+	       (strchr(letters, text[0]) != NULL || text[0] == '/' ||
 		   text[0] == '_') &&
 	       text[bytes - 1] != ':';
 }
@@ -111,10 +116,14 @@ static void
 print_scalar(
     const struct printer *p, const struct tree_node *node, bool is_in_list)
 {
+	bool ignored;
+
 	if (node->is_quoted)
 		print_quoted(p, node->text);
 	else if (tree_is_null(node))
 		(void)fputs("null", p->out);
+	else if (tree_is_number(node) || tree_is_bool(node, &ignored))
+		(void)fputs(node->text, p->out);
 	else
 		print_text(p, node->text, is_in_list);
 }
@@ -208,21 +217,6 @@ print_value(
 	print_entries(p, node, indent + STEP, false);
 }
 
-/* Says whether a key can stand as it is: no reader, of YAML 1.1 either, takes
- * it for a number, a flag or nothing. */
-static bool
-is_plain_key(const char *key)
-{
-	static const char *const words[] = {
-	    "null", "true", "false", "y", "n", "yes", "no", "on", "off"};
-
-	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
-		if (strcasecmp(key, words[i]) == 0)
-			return false;
-	return is_plain(key) && !(key[0] >= '0' && key[0] <= '9') &&
-	       key[0] != '-';
-}
-
 static void
 print_key(const struct printer *p, const char *key, unsigned int indent)
 {
@@ -230,7 +224,7 @@ print_key(const struct printer *p, const char *key, unsigned int indent)
 
 	if (is_long)
 		(void)fputs("? ", p->out);
-	if (is_plain_key(key))
+	if (is_plain(key))
 		(void)fputs(key, p->out);
 	else
 		print_quoted(p, key);

@@ -703,3 +703,16 @@ def test_what_check_prints_says_the_same(tmp_path, name):
     again = supervisor("-c", tmp_path / "else", "check", cwd=tmp_path)
     assert (again.stdout, again.stderr) == (done.stdout, "")
     assert len(command_lines(done.stdout)) >= 3
+
+
+@pytest.mark.parametrize("word", [
+    "yes", "No", "ON", "off", "y", "N", "010", "0x10", "0o17", "0b1", "12:30",
+    "2020-01-01", "1_000", "+1", "1.", ".5", "-.inf", ".nan", "="])
+def test_what_check_prints_is_a_string_to_other_readers_too(tmp_path, word):
+    """Some take such words for numbers, dates and flags."""
+    write(tmp_path, {"c.yaml": PARTS.replace(
+        "wal:", f"insert: {{a: {word}, b: [{word}]}}, wal:")})
+    done = supervisor("-c", tmp_path, "check", cwd=tmp_path)
+    assert done.returncode == DONE, done.stderr
+    assert f'      a: "{word}"\n      b: ["{word}"]\n' in done.stdout
+    assert done.stdout.count(f"--insert a={word} ") == 1
