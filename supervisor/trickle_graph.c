@@ -1,6 +1,7 @@
 #include "supervisor/trickle_graph.h"
 
 #include "stage/mem.h"
+#include "supervisor/patch_list.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -259,13 +260,15 @@ add_entry(struct tree_node *map, const char *key, enum tree_kind kind,
 
 /*
  * Says whether the maps `insert` and `upsert` of a pipeline say the same as the
- * operations: first the one, then the other, and each key once.
+ * operations: first the one, then the other, each key once, and no more than
+ * these maps may hold.
  */
 static bool
 is_simple(const struct tree_node *operations)
 {
 	struct tree_node keys = {.kind = TREE_MAP};
-	bool is_good = true, has_upsert = false;
+	bool is_good = operations->count <= PATCH_LIST_MAX_FIELDS;
+	bool has_upsert = false;
 
 	for (size_t i = 0; i < operations->count && is_good; i++) {
 		const struct tree_node *one = &operations->items[i].items[0];

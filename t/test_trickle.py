@@ -337,6 +337,17 @@ def test_inserts_and_then_upserts(tmp_path):
         "select patch event of insert b = 1 end from in into s\n")) == wanted
 
 
+def test_many_operations(tmp_path):
+    """More than the map `insert` takes, up to what a pipeline may have."""
+    keys = [f"k{n}" for n in range(257)]
+    text = "; ".join(f"insert {key} = 1" for key in keys[:256])
+    assert log_of(tmp_path, patch(text)) == LIMITS + [
+        word for key in keys[:256] for word in ("--insert", f"{key}=1")]
+    done = query_of(tmp_path, patch(f"{text}; insert {keys[256]} = 1"))
+    assert done.returncode == FINAL
+    assert "more than 256 operations" in done.stderr
+
+
 def test_settings_of_the_log(tmp_path):
     """All of those that a YAML file has."""
     text = LOG.replace("max_elements = 9", """
