@@ -271,8 +271,9 @@ take_number(struct trickle_lexer *lexer, struct trickle_token *token)
 	} else {
 		token->text = take_decimal(lexer, &token->kind);
 	}
-	if (token->text != NULL && !is_name_byte(peek(lexer, 0)) &&
-	    peek(lexer, 0) != '.')
+	/* A "-" is what the language takes it for, and refused as that. */
+	if (token->text != NULL && peek(lexer, 0) != '.' &&
+	    (peek(lexer, 0) == '-' || !is_name_byte(peek(lexer, 0))))
 		return 0;
 	faults_add(lexer->faults, &token->place,
 	    token->text == NULL ? "the number has no digits or is too large"

@@ -528,6 +528,8 @@ BAD = [
     ("merged call", patch("merge k => system::hostname()"), "4:34",
      'a record is expected here, not the name "system"'),
     ("sum", value("1 + 2"), "4:36", 'the operator "+" is not supported'),
+    ("close difference", value("1-2"), "4:35",
+     'the operator "-" is not supported'),
     ("difference", value("1 - 2"), "4:36",
      'the operator "-" is not supported'),
     ("and", value("true and false"), "4:39",
