@@ -20,32 +20,6 @@ hex4(const uint8_t *p)
 	return v;
 }
 
-/* Writes a code point as UTF-8 and returns how many bytes that took. */
-static size_t
-put_utf8(uint8_t out[4], uint32_t c)
-{
-	if (c < 0x80) {
-		out[0] = (uint8_t)c;
-		return 1;
-	}
-	if (c < 0x800) {
-		out[0] = (uint8_t)(0xc0 | c >> 6);
-		out[1] = (uint8_t)(0x80 | (c & 0x3f));
-		return 2;
-	}
-	if (c < 0x10000) {
-		out[0] = (uint8_t)(0xe0 | c >> 12);
-		out[1] = (uint8_t)(0x80 | (c >> 6 & 0x3f));
-		out[2] = (uint8_t)(0x80 | (c & 0x3f));
-		return 3;
-	}
-	out[0] = (uint8_t)(0xf0 | c >> 18);
-	out[1] = (uint8_t)(0x80 | (c >> 12 & 0x3f));
-	out[2] = (uint8_t)(0x80 | (c >> 6 & 0x3f));
-	out[3] = (uint8_t)(0x80 | (c & 0x3f));
-	return 4;
-}
-
 /*
  * Resolves the escape at `p` (a backslash) into `out`; returns how many bytes
  * of `p` it took and sets *out_bytes.
@@ -69,11 +43,11 @@ resolve_escape(const uint8_t *p, size_t left, uint8_t out[4], size_t *out_bytes)
 		low = hex4(p + 8);
 		if (low >= 0xdc00 && low < 0xe000) {
 			c = 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00);
-			*out_bytes = put_utf8(out, c);
+			*out_bytes = utf8_put(out, c);
 			return 12;
 		}
 	}
-	*out_bytes = put_utf8(out, c);
+	*out_bytes = utf8_put(out, c);
 	return 6;
 }
 

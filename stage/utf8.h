@@ -42,6 +42,10 @@ utf8_length(const uint8_t *p, size_t left)
 	return n;
 }
 
+/* Writes the character `c`, up to U+10FFFF, and returns how many bytes that
+ * took. */
+size_t utf8_put(uint8_t out[4], uint32_t c);
+
 #define UTF8_NONE SIZE_MAX
 
 /*

@@ -1,6 +1,7 @@
 #include "supervisor/text.h"
 
 #include "stage/json.h"
+#include "stage/utf8.h"
 
 #include <string.h>
 
@@ -19,10 +20,7 @@ text_skip_mark(const uint8_t **in, size_t *in_bytes)
 static size_t
 character_bytes(const uint8_t *p, size_t left)
 {
-	for (size_t n = 1; n <= 4 && n <= left; n++)
-		if (json_is_utf8(p, n))
-			return n;
-	return 0;
+	return p[0] < 0x80 ? 1 : utf8_length(p, left);
 }
 
 struct place

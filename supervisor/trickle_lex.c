@@ -2,6 +2,7 @@
 
 #include "stage/mem.h"
 #include "stage/number.h"
+#include "stage/utf8.h"
 
 #include <ctype.h>
 #include <inttypes.h>
@@ -25,21 +26,21 @@ put(struct text *text, char byte)
 	text->bytes[text->count++] = byte;
 }
 
-/* Appends a character up to U+FFFF as UTF-8. */
 static void
-put_character(struct text *text, unsigned int code)
+put_character(struct text *text, uint32_t code)
 {
-	if (code < 0x80) {
-		put(text, (char)code);
-		return;
-	}
-	if (code < 0x800) {
-		put(text, (char)(0xc0 | code >> 6));
-	} else {
-		put(text, (char)(0xe0 | code >> 12));
-		put(text, (char)(0x80 | (code >> 6 & 0x3f)));
-	}
-	put(text, (char)(0x80 | (code & 0x3f)));
+	uint8_t bytes[4];
+	size_t count = utf8_put(bytes, code);
+
+	for (size_t i = 0; i < count; i++)
+		put(text, (char)bytes[i]);
+}
+
+/* Returns the value of a hexadecimal digit. */
+static uint8_t
+value_of(uint8_t digit)
+{
+	return isdigit(digit) ? digit - '0' : (digit | 0x20) - 'a' + 10;
 }
 
 bool
@@ -228,9 +229,7 @@ take_hexadecimal(struct trickle_lexer *lexer)
 			continue;
 		if (value >> 60 != 0)
 			return NULL;
-		digit =
-		    isdigit(digit) ? digit - '0' : (digit | 0x20) - 'a' + 10;
-		value = value << 4 | digit;
+		value = value << 4 | value_of(digit);
 		has_digit = true;
 	}
 	return has_digit ? mem_printf("%" PRIu64, value) : NULL;
@@ -286,16 +285,14 @@ take_number(struct trickle_lexer *lexer, struct trickle_token *token)
 static int
 take_code(struct trickle_lexer *lexer, struct text *text)
 {
-	unsigned int code = 0;
+	uint32_t code = 0;
 
 	for (int i = 0; i < 4; i++) {
 		uint8_t digit = peek(lexer, 0);
 
 		if (!isxdigit(digit))
 			return -1;
-		digit =
-		    isdigit(digit) ? digit - '0' : (digit | 0x20) - 'a' + 10;
-		code = code << 4 | digit;
+		code = code << 4 | value_of(digit);
 		advance(lexer);
 	}
 	/* Half a character is none; a NUL is no text to C programs. */
