@@ -203,7 +203,8 @@ void chain_renew(struct chain *chain, size_t at,
  * Add a source, and a sink, as the last of their kind; what stands behind moves
  * on. There is room: those that were not removed are CHAIN_MAX_RUNNING at most.
  * All that was to be done is done (chain_next). Nothing starts before
- * chain_turn; while too many still run that were removed, it waits for them.
+ * chain_turn; while there are too many that were removed, it waits until they
+ * are dropped.
  */
 void chain_add_source(
     struct chain *chain, const struct chain_rules *rules, int64_t now_ns);
