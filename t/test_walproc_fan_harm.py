@@ -143,3 +143,33 @@ def test_a_report_has_room_for_all_that_are_named(tmp_path):
         report = wal.process.report()
         assert [s["name"] for s in report["sinks"]] == sinks
         assert set(names) <= {s["name"] for s in report["sources"]}
+
+
+def test_what_is_stored_is_right_after_a_start_on_a_full_disk(tmp_path):
+    """What a sink has ended stands elsewhere once the tail is settled."""
+    full = tmp_path / "full"
+    names = ["a", "b"]
+    options = "--sync", "never", "--read-count", "100"
+    with FanWal(tmp_path, ["s"], names, *options) as wal:
+        source, a = wal.source("s"), wal.sink("a")
+        # Each in a batch of its own.
+        for n in range(40):
+            source.send({"n": n})
+            source.wait_acked(n + 1)
+            assert a.take(1) == [n]
+        a.ack(38)
+        wal.wait_sink("a", delivered=38)
+        os.kill(wal.process.pid, signal.SIGKILL)
+        wal.process.wait()
+    full.touch()
+    with FanWal(tmp_path, ["s"], names, *options,
+                env=shimmed(SHIM_FULL=full)) as wal:
+        wal.process.wait_report(
+            lambda r: r.get("source_breaker_reason") == "disk full")
+        full.unlink()
+        b = wal.sink("b")
+        assert b.take(40) == list(range(40))
+        before = wal.process.report()["bytes"]
+        b.ack(39)
+        report = wal.process.wait_report(lambda r: r["stored"] == 2)
+        assert report["bytes"] <= before

@@ -12,6 +12,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+_Static_assert(CTLMSG_NAME_BYTES <= WAL_SINKS_NAME_BYTES &&
+		   CTLMSG_MAX_NAMES <= WAL_SINKS_MAX,
+    "the log cannot have all sinks that can be named");
+
 /* Returns the array `old` of `count` pointers with one more at its end. */
 static void *
 grow(void *old, size_t *count, void *element)
@@ -280,8 +284,7 @@ name_in_log(struct walproc *walproc, const cJSON *names)
 
 	cJSON_ArrayForEach(item, names)
 	{
-		if (count < WAL_SINKS_MAX)
-			list[count++] = item->valuestring;
+		list[count++] = item->valuestring;
 	}
 	if (wal_sinks_name(&walproc->wal, list, count) == 0)
 		return 0;

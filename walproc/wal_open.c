@@ -109,12 +109,14 @@ wal_find_offset(struct wal *wal, uint64_t seq, uint64_t *found)
 }
 
 /* Finds where the first event that is not ended starts, to the batch, and sets
- * wal->ended_offset. */
+ * wal->ended_offset; the same for each sink. */
 static int
 find_ended(struct wal *wal)
 {
 	/* More may be stored than was said before. */
 	wal->batch_left = 0;
+	if (wal_sinks_find_ended(wal) == -1)
+		return -1;
 	return wal_find_offset(wal, wal_acked_seq(wal) + 1, &wal->ended_offset);
 }
 

@@ -292,6 +292,23 @@ remove_file(const struct wal *wal, struct wal_sink *sink)
 	return fsync(wal->catalog.dir_fd);
 }
 
+/* Finds where what a sink has not ended starts. 0, or -1, errno set. */
+static int
+find_ended(struct wal *wal, struct wal_sink *sink)
+{
+	return wal_find_offset(
+	    wal, sink->cursor.slot.acked_seq + 1, &sink->ended_offset);
+}
+
+int
+wal_sinks_find_ended(struct wal *wal)
+{
+	for (size_t i = 0; i < wal->sinks.count; i++)
+		if (find_ended(wal, &wal->sinks.list[i]) == -1)
+			return -1;
+	return 0;
+}
+
 /* Stands a sink that is named where it belongs. 0, or -1, errno set. */
 static int
 name_one(struct wal *wal, const char *name)
@@ -304,8 +321,7 @@ name_one(struct wal *wal, const char *name)
 		return 0;
 	sink->is_named = true;
 	stand(wal, sink);
-	return wal_find_offset(
-	    wal, sink->cursor.slot.acked_seq + 1, &sink->ended_offset);
+	return find_ended(wal, sink);
 }
 
 /* Forgets the sinks that are not among the names. 0, or -1, errno set. */

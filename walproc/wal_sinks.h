@@ -62,6 +62,10 @@ uint64_t wal_sinks_acked_seq(const struct wal *wal);
  */
 int wal_sinks_name(struct wal *wal, const char *const *names, size_t count);
 
+/* Finds anew where in the log each of them stands, to the batch: what is not
+ * ended stands elsewhere once it was settled. 0, or -1 with errno set. */
+int wal_sinks_find_ended(struct wal *wal);
+
 /*
  * Returns the place of the sink in the list, which it keeps until
  * wal_sinks_name; or WAL_SINKS_NONE, which stands for the only one of a log
