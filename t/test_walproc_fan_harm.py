@@ -9,7 +9,7 @@ import socket
 import pytest
 from fanned import FanWal
 from neighbours import dead_letters, numbered
-from support import DONE, PATIENCE, shimmed, wait_until
+from support import DONE, PATIENCE, fds_of, shimmed, wait_until
 
 LINE_BYTES = 17 << 20
 
@@ -173,3 +173,24 @@ def test_what_is_stored_is_right_after_a_start_on_a_full_disk(tmp_path):
         b.ack(39)
         report = wal.process.wait_report(lambda r: r["stored"] == 2)
         assert report["bytes"] <= before
+
+
+def test_sinks_that_come_and_go_leave_no_descriptors(tmp_path):
+    with FanWal(tmp_path, ["s"], ["a"], "--segment-bytes", "16384",
+                "--read-count", "1") as wal:
+        source = wal.source("s")
+        source.send(*({"n": n, "x": "y" * 3000} for n in range(60)))
+        source.wait_acked(60)
+        wal.process.wait_report(lambda r: len(r["sinks"]) == 1)
+        before = fds_of(wal.process.pid)
+        for i in range(10):
+            name = f"b{i}"
+            wal.name(["s"], ["a", name])
+            sink = wal.sink(name)
+            # Each less far than the one before it.
+            for n in range(6 * (9 - i)):
+                assert sink.take(1) == [n]
+                sink.ack(n + 1)
+            wal.name(["s"], ["a"])
+            wal.process.wait_report(lambda r: len(r["sinks"]) == 1)
+        assert fds_of(wal.process.pid) <= before + 1

@@ -26,6 +26,19 @@ reader_fini(struct reader *reader)
 	*reader = (struct reader){0};
 }
 
+void
+reader_leave(const struct reader *reader)
+{
+	struct catalog *catalog = reader->catalog;
+	struct segment *left;
+
+	if (catalog == NULL)
+		return;
+	left = catalog_find(catalog, reader->segment_seq);
+	if (left != NULL && left != catalog_last(catalog))
+		segment_close(left);
+}
+
 /* Starts anew at the first batch of a segment. The one left behind is closed,
  * so that a long log does not take a descriptor for each of its files. */
 static void

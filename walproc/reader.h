@@ -60,6 +60,10 @@ struct reader_event {
  * zero or of an earlier reader_init; then `recent` stays. */
 void reader_init(struct reader *reader, struct catalog *catalog, uint64_t seq);
 
+/* Closes the segment that it stands in, unless that is the last one: for one
+ * that reads no more while the log stays open. */
+void reader_leave(const struct reader *reader);
+
 /* Frees the memory. */
 void reader_fini(struct reader *reader);
 

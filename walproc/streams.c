@@ -268,6 +268,8 @@ drop_outlet(struct streams *streams, size_t index)
 	streams->acked_gone += outlet->acked_before + outlet->flight.acked;
 	if (outlet->name[0] != '\0')
 		log_info("%s is gone for good", outlet->title);
+	reader_leave(&outlet->reader);
+	reader_leave(&outlet->lookup);
 	outlet_free(outlet);
 	streams->outlet_count--;
 	memmove(&streams->outlets[index], &streams->outlets[index + 1],
