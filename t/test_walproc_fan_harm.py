@@ -194,3 +194,25 @@ def test_sinks_that_come_and_go_leave_no_descriptors(tmp_path):
             wal.name(["s"], ["a"])
             wal.process.wait_report(lambda r: len(r["sinks"]) == 1)
         assert fds_of(wal.process.pid) <= before + 1
+
+
+def test_the_rate_of_a_sink_is_its_own(tmp_path):
+    """Also when another one, which has ended all otherwise, is removed."""
+    with FanWal(tmp_path, ["s"], ["a", "b"], "--read-count", "100") as wal:
+        source, a, b = wal.source("s"), wal.sink("a"), wal.sink("b")
+        source.send(*numbered(0, 60))
+        assert a.take(60) == b.take(60) == list(range(60))
+        for n in range(50):
+            a.say({"reject": n + 1, "reason": "no"})
+        a.ack(60)
+        wal.wait_sink("a", delivered=10, rejected=50)
+        b.ack(60)
+        wal.wait_sink("b", delivered=60)
+        wal.name(["s"], ["a"])
+        source.send({"n": 60})
+        assert a.take(1) == [60]
+        a.ack(61)
+        wal.process.wait_report(lambda r: r["stored"] == 0)
+        report = wal.process.wait_report(
+            lambda r: r["sinks"][0]["out_rate"] > 0)
+        assert report["sinks"][0]["out_rate"] <= 11

@@ -294,6 +294,16 @@ name_in_log(struct walproc *walproc, const cJSON *names)
 	return -1;
 }
 
+/* Finds where an outlet stands in the log, whose counts may be others now: what
+ * the last sink that is left has ended is counted by the log. */
+static void
+place_outlet(const struct walproc *walproc, struct outlet *outlet)
+{
+	outlet->place = wal_sinks_place(&walproc->wal, outlet->name);
+	outlet->metered =
+	    wal_sinks_slot(&walproc->wal, outlet->place)->delivered;
+}
+
 /* Makes an outlet for each name, and no other. Returns 0, or -1; logged. */
 static int
 name_sinks(struct walproc *walproc, const cJSON *names)
@@ -307,8 +317,7 @@ name_sinks(struct walproc *walproc, const cJSON *names)
 		if (!has_name(names, streams->outlets[i - 1]->name))
 			drop_outlet(streams, i - 1);
 	for (size_t i = 0; i < streams->outlet_count; i++)
-		streams->outlets[i]->place =
-		    wal_sinks_place(&walproc->wal, streams->outlets[i]->name);
+		place_outlet(walproc, streams->outlets[i]);
 	cJSON_ArrayForEach(item, names)
 	{
 		struct outlet *outlet;
@@ -316,10 +325,7 @@ name_sinks(struct walproc *walproc, const cJSON *names)
 		if (find_outlet(streams, item->valuestring) != NULL)
 			continue;
 		outlet = add_outlet(walproc, item->valuestring);
-		outlet->place =
-		    wal_sinks_place(&walproc->wal, item->valuestring);
-		outlet->metered =
-		    wal_sinks_slot(&walproc->wal, outlet->place)->delivered;
+		place_outlet(walproc, outlet);
 		outlet_rewind(walproc, outlet);
 	}
 	/* The log may have room again, on the disk too. */
