@@ -7,7 +7,7 @@ import signal
 import socket
 
 import pytest
-from fanned import FanWal
+from fanned import FanWal, assert_adds_up
 from neighbours import dead_letters, numbered
 from support import DONE, PATIENCE, fds_of, shimmed, wait_until
 
@@ -216,3 +216,31 @@ def test_the_rate_of_a_sink_is_its_own(tmp_path):
         report = wal.process.wait_report(
             lambda r: r["sinks"][0]["out_rate"] > 0)
         assert report["sinks"][0]["out_rate"] <= 11
+
+
+def test_inspect_adds_up_where_the_cursor_of_a_sink_is_old(tmp_path):
+    with FanWal(tmp_path, ["s"], ["a", "b"]) as wal:
+        source = wal.source("s")
+        source.send(*numbered(0, 9))
+        source.wait_acked(9)
+        sinks = [wal.sink("a"), wal.sink("b")]
+        for sink in sinks:
+            assert sink.take(9) == list(range(9))
+        for name, sink in zip("ab", sinks):
+            sink.ack(2)
+            wal.wait_sink(name, delivered=2)
+        path = tmp_path / "wal/cursor.a"
+        old = path.read_bytes()
+        for name, sink in zip("ab", sinks):
+            sink.ack(6)
+            wal.wait_sink(name, delivered=6)
+        os.kill(wal.process.pid, signal.SIGKILL)
+        wal.process.wait()
+        path.write_bytes(old)
+        for sink in wal.inspect()["sinks"]:
+            assert sink["acked_seq"] == 6
+            assert sink["delivered"] == 6
+    with FanWal(tmp_path, ["s"], ["a", "b"]) as wal:
+        report = wal.process.wait_report(lambda r: len(r["sinks"]) == 2)
+        assert [s["delivered"] for s in report["sinks"]] == [6, 6]
+        assert_adds_up(report)

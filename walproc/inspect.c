@@ -252,21 +252,23 @@ add_counters(cJSON *json, const struct findings *findings)
 	    counters, "adds_up", counts_add_up(&findings->counts));
 }
 
-/* Returns how far a sink has come: the log's own cursor may be newer. */
-static uint64_t
-sink_acked_seq(const struct findings *findings, const struct wal_sink *sink)
+/* Returns where a sink stands, with its counts: the log's own cursor may be
+ * newer. */
+static const struct layout_cursor *
+sink_slot(const struct findings *findings, const struct wal_sink *sink)
 {
-	uint64_t floor = findings->look->slot.acked_seq;
+	const struct layout_cursor *floor = &findings->look->slot;
 
-	return sink->cursor.slot.acked_seq > floor ? sink->cursor.slot.acked_seq
-						   : floor;
+	return sink->cursor.slot.acked_seq > floor->acked_seq
+		   ? &sink->cursor.slot
+		   : floor;
 }
 
 /* Returns how many events a sink has not ended. */
 static uint64_t
 sink_stored(const struct findings *findings, const struct wal_sink *sink)
 {
-	uint64_t acked_seq = sink_acked_seq(findings, sink);
+	uint64_t acked_seq = sink_slot(findings, sink)->acked_seq;
 	uint64_t last_seq = look_last_seq(findings->look);
 
 	return last_seq > acked_seq ? last_seq - acked_seq : 0;
@@ -279,12 +281,11 @@ add_sinks(cJSON *json, const struct findings *findings)
 
 	for (size_t i = 0; i < findings->sinks.count; i++) {
 		const struct wal_sink *sink = &findings->sinks.list[i];
-		const struct layout_cursor *slot = &sink->cursor.slot;
+		const struct layout_cursor *slot = sink_slot(findings, sink);
 		cJSON *item = cJSON_CreateObject();
 
 		jsonout_text(item, "name", sink->name);
-		counts_put_number(
-		    item, "acked_seq", sink_acked_seq(findings, sink));
+		counts_put_number(item, "acked_seq", slot->acked_seq);
 		counts_put_number(item, "stored", sink_stored(findings, sink));
 		counts_put_number(item, "delivered", slot->delivered);
 		counts_put_number(item, "rejected", slot->rejected);
@@ -410,7 +411,7 @@ print_sinks(const struct findings *findings)
 			     ", %" PRIu64 " events wait for it\n",
 		    log_printable(
 			name, sizeof(name), sink->name, strlen(sink->name)),
-		    sink_acked_seq(findings, sink),
+		    sink_slot(findings, sink)->acked_seq,
 		    sink_stored(findings, sink));
 	}
 }
