@@ -9,7 +9,7 @@ import socket
 import pytest
 from fanned import FanWal, assert_adds_up
 from neighbours import dead_letters, numbered
-from support import DONE, PATIENCE, fds_of, shimmed, wait_until
+from support import DONE, PATIENCE, assert_sleeps, fds_of, shimmed, wait_until
 
 LINE_BYTES = 17 << 20
 
@@ -244,3 +244,21 @@ def test_inspect_adds_up_where_the_cursor_of_a_sink_is_old(tmp_path):
         report = wal.process.wait_report(lambda r: len(r["sinks"]) == 2)
         assert [s["delivered"] for s in report["sinks"]] == [6, 6]
         assert_adds_up(report)
+
+
+@pytest.mark.parametrize("options", [(), ("--acks", "none")], ids="-".join)
+def test_nothing_is_done_while_nobody_is_there(tmp_path, options):
+    with FanWal(tmp_path, ["s", "t"], ["a", "b"], *options) as wal:
+        source, sink = wal.source("s"), wal.sink("a")
+        source.send(*numbered(0, 5))
+        assert sink.take(5) == list(range(5))
+        source.wait_acked(5)
+        sink.close()
+        wal.wait_sink("a", present=False)
+        assert_sleeps(wal.process.pid)
+        source.send(*numbered(5, 5))
+        source.wait_acked(10)
+        source.close()
+        wal.name([], [])
+        wal.process.wait_report(lambda r: r["sources"] == r["sinks"] == [])
+        assert_sleeps(wal.process.pid)

@@ -114,7 +114,7 @@ watch_outlet(struct walproc *walproc, struct outlet *outlet)
 	/* Written to a socket at once: no poll will tell of it. */
 	if (walproc->options.acks_none &&
 	    outlet->flight.acked != outlet->flight.sent &&
-	    chan_is_flushed(&outlet->chan))
+	    chan_is_flushed(&outlet->chan) && !outlet->chan.out_broken)
 		loop_until(loop, 0);
 }
 
