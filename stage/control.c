@@ -185,8 +185,8 @@ static bool
 is_for_stage(enum ctlmsg_kind kind)
 {
 	return kind == CTLMSG_ATTACH_IN || kind == CTLMSG_ATTACH_OUT ||
-	       kind == CTLMSG_DRAIN || kind == CTLMSG_ASK ||
-	       kind == CTLMSG_STREAMS;
+	       kind == CTLMSG_DRAIN || kind == CTLMSG_DRAIN_PRESENT ||
+	       kind == CTLMSG_ASK || kind == CTLMSG_STREAMS;
 }
 
 enum control_status

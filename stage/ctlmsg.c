@@ -24,6 +24,7 @@ static const struct {
     [CTLMSG_ATTACH_IN] = {"attach", "in", "{\"attach\":\"in\"}"},
     [CTLMSG_ATTACH_OUT] = {"attach", "out", "{\"attach\":\"out\"}"},
     [CTLMSG_DRAIN] = {"drain", NULL, "{\"drain\":true}"},
+    [CTLMSG_DRAIN_PRESENT] = {"drain", "present", "{\"drain\":\"present\"}"},
     [CTLMSG_ASK] = {"ask", KEY_REPORT, "{\"ask\":\"report\"}"},
     [CTLMSG_READY] = {"ready", NULL, "{\"ready\":true}"},
     [CTLMSG_REPORT] = {KEY_REPORT, NULL, NULL},

@@ -11,6 +11,9 @@
  *   {"attach":"in"}    a descriptor comes along: a new stream to read from
  *   {"attach":"out"}   the same: a new stream to write to
  *   {"drain":true}     no other input will come: finish what is here, and end
+ *   {"drain":"present"}
+ *                      the same, as far as those that read from it are there:
+ *                      nobody will come in the place of one that is not
  *   {"ask":"report"}   send a report now
  * From the stage:
  *   {"ready":true}     it has begun its work
@@ -36,6 +39,7 @@ enum ctlmsg_kind {
 	CTLMSG_ATTACH_IN,
 	CTLMSG_ATTACH_OUT,
 	CTLMSG_DRAIN,
+	CTLMSG_DRAIN_PRESENT,
 	CTLMSG_ASK,
 	CTLMSG_READY,
 	CTLMSG_REPORT,

@@ -255,15 +255,20 @@ crew_reap(struct crew *crew, pid_t pid)
 	return false;
 }
 
-/* Tells a stage that no more input comes. One that cannot be told is late, and
- * ended then. */
+/* Tells a stage that no more input comes; and where all are to end, that no
+ * sink is started any more. One that cannot be told is late, and ended then. */
 static void
 tell_drain(struct crew *crew, size_t at)
 {
 	const struct crew_stage *stage = crew->stage[at];
+	bool is_stop = crew->chain.goal == CHAIN_STOP;
 
 	if (stage->control_fd != -1)
-		(void)control_send_kind(stage->control_fd, CTLMSG_DRAIN, -1);
+		(void)control_send_kind(stage->control_fd,
+		    is_stop && chain_kind(&crew->chain, at) == STAGE_WAL
+			? CTLMSG_DRAIN_PRESENT
+			: CTLMSG_DRAIN,
+		    -1);
 }
 
 /* Closes the pipes that nobody will read any more. */
@@ -327,8 +332,13 @@ crew_turn(struct crew *crew)
 void
 crew_stop(struct crew *crew)
 {
+	size_t wal = chain_at(&crew->chain, STAGE_WAL, 0);
+
 	chain_stop(&crew->chain, loop_now_ns());
 	crew_obey(crew);
+	/* One that was told before waits for all sinks. */
+	if (crew->chain.stage[wal].state == CHAIN_DRAINING)
+		tell_drain(crew, wal);
 }
 
 void

@@ -247,7 +247,7 @@ def test_what_is_told_of_an_instance(tmp_path, text, wanted):
 @pytest.mark.parametrize("text,wanted", [
     ("", []), ("sandbox: false\n", ["sandbox: false"]),
     ("user: a.b\\c@d$\ngroup: 0\n", ['user: "a.b\\\\c@d$"', "group: 0"]),
-    ("user: 007\n", ["user: 007"]),
+    ("user: 007\n", ['user: "007"']),
 ])
 def test_who_the_stages_are(tmp_path, text, wanted):
     """Names are looked up when stages are started, not by check."""

@@ -6,7 +6,6 @@
 #include "walproc/counts.h"
 #include "walproc/look.h"
 #include "walproc/print.h"
-#include "walproc/wal_sinks.h"
 #include "walproc/walk.h"
 
 #include <cjson/cJSON.h>
@@ -34,7 +33,6 @@ struct findings {
 	uint64_t quarantine_files;
 	uint64_t quarantine_bytes;
 	struct counts counts;
-	struct wal_sinks sinks; /* where there are several */
 };
 
 static uint64_t
@@ -279,8 +277,8 @@ add_sinks(cJSON *json, const struct findings *findings)
 {
 	cJSON *list = cJSON_AddArrayToObject(json, "sinks");
 
-	for (size_t i = 0; i < findings->sinks.count; i++) {
-		const struct wal_sink *sink = &findings->sinks.list[i];
+	for (size_t i = 0; i < findings->look->sinks.count; i++) {
+		const struct wal_sink *sink = &findings->look->sinks.list[i];
 		const struct layout_cursor *slot = sink_slot(findings, sink);
 		cJSON *item = cJSON_CreateObject();
 
@@ -404,8 +402,8 @@ print_sinks(const struct findings *findings)
 {
 	char name[4 * WAL_SINKS_NAME_BYTES + 1];
 
-	for (size_t i = 0; i < findings->sinks.count; i++) {
-		const struct wal_sink *sink = &findings->sinks.list[i];
+	for (size_t i = 0; i < findings->look->sinks.count; i++) {
+		const struct wal_sink *sink = &findings->look->sinks.list[i];
 
 		(void)printf("sink           %s: ended up to %" PRIu64
 			     ", %" PRIu64 " events wait for it\n",
@@ -479,24 +477,16 @@ inspect_log(const char *path, const struct inspect_options *options)
 		}
 	}
 	count_all(&findings);
-	/* Last: they are not behind what the look says, but ahead. */
-	if (wal_sinks_find(&findings.sinks, look.catalog.dir_fd,
-		look.found.log_id) == -1) {
-		log_error("cursors of the sinks: %m");
-		goto fail;
-	}
 	if (options->is_json)
 		print_json(path, &findings);
 	else
 		print_text(path, &findings);
 	if (!options->is_json && options->with_segments)
 		print_segments(&look);
-	wal_sinks_fini(&findings.sinks);
 	look_close(&look);
 	return print_flush();
 
 fail:
-	wal_sinks_fini(&findings.sinks);
 	look_close(&look);
 	return EXITCODE_AGAIN;
 }

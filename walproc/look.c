@@ -67,6 +67,7 @@ forget(struct look *look)
 	free(look->faults);
 	look->faults = NULL;
 	look->fault_count = 0;
+	wal_sinks_fini(&look->sinks);
 	catalog_fini(&look->catalog);
 }
 
@@ -192,12 +193,17 @@ look_once(struct look *look, bool *is_torn)
 			  "not know");
 		return LOOK_NEWER;
 	}
+	if (wal_sinks_find(&look->sinks, dir_fd, NULL) == -1) {
+		log_error("cursors of the sinks: %m");
+		return LOOK_ERROR;
+	}
 	recover = recover_scan(&look->catalog,
 	    cursor == CURSOR_OK ? &look->slot : NULL, &listener, &look->found);
 	*is_torn = recover == RECOVER_ERROR;
 	if (recover != RECOVER_OK)
 		return statuses[recover];
 	judge_cursor(look, cursor);
+	wal_sinks_keep(&look->sinks, look->found.log_id);
 	*is_torn =
 	    has_lost_last(look) || (cursor == CURSOR_OK && catch_up(look));
 	return LOOK_OK;

@@ -13,6 +13,7 @@
 #include "stage/exitcode.h"
 #include "walproc/cursor.h"
 #include "walproc/recover.h"
+#include "walproc/wal_sinks.h"
 
 #include <sys/types.h>
 #include <time.h>
@@ -39,6 +40,7 @@ struct look {
 	struct layout_cursor slot;
 	enum look_cursor cursor;   /* what was found of it */
 	enum cursor_slot slots[2]; /* and of each slot */
+	struct wal_sinks sinks;	   /* of each, where there are several */
 	struct look_fault *faults; /* owned */
 	size_t fault_count;	   /* of them */
 	uint64_t start_seq;	   /* the first event that should be there */

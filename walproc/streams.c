@@ -163,6 +163,20 @@ streams_have_told_sinks(const struct walproc *walproc)
 	return true;
 }
 
+bool
+streams_are_drained(const struct walproc *walproc)
+{
+	const struct streams *streams = &walproc->streams;
+
+	if (!streams->are_last)
+		return wal_elements(&walproc->wal) == 0;
+	for (size_t i = 0; i < streams->outlet_count; i++)
+		if (outlet_has_sink(walproc, streams->outlets[i]) &&
+		    outlet_elements(walproc, streams->outlets[i]) > 0)
+			return false;
+	return true;
+}
+
 uint64_t
 streams_acked(const struct walproc *walproc)
 {
@@ -353,6 +367,9 @@ take_order(struct walproc *walproc, const struct control_msg *msg)
 		return 0;
 	case CTLMSG_DRAIN:
 		streams->is_last = true;
+		return 0;
+	case CTLMSG_DRAIN_PRESENT:
+		streams->is_last = streams->are_last = true;
 		return 0;
 	case CTLMSG_ASK:
 		report_send(walproc);

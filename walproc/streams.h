@@ -23,6 +23,7 @@ struct streams {
 	struct outlet **outlets; /* owned, as are they */
 	size_t outlet_count;
 	bool is_last;	     /* no source will come any more */
+	bool are_last;	     /* nor a sink that is not there */
 	uint64_t acked_gone; /* events, by sinks that are gone for good */
 };
 
@@ -64,6 +65,9 @@ bool streams_are_over(const struct walproc *walproc);
 /* Say whether all that is queued for sources, or sinks, was written. */
 bool streams_have_told_sources(const struct walproc *walproc);
 bool streams_have_told_sinks(const struct walproc *walproc);
+
+/* Says whether all events are ended, as far as sinks are there or may come. */
+bool streams_are_drained(const struct walproc *walproc);
 
 /* Returns how many events the sinks have acked. */
 uint64_t streams_acked(const struct walproc *walproc);

@@ -507,9 +507,9 @@ wal_count_dropped(struct wal *wal)
 int
 wal_save(struct wal *wal)
 {
-	if ((wal->cursor_saved != wal_acked_seq(wal) &&
-		wal_write_cursor(wal) == -1) ||
-	    wal_sinks_save(wal) == -1)
+	if (wal_sinks_save(wal) == -1 ||
+	    (wal->cursor_saved != wal_acked_seq(wal) &&
+		wal_write_cursor(wal) == -1))
 		return io_is_full_disk(errno) ? 0 : -1;
 	return wal_write_drop_ended(wal);
 }

@@ -1,10 +1,13 @@
 #include "walproc/wal_sinks.h"
 
 #include "stage/io.h"
+#include "stage/log.h"
 #include "stage/loop.h"
 #include "stage/mem.h"
 #include "walproc/quarantine.h"
 #include "walproc/wal.h"
+
+#include <xxhash.h>
 
 #include <assert.h>
 #include <dirent.h>
@@ -58,6 +61,38 @@ drop(struct wal_sinks *sinks, size_t place)
 	    (sinks->count - place) * sizeof(sinks->list[0]));
 }
 
+/* Writes the log id that the cursor of a sink has: one that was copied to
+ * another's name is not taken for that one's. */
+static void
+mix_log_id(
+    uint8_t out[LAYOUT_LOG_ID_BYTES], const uint8_t *log_id, const char *name)
+{
+	memcpy(out, log_id, LAYOUT_LOG_ID_BYTES);
+	put_be64(out, get_be64(log_id) ^ XXH3_64bits(name, strlen(name)));
+}
+
+/* Says whether the cursor of a sink is of that log. */
+static bool
+is_of_log(
+    const struct layout_cursor *slot, const uint8_t *log_id, const char *name)
+{
+	uint8_t mixed[LAYOUT_LOG_ID_BYTES];
+
+	mix_log_id(mixed, log_id, name);
+	return memcmp(slot->log_id, mixed, LAYOUT_LOG_ID_BYTES) == 0;
+}
+
+/* Says that a cursor is of no use. */
+static void
+tell_lost(const char *file, const char *why)
+{
+	char printable[4 * FILE_BYTES];
+
+	log_warn("%s: %s: what is stored for that sink is sent again",
+	    log_printable(printable, sizeof(printable), file, strlen(file)),
+	    why);
+}
+
 /* Reads the cursor in the file `name`, if it is one. 0, or -1, errno set. */
 static int
 find_one(struct wal_sinks *sinks, int dir_fd, const char *name,
@@ -76,12 +111,18 @@ find_one(struct wal_sinks *sinks, int dir_fd, const char *name,
 	case CURSOR_ERROR:
 		return -1;
 	case CURSOR_NONE:
+		if (slots[0] != CURSOR_SLOT_EMPTY ||
+		    slots[1] != CURSOR_SLOT_EMPTY)
+			tell_lost(name, "damaged");
+		return 0;
 	case CURSOR_NEWER:
+		tell_lost(name, "of a format version that is not known");
 		return 0;
 	}
-	if (log_id != NULL &&
-	    memcmp(slot.log_id, log_id, LAYOUT_LOG_ID_BYTES) != 0)
+	if (log_id != NULL && !is_of_log(&slot, log_id, name + head_bytes)) {
+		tell_lost(name, "of another log or another sink");
 		return 0;
+	}
 	add(sinks, name + head_bytes)->cursor.slot = slot;
 	return 0;
 }
@@ -120,8 +161,8 @@ void
 wal_sinks_keep(struct wal_sinks *sinks, const uint8_t *log_id)
 {
 	for (size_t i = sinks->count; i > 0; i--)
-		if (memcmp(sinks->list[i - 1].cursor.slot.log_id, log_id,
-			LAYOUT_LOG_ID_BYTES) != 0)
+		if (!is_of_log(&sinks->list[i - 1].cursor.slot, log_id,
+			sinks->list[i - 1].name))
 			drop(sinks, i - 1);
 }
 
@@ -149,15 +190,21 @@ wal_sinks_acked_seq(const struct wal *wal)
 
 /*
  * Stands a sink where the log's own cursor is, unless its own is further. The
- * log is what can be relied on: nothing before its oldest event is there.
+ * log is what can be relied on: nothing before its oldest event is there. What
+ * its own says is older than that is taken as delivered since; without one, or
+ * where it was the only sink, it has the counts of the log.
  */
 static void
 stand(const struct wal *wal, struct wal_sink *sink)
 {
 	const struct layout_cursor *floor = &wal->cursor.slot;
 	struct layout_cursor *slot = &sink->cursor.slot;
+	bool has_counts = slot->generation > 0 && !sink->is_named;
 
-	if (slot->acked_seq <= floor->acked_seq) {
+	if (has_counts && slot->acked_seq <= floor->acked_seq) {
+		slot->delivered += floor->acked_seq - slot->acked_seq;
+		slot->acked_seq = floor->acked_seq;
+	} else if (slot->acked_seq <= floor->acked_seq) {
 		*slot = (struct layout_cursor){
 		    .acked_seq = floor->acked_seq,
 		    .delivered = floor->delivered,
@@ -166,7 +213,7 @@ stand(const struct wal *wal, struct wal_sink *sink)
 		    .quarantined = floor->quarantined,
 		};
 	}
-	memcpy(slot->log_id, wal->log_id, LAYOUT_LOG_ID_BYTES);
+	mix_log_id(slot->log_id, wal->log_id, sink->name);
 	/* What it counts of the whole log is said there. */
 	slot->refused = 0;
 	slot->dropped_newest = 0;
@@ -319,8 +366,8 @@ name_one(struct wal *wal, const char *name)
 		sink = add(&wal->sinks, name);
 	if (sink->is_named && wal->sinks.are_many)
 		return 0;
-	sink->is_named = true;
 	stand(wal, sink);
+	sink->is_named = true;
 	return find_ended(wal, sink);
 }
 
@@ -339,6 +386,10 @@ forget_others(struct wal *wal, const char *const *names, size_t count)
 				is_named = true;
 		if (is_named)
 			continue;
+		if (!sink->is_named)
+			log_info(CURSOR_SINK_NAME
+			    "%s: no sink has that name any more: removed",
+			    sink->name);
 		if (remove_file(wal, sink) == -1)
 			return -1;
 		drop(sinks, i - 1);

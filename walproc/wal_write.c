@@ -104,6 +104,10 @@ wal_write_gather(struct wal *wal, const struct segment *segment, uint64_t seq,
 int
 wal_write_cursor(struct wal *wal)
 {
+	/* First: one that is behind the log's does not know how what is between
+	 * them has ended. */
+	if (wal_sinks_save(wal) == -1)
+		return -1;
 	wal->cursor.slot.durable_seq = wal->durable_seq;
 	if (cursor_write(&wal->cursor) == -1)
 		return -1;

@@ -67,7 +67,7 @@ settle_state(struct walproc *walproc)
 	case WALPROC_RUNNING:
 		break;
 	case WALPROC_DRAINING:
-		if (left == 0 && is_flushed)
+		if (streams_are_drained(walproc) && is_flushed)
 			return finish(walproc, walproc->exitcode);
 		if (is_late) {
 			log_error("drain timeout: %" PRIu64
@@ -426,8 +426,10 @@ walproc_close(struct walproc *walproc, enum exitcode exitcode)
 		exitcode = EXITCODE_AGAIN;
 	}
 	log_info("stopped: %" PRIu64 " events taken, %" PRIu64
-		 " of them to the dead letters, %" PRIu64 " acked by the sink",
-	    walproc->taken, walproc->refused, streams_acked(walproc));
+		 " of them to the dead letters, %" PRIu64
+		 " acked by the sink%s",
+	    walproc->taken, walproc->refused, streams_acked(walproc),
+	    walproc->streams.outlet_count > 1 ? "s" : "");
 	dead_close(&walproc->dead);
 	shed_fini(&walproc->shed);
 	report_fini(&walproc->report);
