@@ -210,6 +210,10 @@ void chain_add_source(
     struct chain *chain, const struct chain_rules *rules, int64_t now_ns);
 void chain_add_sink(struct chain *chain, int64_t now_ns);
 
+/* Says that a source, which has not been started yet, has come to its end in an
+ * earlier run, and so has its command. */
+void chain_rest_source(struct chain *chain, size_t at, int64_t now_ns);
+
 /* Ends a source and its command, or a sink, in order and for good. */
 void chain_remove(struct chain *chain, size_t at, int64_t now_ns);
 

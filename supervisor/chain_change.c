@@ -38,6 +38,14 @@ renew(struct chain *chain, size_t at)
 		(void)chain_happen(chain, at, CHAIN_EVENT_STOP);
 }
 
+void
+chain_rest_source(struct chain *chain, size_t at, int64_t now_ns)
+{
+	chain->now_ns = now_ns;
+	rest(chain, at - 1, CHAIN_ENDED);
+	rest(chain, at, CHAIN_ENDED);
+}
+
 /* Ends the command of a source, for another or for none. */
 static void
 renew_command(struct chain *chain, size_t at, const struct chain_rules *rules)

@@ -448,6 +448,37 @@ crew_is_up(const struct crew *crew)
 	return true;
 }
 
+/* Says whether a source of `crew` has come to its end, and is the same since.
+ */
+static bool
+has_ended_as(const struct crew *crew, const char *id)
+{
+	const struct chain *chain = &crew->chain;
+
+	for (size_t i = 0; i < chain->source_count; i++) {
+		size_t at = chain_at(chain, STAGE_SOURCE, i);
+
+		if (strcmp(crew->stage[at]->id, id) == 0)
+			return chain->stage[at].state == CHAIN_ENDED &&
+			       !chain->stage[at].is_removed &&
+			       !crew->stage[at]->is_other;
+	}
+	return false;
+}
+
+void
+crew_take_ends(struct crew *crew, const struct crew *before)
+{
+	struct chain *chain = &crew->chain;
+
+	for (size_t i = 0; i < chain->source_count; i++) {
+		size_t at = chain_at(chain, STAGE_SOURCE, i);
+
+		if (has_ended_as(before, crew->stage[at]->id))
+			chain_rest_source(chain, at, loop_now_ns());
+	}
+}
+
 int64_t
 crew_left(const struct crew *crew)
 {

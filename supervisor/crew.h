@@ -57,6 +57,8 @@ struct crew_stage {
 	int status;	     /* then, as waitpid(2) has it */
 	char last_exit[CHILD_DESCRIBE_BYTES]; /* "": it has not ended yet */
 	/* Of a source: */
+	bool is_other;	/* a reload has changed it, which its run that has
+			 * come to its end did not know */
 	bool has_stdin; /* it reads the supervisor's own */
 	int read_fd;	/* of the pipe that its command writes; -1: none */
 	int write_fd;	/* the same; -1 once a command was run on it */
@@ -73,10 +75,11 @@ struct crew {
 	/* Each owned; chain_stages() of them, in that order. They stay where
 	 * they are: pointers into them are about. */
 	struct crew_stage *stage[CHAIN_MAX_STAGES];
-	char *roster;	 /* owned: what walproc was told (roster.h), or NULL */
-	bool is_removed; /* it is not in the configuration any more */
-	bool is_trial;	 /* a reload has made or changed it, and it has not
-			  * been at work since */
+	char *roster;	  /* owned: what walproc was told (roster.h), or NULL */
+	bool is_removed;  /* it is not in the configuration any more */
+	bool is_replaced; /* it is, but another crew comes in its place */
+	bool is_trial;	  /* a reload has made or changed it, and it has not
+			   * been at work since */
 };
 
 /*
@@ -153,6 +156,13 @@ bool crew_owes_report(const struct crew *crew);
 /* Says whether it has begun its job (events are taken in, or that is over), or
  * has failed at it, and is tried again: nobody is to wait for that. */
 bool crew_is_up(const struct crew *crew);
+
+/*
+ * Leaves at rest the sources of `crew`, in which nothing runs yet, that have
+ * come to their end in `before`, the crew in whose place it comes, and are the
+ * same: they are not run a second time.
+ */
+void crew_take_ends(struct crew *crew, const struct crew *before);
 
 /* Says in the journal what an instance that is removed leaves behind. */
 void crew_tell_left(const struct crew *crew);

@@ -106,6 +106,19 @@ note_change(
 	free(text);
 }
 
+/* Returns the crew that the one of an instance comes in the place of, or NULL.
+ */
+static const struct crew *
+find_before(const struct fleet *fleet, const struct config_instance *instance)
+{
+	const struct crew *before = NULL;
+
+	for (size_t i = 0; i < fleet->count; i++)
+		if (is_crew_of(fleet->crews[i], instance))
+			before = fleet->crews[i];
+	return before;
+}
+
 /* Follows a crew into the new configuration. */
 static void
 follow(struct crew *crew, const struct plan *plan, int64_t timeout_ns,
@@ -132,9 +145,10 @@ follow(struct crew *crew, const struct plan *plan, int64_t timeout_ns,
 	change = update_crew(crew, instance, &plan->context, timeout_ns);
 	/* The sources have come to their end; what is new has not. The same is
 	 * not run a second time for what stands behind them. */
-	if (goal != CHAIN_RUN && change.is_source_new)
+	if (goal != CHAIN_RUN && change.is_source_new) {
 		remove_crew(crew);
-	else
+		crew->is_replaced = true;
+	} else
 		note_change(changes, crew, &change);
 	cJSON_Delete(change.parts);
 }
@@ -146,6 +160,7 @@ fleet_update(struct fleet *fleet, const struct plan *plan)
 	int64_t timeout_ns =
 	    (int64_t)config->shutdown_timeout.number * LOOP_NS_PER_MS;
 	cJSON *changes = cJSON_CreateArray();
+	const struct crew *before;
 	bool is_first = fleet->count == 0;
 
 	for (size_t i = 0; i < fleet->count; i++)
@@ -156,7 +171,10 @@ fleet_update(struct fleet *fleet, const struct plan *plan)
 
 		if (find_crew(fleet, instance) != NULL)
 			continue;
+		before = find_before(fleet, instance);
 		crew = add_crew(fleet, instance, plan, timeout_ns);
+		if (before != NULL && before->is_replaced)
+			crew_take_ends(crew, before);
 		crew->is_trial = !is_first;
 		note(changes, crew, "is new: it starts");
 	}

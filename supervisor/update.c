@@ -165,6 +165,7 @@ change_source(struct update *u, size_t at, size_t index)
 	if (!is_back && !has_other_command && !has_other_source)
 		return;
 	u->change.is_source_new = true;
+	u->crew->stage[at]->is_other = true;
 	if (is_back) {
 		tell_part(u, at, "added");
 	} else {
@@ -206,6 +207,7 @@ take_over(struct update *u, enum stage_kind kind, size_t index)
 	if (!find_stage(u->crew, kind, id, &at)) {
 		at = crew_add(u->crew, kind, index, u->instance, u->context);
 		tell_part(u, at, "added");
+		u->crew->stage[at]->is_other = true;
 		if (kind == STAGE_SOURCE)
 			u->change.is_source_new = true;
 	} else if (kind == STAGE_SOURCE) {

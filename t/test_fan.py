@@ -290,6 +290,48 @@ def test_sources_come_and_go(tmp_path):
                 "c": COMPLETE["c"]}
 
 
+@pytest.mark.parametrize("is_exec", [False, True])
+def test_a_source_that_has_ended_is_not_run_for_a_new_one(tmp_path, is_exec):
+    """Not even where all have ended, and the log only waits for a sink."""
+    first = counter("m", 10) if is_exec else metronome(count=10)
+    with servers(tmp_path, ("v", "w")) as sinks:
+        sinks["w"].kill()
+        write_fan(tmp_path, {"m": first}, urls(sinks), timeout=1)
+        with run(tmp_path) as running:
+            sinks["v"].wait_count(10)
+            running.wait_log("done: events=10")
+            write_fan(tmp_path, {"m": first, "n": metronome(count=7)},
+                      urls(sinks), timeout=1)
+            assert reload(tmp_path) == ["01/p is new: it starts"]
+            wait_until(lambda: len(ids_by_source(sinks["v"]).get("n", ()))
+                       == 7, "all of n")
+            sinks["w"].start()
+            assert running.wait() == DONE
+        for server in sinks.values():
+            assert ids_by_source(server) == {
+                "m": list(range(10)), "n": list(range(7))}
+
+
+def test_a_stop_waits_for_no_sink_that_will_not_come(tmp_path):
+    """What the others can still be given they are."""
+    with servers(tmp_path, ("v", "w")) as sinks:
+        write_fan(tmp_path, {"m": metronome()}, urls(sinks), timeout=600)
+        with run(tmp_path) as running:
+            # So often that it is not back for a while.
+            pid = None
+            for _ in range(6):
+                pid = wait_until(
+                    lambda: stages_of(tmp_path)["w", "wssink"] not in (
+                        None, pid) and stages_of(tmp_path)["w", "wssink"],
+                    "the sink")
+                os.kill(pid, signal.SIGKILL)
+            running.wait_log("01/w wssink: starts again in 3.2 s")
+            assert running.stop() == DONE
+        last = max(seqs(sinks["v"]))
+        assert seqs(sinks["v"]) == list(range(1, last + 1))
+        assert f"{last} events taken" in running.text()
+
+
 def test_so_many_are_replaced_that_not_all_have_room(tmp_path):
     """Each new one waits until the log has forgotten an old one."""
     def write(first, last):

@@ -3,6 +3,7 @@ its own place in the log, its own window and its own breaker, and an event
 leaves the log when all have ended it.
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -173,7 +174,7 @@ def test_each_sink_goes_on_where_it_was_after_a_kill(tmp_path):
 
 
 @pytest.mark.parametrize("harm", [
-    "gone", "cut", "garbage", "directory", "fifo", "another's"])
+    "gone", "cut", "garbage", "directory", "fifo", "another's", "b's"])
 def test_a_lost_cursor_costs_duplicates_only(tmp_path, harm):
     """That of one sink; the other one's is not touched."""
     with FanWal(tmp_path, ["s"], ["a", "b", "c"]) as wal:
@@ -197,6 +198,9 @@ def test_a_lost_cursor_costs_duplicates_only(tmp_path, harm):
         path.mkdir()
     elif harm == "fifo":
         os.mkfifo(path)
+    elif harm == "b's":
+        # It is further than that of c, and would be believed.
+        path.write_bytes((tmp_path / "wal/cursor.b").read_bytes())
     elif harm == "another's":
         # What it knows to be durable is nothing to this one.
         (tmp_path / "other").mkdir()
@@ -220,6 +224,8 @@ def test_a_lost_cursor_costs_duplicates_only(tmp_path, harm):
         assert report["quarantined"] == 0
         assert_adds_up(report)
         assert path.is_file()
+        told = " cursor.a: " in wal.process.text()
+        assert told == (harm != "gone")
 
 
 def test_a_sink_that_is_added_starts_at_the_oldest_event_stored(tmp_path):
@@ -333,6 +339,83 @@ def test_drop_oldest_drops_only_for_who_has_not_had_it(tmp_path):
         report = wal.process.wait_report(lambda r: r["stored"] == 0)
         assert (report["delivered"], report["dropped"]) == (10, 15)
         assert_adds_up(report)
+
+
+def test_each_sink_keeps_its_own_counts_over_a_kill(tmp_path):
+    """However the last of what it did came to its file."""
+    options = "--max-elements", "10", "--on-full", "drop_oldest"
+    sent = taken = 0
+    for round_ in range(6):
+        with FanWal(tmp_path, ["s"], ["a", "b"], *options) as wal:
+            source, sink = wal.source("s"), wal.sink("a")
+            given = 0
+            for _ in range(15):
+                source.send({"n": sent})
+                sent += 1
+                while sink.take(1) != [sent - 1]:
+                    given += 1
+                given += 1
+                sink.ack(given)
+            source.wait_acked(15)
+            # Each time at another moment: what is acked is so by now or not.
+            if round_ % 2:
+                wal.wait_sink("a", stored=0)
+            os.kill(wal.process.pid, signal.SIGKILL)
+            wal.process.wait()
+        with FanWal(tmp_path, ["s"], ["a", "b"], *options) as wal:
+            report = wal.process.report()
+            assert_adds_up(report)
+            a, b = report["sinks"]
+            assert (a["dropped"], b["delivered"]) == (0, 0)
+            assert b["dropped"] == sent - 10
+            taken = report["taken"]
+    assert taken == sent
+
+
+def test_a_cursor_that_is_old_has_its_own_counts_still(tmp_path):
+    """What a power cut leaves of it: since then all was delivered."""
+    options = "--max-elements", "10", "--on-full", "drop_oldest"
+    path = tmp_path / "wal/cursor.a"
+    with FanWal(tmp_path, ["s"], ["a", "b"], *options) as wal:
+        source, sink = wal.source("s"), wal.sink("a")
+        for n in range(40):
+            source.send({"n": n})
+            assert sink.take(1) == [n]
+            sink.ack(n + 1)
+            if n == 5:
+                wal.wait_sink("a", delivered=6)
+                old = path.read_bytes()
+        wal.wait_sink("a", stored=0)
+        assert wal.process.stop() == DONE
+    path.write_bytes(old)
+    with FanWal(tmp_path, ["s"], ["a", "b"], *options) as wal:
+        wal.wait_sink("a", delivered=30, dropped=0, stored=10)
+        wal.wait_sink("b", delivered=0, dropped=30, stored=10)
+        assert wal.sink("a").take(10) == list(range(30, 40))
+
+
+def test_inspect_beside_a_running_log_adds_up(tmp_path):
+    with FanWal(tmp_path, ["s"], ["a", "b"]) as wal:
+        source = wal.source("s")
+        sinks = [wal.sink("a"), wal.sink("b")]
+        sent = 0
+        wal.process.wait_ready()
+        for _ in range(40):
+            inspecting = subprocess.Popen(
+                [program("walproc"), "inspect", "--json", tmp_path / "wal"],
+                stdout=subprocess.PIPE)
+            while inspecting.poll() is None:
+                source.send({"n": sent})
+                sent += 1
+                for sink in sinks:
+                    assert sink.take(1) == [sent - 1]
+                    sink.ack(sent)
+            seen = json.loads(inspecting.stdout.read())
+            for sink in seen["sinks"]:
+                assert sink["acked_seq"] + sink["stored"] == seen["last_seq"]
+                assert sink["acked_seq"] == sum(
+                    sink[name] for name in (
+                        "delivered", "rejected", "dropped", "quarantined"))
 
 
 def test_one_sink_rejects_what_another_takes(tmp_path):
