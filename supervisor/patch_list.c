@@ -87,6 +87,21 @@ check_placeholders(const struct tree_node *node, struct faults *faults)
 	}
 }
 
+/* Refuses placeholders in the keys of a record that is merged: it is the same
+ * record for all events, and no two of its keys may become one. */
+static void
+check_record_keys(const struct tree_node *node, struct faults *faults)
+{
+	for (size_t i = 0; node->kind == TREE_MAP && i < node->count; i++) {
+		if (strstr(node->items[i].key, "${") != NULL)
+			faults_add(faults, &node->items[i].key_place,
+			    "the key \"%.64s\" of a record that is merged "
+			    "cannot hold a placeholder",
+			    node->items[i].key);
+		check_record_keys(&node->items[i], faults);
+	}
+}
+
 /* Returns the value as a cJSON tree; numbers keep their bytes. */
 static cJSON *
 json_of(const struct tree_node *node)
@@ -188,6 +203,8 @@ add_value(struct patch_list *list, enum patch_list_how how, const char *key,
 	if (!is_taken(how, node, faults))
 		return;
 	check_placeholders(node, faults);
+	if (how == PATCH_LIST_MERGE || how == PATCH_LIST_MERGE_EVENT)
+		check_record_keys(node, faults);
 	value = value_text(node);
 	if ((key == NULL ? 0 : strlen(key)) + strlen(value) >=
 	    PATCH_LIST_MAX_BYTES)

@@ -135,12 +135,12 @@ def test_under_the_supervisor(tmp_path, server):
     assert base64.b64decode(letter["bytes"]) == b'{"n":1}'
 
 
-def test_what_walproc_refuses_ends_the_run(tmp_path, server):
-    """The supervisor does not know all that is wrong with a record."""
+def test_what_walproc_would_refuse_is_a_fault_of_the_file(tmp_path, server):
     (tmp_path / "c.yaml").write_text(
         CONFIG.replace("URL", server.url).replace("c: \"it's\"",
                                                   '"${seq}": 1'))
     with Supervisor(tmp_path) as supervisor:
         assert supervisor.wait() == FINAL
-        assert "a key of a record is the same for all events" in \
-            supervisor.text()
+        assert ('c.yaml:14:37: the key "${seq}" of a record that is merged '
+                "cannot hold a placeholder") in supervisor.text()
+        assert not supervisor.started("walproc")
