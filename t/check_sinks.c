@@ -81,6 +81,27 @@ check_sums(const struct layout_cursor *slot)
 	    "counts do not add up\n");
 }
 
+/* What is stored is counted from behind the last event that all have ended, or
+ * somewhat before: its batch, the tail of an earlier start behind it, and the
+ * header of a segment, which are no more than a segment. */
+static void
+check_bytes(void)
+{
+	const struct segment *last = catalog_last(&m.wal.catalog);
+	uint64_t from, bytes;
+
+	if (wal_elements(&m.wal) == 0)
+		return;
+	ck_assert_int_eq(
+	    wal_find_offset(&m.wal, wal_acked_seq(&m.wal), &from), 0);
+	bytes = last->log_offset + last->end_offset - from;
+	HOLDS(wal_bytes(&m.wal) <= bytes + steps_limits.segment_bytes,
+	    "%" PRIu64 " bytes are stored, not %" PRIu64 "\n",
+	    wal_bytes(&m.wal), bytes);
+	HOLDS(wal_bytes(&m.wal) >= wal_elements(&m.wal) * LAYOUT_RECORD_BYTES,
+	    "%" PRIu64 " bytes are stored\n", wal_bytes(&m.wal));
+}
+
 /* What must hold after each step. */
 static void
 check_all(void)
@@ -103,6 +124,7 @@ check_all(void)
 	HOLDS(count == 0 || wal_acked_seq(&m.wal) == least,
 	    "the log ends at %" PRIu64 ", its sinks at %" PRIu64 "\n",
 	    wal_acked_seq(&m.wal), least);
+	check_bytes();
 }
 
 /* Reads on from where a sink stands, and ends the first `count` of what it

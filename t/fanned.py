@@ -67,7 +67,7 @@ class Sink:
 
 
 class FanWal:
-    """A walproc whose streams are named."""
+    """A walproc whose streams are named; later, where `sinks` is None."""
 
     def __init__(self, directory, sources, sinks, *options, env=None):
         self.directory = directory
@@ -76,7 +76,8 @@ class FanWal:
             *options, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             env=env)
         self.open = []
-        self.name(sources, sinks)
+        if sinks is not None:
+            self.name(sources, sinks)
 
     def name(self, sources, sinks):
         self.process.name_streams(sources, sinks)
