@@ -262,3 +262,23 @@ def test_nothing_is_done_while_nobody_is_there(tmp_path, options):
         wal.name([], [])
         wal.process.wait_report(lambda r: r["sources"] == r["sinks"] == [])
         assert_sleeps(wal.process.pid)
+
+
+@pytest.mark.parametrize("is_slow", [False, True], ids=["quick", "slow"])
+@pytest.mark.parametrize("names", [["s", "t"], ["s", "t", "u"],
+                                   ["s", "t", "u", "v"]], ids=len)
+def test_what_room_there_is_in_a_full_log_is_everyones(
+        tmp_path, names, is_slow):
+    """Also theirs who come when it is full, and however many turns it takes
+    until there is room again."""
+    with FanWal(tmp_path, names, ["a"], "--max-elements", "10") as wal:
+        sink = wal.sink("a")
+        for name in names:
+            wal.source(name).send(*numbered(0, 300))
+        for n in range(150):
+            sink.take(1)
+            sink.ack(n + 1)
+            if is_slow:
+                wal.wait_sink("a", delivered=n + 1)
+        report = wal.process.report()
+        assert min(s["taken"] for s in report["sources"]) >= 10

@@ -137,10 +137,11 @@ tell_waiting(struct walproc *walproc, struct inlet *inlet)
 }
 
 static int
-begin(struct inlet *inlet)
+begin(struct walproc *walproc, struct inlet *inlet)
 {
 	struct inlet_source next = take_waiting(inlet, 0);
 	struct msg msg = {.kind = MSG_BREAKER_CLOSED};
+	bool is_stopped = walproc->block != WALPROC_TAKING;
 
 	if (io_replace(next.fd, &inlet->fd) == -1) {
 		log_error("%s: dup2: %m", inlet->title);
@@ -153,7 +154,10 @@ begin(struct inlet *inlet)
 	inlet->before = inlet->taken;
 	inlet->is_missed = false;
 	inlet->is_over = false;
-	if (next.is_told)
+	if (is_stopped)
+		intake_put_block(walproc, &msg);
+	/* From here on it hears what all do. */
+	if (next.is_told != is_stopped)
 		chan_send_msg(&inlet->chan, &msg);
 	log_info("%s attached", inlet->title);
 	return 0;
@@ -169,10 +173,10 @@ inlet_change(struct walproc *walproc, struct inlet *inlet)
 	tell_waiting(walproc, inlet);
 	if (!inlet->is_over)
 		return 0;
-	/* It was told that the intake is stopped: not before that has passed.
-	 */
+	/* Also while the intake is stopped: what little room there is then at
+	 * times is taken up by those that have begun. */
 	if (inlet->waiting_count > 0)
-		return walproc->block == WALPROC_TAKING ? begin(inlet) : 0;
+		return begin(walproc, inlet);
 	if (inlet->fd != -1 && !streams->is_last && !inlet->is_leaving &&
 	    !inlet->is_missed) {
 		log_info("%s left: waiting for the next", inlet->title);

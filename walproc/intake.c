@@ -87,6 +87,30 @@ has_passed(struct walproc *walproc)
 	return -1;
 }
 
+/* Reads what has come while the intake was stopped: else those of whom some was
+ * here already would be alone in taking what little room there is now. Returns
+ * 0, or -1; logged. */
+static int
+pull_all(struct walproc *walproc)
+{
+	struct streams *streams = &walproc->streams;
+
+	if (streams->inlet_count == 1)
+		return 0;
+	for (size_t i = 0; i < streams->inlet_count; i++) {
+		struct inlet *inlet = streams->inlets[i];
+		size_t before = buf_bytes(&inlet->chan.in);
+
+		if (chan_pull(&inlet->chan) == -1) {
+			log_error("%s: %m", inlet->title);
+			return -1;
+		}
+		if (buf_bytes(&inlet->chan.in) != before)
+			walproc->has_read = true;
+	}
+	return 0;
+}
+
 /* Starts the intake again if it can be. Returns 0, or -1 as has_passed. */
 static int
 unblock(struct walproc *walproc)
@@ -104,7 +128,7 @@ unblock(struct walproc *walproc)
 	if (walproc->block_is_told)
 		log_info("intake goes on");
 	tell_all(walproc, &msg);
-	return 0;
+	return pull_all(walproc);
 }
 
 /* What became of an event at intake. */
@@ -407,6 +431,38 @@ take_from(struct walproc *walproc, struct inlet *inlet, size_t most)
 	return 0;
 }
 
+/*
+ * Takes of each source its share. What little room there is at a limit is not
+ * always another's: who has met it comes last the next time, or first if it had
+ * not even room for one event. To count turns would not do, since it can take
+ * as many of them as there are sources until there is room again. Returns as
+ * take_from.
+ */
+static int
+take_shares(struct walproc *walproc)
+{
+	struct streams *streams = &walproc->streams;
+	size_t count = streams->inlet_count, first = streams->first_inlet;
+	uint64_t before = walproc->taken;
+
+	for (size_t i = 0; i < count; i++) {
+		size_t at = (first + i) % count;
+		struct inlet *inlet = streams->inlets[at];
+		uint64_t taken = inlet->taken;
+		bool is_taking = walproc->block == WALPROC_TAKING;
+
+		if (take_from(walproc, inlet, TURN_BYTES / count) == -1)
+			return -1;
+		if (is_taking && walproc->block != WALPROC_TAKING)
+			streams->first_inlet =
+			    inlet->taken == taken ? at : at + 1;
+	}
+	/* Where all is taken, though some of it be dropped. */
+	if (walproc->block == WALPROC_TAKING && walproc->taken != before)
+		streams->first_inlet = first + 1;
+	return 0;
+}
+
 int
 intake_take(struct walproc *walproc)
 {
@@ -416,14 +472,8 @@ intake_take(struct walproc *walproc)
 	if (unblock(walproc) == -1)
 		return -1;
 	walproc->is_behind = false;
-	/* Each has its share, and each is the first in its turn: what little
-	 * room there is at a limit is not always another's. */
-	for (size_t i = 0; i < count; i++)
-		if (take_from(walproc,
-			streams->inlets[(streams->first_inlet + i) % count],
-			TURN_BYTES / count) == -1)
-			return -1;
-	streams->first_inlet++;
+	if (take_shares(walproc) == -1)
+		return -1;
 	for (size_t i = 0; i < count; i++)
 		if (streams->inlets[i]->is_behind)
 			walproc->is_behind = true;

@@ -19,7 +19,8 @@ struct streams {
 	struct control control; /* the supervisor's orders */
 	struct inlet **inlets;	/* owned, as are they */
 	size_t inlet_count;
-	size_t first_inlet;	 /* whose turn it is to be the first */
+	size_t first_inlet;	 /* whose turn it is to be the first, modulo
+				  * inlet_count */
 	struct outlet **outlets; /* owned, as are they */
 	size_t outlet_count;
 	bool is_last;	     /* no source will come any more */
