@@ -99,8 +99,10 @@ find_one(struct wal_sinks *sinks, int dir_fd, const char *name,
     const uint8_t *log_id)
 {
 	size_t head_bytes = strlen(CURSOR_SINK_NAME);
+	char printable[4 * FILE_BYTES];
 	struct layout_cursor slot;
 	enum cursor_slot slots[2];
+	int saved;
 
 	if (strncmp(name, CURSOR_SINK_NAME, head_bytes) != 0 ||
 	    strlen(name) - head_bytes > WAL_SINKS_NAME_BYTES)
@@ -109,6 +111,10 @@ find_one(struct wal_sinks *sinks, int dir_fd, const char *name,
 	case CURSOR_OK:
 		break;
 	case CURSOR_ERROR:
+		saved = errno;
+		log_error("%s: %m", log_printable(printable, sizeof(printable),
+					name, strlen(name)));
+		errno = saved;
 		return -1;
 	case CURSOR_NONE:
 		if (slots[0] != CURSOR_SLOT_EMPTY ||
