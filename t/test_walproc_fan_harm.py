@@ -282,3 +282,28 @@ def test_what_room_there_is_in_a_full_log_is_everyones(
                 wal.wait_sink("a", delivered=n + 1)
         report = wal.process.report()
         assert min(s["taken"] for s in report["sources"]) >= 10
+
+
+def test_who_left_after_a_fault_is_not_blamed_on_who_came(tmp_path):
+    """The supervisor would end the one that is there now."""
+    with FanWal(tmp_path, ["s"], ["a"]) as wal:
+        source, sink = wal.source("s"), wal.sink("a")
+        source.send({"n": 0})
+        assert sink.take(1) == [0]
+        source.wait_acked(1)
+        os.kill(wal.process.pid, signal.SIGSTOP)
+        wait_until(lambda: state_of(wal.process.pid) == "T")
+        source.sock.sendall(b"\1\2\3\4")
+        sink.ack(7)
+        source.close()
+        sink.close()
+        source, sink = wal.source("s"), wal.sink("a")
+        os.kill(wal.process.pid, signal.SIGCONT)
+        source.send({"n": 1})
+        assert sink.take(2) == [0, 1]
+        source.wait_acked(1)
+        assert "not a length prefix" in wal.process.text()
+        assert "acked more events than were sent" in wal.process.text()
+        wal.process.tell({"ask": "report"})
+        while "report" not in (message := wal.process.take()):
+            assert "fault" not in message
