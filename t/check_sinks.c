@@ -14,6 +14,7 @@
 
 #include <check.h>
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -340,6 +341,40 @@ START_TEST(test_sinks_against_a_model)
 }
 END_TEST
 
+/* A cursor of a sink for which the disk has no room keeps no segment there:
+ * then there would never be any. */
+START_TEST(test_a_full_disk_lets_go_what_is_ended)
+{
+	static const char *const two[] = {"a", "b"};
+
+	steps_begin();
+	power_reset();
+	memset(&m, 0, sizeof(m));
+	m.random = 1;
+	steps_open(&m.wal, &steps_limits);
+	ck_assert_int_eq(wal_sinks_name(&m.wal, two, 2), 0);
+	for (int i = 0; i < 10; i++) {
+		steps_append(&m.wal, 20);
+		ck_assert_int_eq(wal_sync(&m.wal), 0);
+	}
+	ck_assert_uint_gt(m.wal.catalog.count, 2);
+	read_all(0, 200);
+	read_all(1, 200);
+	power_fault = (struct power_fault){
+	    .call = POWER_WRITE,
+	    .in = 1,
+	    .error = ENOSPC,
+	};
+	ck_assert_int_eq(wal_save(&m.wal), 0);
+	ck_assert_uint_eq(m.wal.catalog.count, 1);
+	/* And it is written when there is. */
+	ck_assert_int_eq(wal_save(&m.wal), 0);
+	for (size_t i = 0; i < 2; i++)
+		ck_assert_uint_eq(m.wal.sinks.list[i].saved_seq, 200);
+	ck_assert_int_eq(wal_close(&m.wal), 0);
+}
+END_TEST
+
 int
 main(void)
 {
@@ -353,5 +388,6 @@ main(void)
 	tcase_add_unchecked_fixture(tests, steps_init, steps_fini);
 	tcase_add_loop_test(
 	    tests, test_sinks_against_a_model, 0, is_one ? 1 : SEEDS);
+	tcase_add_test(tests, test_a_full_disk_lets_go_what_is_ended);
 	return suite_run(suite);
 }

@@ -475,8 +475,13 @@ wal_sinks_save(struct wal *wal)
 		    sink->saved_seq == sink->cursor.slot.acked_seq)
 			continue;
 		sink->cursor.slot.durable_seq = wal->durable_seq;
-		if (cursor_write(&sink->cursor) == -1)
+		/* For want of room it can wait: what nothing needs any more is
+		 * to go, or there would never be any. */
+		if (cursor_write(&sink->cursor) == -1) {
+			if (io_is_full_disk(errno))
+				continue;
 			return -1;
+		}
 		sink->saved_seq = sink->cursor.slot.acked_seq;
 	}
 	return 0;

@@ -84,7 +84,8 @@ const struct wal_sink *wal_sinks_last(const struct wal *wal);
  * one. */
 const struct layout_cursor *wal_sinks_slot(const struct wal *wal, size_t place);
 
-/* Writes the cursors that have changed. 0, or -1 with errno set. */
+/* Writes the cursors that have changed. Returns 0, also where a full disk
+ * leaves some for the next call, or -1 with errno set. */
 int wal_sinks_save(struct wal *wal);
 
 /* Makes them durable. 0, or -1 with errno set. */
