@@ -8,8 +8,10 @@ import socket
 
 import pytest
 from fanned import FanWal, assert_adds_up
-from neighbours import dead_letters, numbered
-from support import DONE, PATIENCE, assert_sleeps, fds_of, shimmed, wait_until
+from neighbours import (assert_silent, dead_letters, make_damaged,
+                        numbered)
+from support import (DONE, PATIENCE, assert_sleeps, fds_of, shimmed,
+                     sleeps_of, ticks_of, wait_until)
 
 LINE_BYTES = 17 << 20
 
@@ -307,3 +309,31 @@ def test_who_left_after_a_fault_is_not_blamed_on_who_came(tmp_path):
         wal.process.tell({"ask": "report"})
         while "report" not in (message := wal.process.take()):
             assert "fault" not in message
+
+
+def test_damage_waits_for_room_at_each_sink(tmp_path):
+    """At rest, and until there is some."""
+    make_damaged(tmp_path, 6, 2)
+    full = tmp_path / "full"
+    full.touch()
+    with FanWal(tmp_path, ["s"], ["a", "b", "c"],
+                env=shimmed(SHIM_FULL=full)) as wal:
+        sinks = [wal.sink("a"), wal.sink("b")]
+        for sink in sinks:
+            assert sink.take(2) == [0, 1]
+        wal.process.wait_report(
+            lambda r: r.get("source_breaker_reason") == "disk full")
+        sleeps, ticks = sleeps_of(wal.process.pid), ticks_of(wal.process.pid)
+        for sink in sinks:
+            assert_silent(sink.events)
+        assert sleeps_of(wal.process.pid) <= sleeps + 20
+        assert ticks_of(wal.process.pid) <= ticks + 10
+        full.unlink()
+        for sink in sinks:
+            assert sink.take(3) == [3, 4, 5]
+            sink.ack(5)
+        source = wal.source("s")
+        source.send({"n": 6})
+        source.wait_acked(1)
+        wal.wait_sink("a", quarantined=1, delivered=5, stored=1)
+        assert_adds_up(wal.process.report())
