@@ -337,3 +337,14 @@ def test_damage_waits_for_room_at_each_sink(tmp_path):
         source.wait_acked(1)
         wal.wait_sink("a", quarantined=1, delivered=5, stored=1)
         assert_adds_up(wal.process.report())
+
+
+def test_the_rate_of_a_sink_does_not_wait_for_the_others(tmp_path):
+    with FanWal(tmp_path, ["s"], ["a", "b"]) as wal:
+        source, sink = wal.source("s"), wal.sink("a")
+        source.send(*numbered(0, 10))
+        assert sink.take(10) == list(range(10))
+        source.wait_acked(10)
+        sink.ack(10)
+        wal.wait_sink("a", delivered=10)
+        wal.process.wait_report(lambda r: r["sinks"][0]["out_rate"] > 0)
