@@ -322,10 +322,16 @@ def test_the_negative_controls(scratch, kind, how):
     """The oracle on a log that takes no notice of a failed sync, what it wrote
     being gone; and on one that takes half a write for a whole one."""
     seen = {"seg": [], "ndjson": []}
+    misses = 0
     for nth in range(1, 1000):
         counts, wrongs = blind(scratch, f"{kind}:{nth}:{how}")
-        if not counts.struck:
+        # On a busy machine one run takes more events at a time than another,
+        # and comes to fewer calls: one that comes to none ends nothing yet.
+        misses = 0 if counts.struck else misses + 1
+        if misses == 5:
             break
+        if not counts.struck:
+            continue
         _, name, size = counts.words
         # A commit mark, a header: there is not always an event lost with it.
         if name.endswith((".seg", ".ndjson")) and not 0 < int(size) <= 64:
