@@ -310,6 +310,8 @@ def test_a_source_that_has_ended_is_not_run_for_a_new_one(tmp_path, is_exec):
         for server in sinks.values():
             assert ids_by_source(server) == {
                 "m": list(range(10)), "n": list(range(7))}
+            # Nor did any come into the log a second time.
+            assert seqs(server) == list(range(1, 18))
 
 
 def test_a_stop_waits_for_no_sink_that_will_not_come(tmp_path):
