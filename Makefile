@@ -123,7 +123,7 @@ WRAP_check_sinks = pwrite fdatasync unlinkat renameat
 
 # What tests share; only what one asks for is linked.
 $(BUILD)/t/shared.a: $(addprefix $(BUILD)/t/,chain_world.o damage.o log_dir.o \
-    model.o patch_reference.o patch_same.o power.o serving.o steps.o)
+    model.o patch_reference.o patch_same.o power.o rewind.o serving.o steps.o)
 	@rm -f $@
 	$(call say,AR)$(AR) rcs $@ $^
 

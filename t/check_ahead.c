@@ -4,6 +4,7 @@
  * appended without a look at each limit.
  */
 #include "stage/log.h"
+#include "t/rewind.h"
 #include "t/steps.h"
 #include "t/suite.h"
 
@@ -76,7 +77,7 @@ START_TEST(test_the_last_batches_come_from_memory)
 	steps_open(&wal, &large);
 	append_batches(&wal, RECENT_BATCHES, 5);
 	damage_all(&wal);
-	ck_assert_int_eq(wal_rewind(&wal, &reader), 0);
+	ck_assert_int_eq(rewind_reader(&wal, &reader), 0);
 	ck_assert_uint_eq(
 	    read_all(&wal, &reader, &damaged), (uint64_t)RECENT_BATCHES * 5);
 	ck_assert_uint_eq(damaged, 0);
@@ -101,7 +102,7 @@ START_TEST(test_a_batch_that_made_way_is_read_from_the_file)
 	large.segment_bytes = 1 << 20;
 	steps_open(&wal, &large);
 	append_batches(&wal, 3 * RECENT_BATCHES, 7);
-	ck_assert_int_eq(wal_rewind(&wal, &reader), 0);
+	ck_assert_int_eq(rewind_reader(&wal, &reader), 0);
 	ck_assert_uint_eq(read_all(&wal, &reader, &damaged),
 	    (uint64_t)3 * RECENT_BATCHES * 7);
 	ck_assert_uint_eq(damaged, 0);
@@ -122,7 +123,7 @@ START_TEST(test_a_reader_is_not_given_what_took_the_memory)
 	large.segment_bytes = 1 << 20;
 	steps_open(&wal, &large);
 	append_batches(&wal, 1, 50);
-	ck_assert_int_eq(wal_rewind(&wal, &reader), 0);
+	ck_assert_int_eq(rewind_reader(&wal, &reader), 0);
 	for (int i = 0; i < 20; i++)
 		ck_assert_int_eq(
 		    reader_next(&reader, 50, &event), READER_EVENT);
@@ -154,7 +155,7 @@ START_TEST(test_behind_damage_nothing_comes_from_memory)
 	fd = steps_open_last(&wal, name);
 	while (at > LAYOUT_DATA_OFFSET)
 		steps_flip(fd, at -= 8);
-	ck_assert_int_eq(wal_rewind(&wal, &reader), 0);
+	ck_assert_int_eq(rewind_reader(&wal, &reader), 0);
 	ck_assert_uint_eq(
 	    read_all(&wal, &reader, &damaged), 2 * RECENT_BATCHES * 5);
 	ck_assert_uint_eq(damaged, 5);

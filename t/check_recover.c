@@ -4,6 +4,7 @@
  * anywhere is in check_damage.c.
  */
 #include "stage/log.h"
+#include "t/rewind.h"
 #include "t/steps.h"
 #include "t/suite.h"
 
@@ -93,7 +94,7 @@ START_TEST(test_a_flipped_byte_in_a_proven_event_costs_that_event)
 	wal_abandon(&wal);
 
 	steps_open(&wal, &steps_limits);
-	ck_assert_int_eq(wal_rewind(&wal, &reader), 0);
+	ck_assert_int_eq(rewind_reader(&wal, &reader), 0);
 	ck_assert_int_eq(
 	    reader_next(&reader, wal.durable_seq, &event), READER_DAMAGE);
 	ck_assert_uint_eq(event.seq, 1);
@@ -137,7 +138,7 @@ flip_each_byte(uint64_t ended)
 		wal_abandon(&wal);
 
 		steps_open(&wal, &steps_limits);
-		ck_assert_int_eq(wal_rewind(&wal, &reader), 0);
+		ck_assert_int_eq(rewind_reader(&wal, &reader), 0);
 		while ((status = reader_next(
 			    &reader, wal.durable_seq, &event)) != READER_NONE) {
 			ck_assert_int_ne(status, READER_ERROR);
@@ -188,7 +189,7 @@ START_TEST(test_a_damaged_batch_header_costs_its_batch_only)
 
 	steps_open(&wal, &steps_limits);
 	ck_assert_uint_eq(wal.next_seq, 10);
-	ck_assert_int_eq(wal_rewind(&wal, &reader), 0);
+	ck_assert_int_eq(rewind_reader(&wal, &reader), 0);
 	for (int i = 0; i < 4; i++)
 		ck_assert_int_eq(reader_next(&reader, wal.durable_seq, &event),
 		    READER_EVENT);
@@ -273,7 +274,7 @@ START_TEST(test_a_lost_last_segment_is_counted_and_its_numbers_are_gone)
 
 	steps_open(&wal, &steps_limits);
 	ck_assert_uint_eq(wal.next_seq, 151);
-	ck_assert_int_eq(wal_rewind(&wal, &reader), 0);
+	ck_assert_int_eq(rewind_reader(&wal, &reader), 0);
 	while (reader_next(&reader, wal.durable_seq, &event) == READER_EVENT)
 		good++;
 	ck_assert_uint_eq(good, first - 1);

@@ -5,6 +5,7 @@
  */
 #include "stage/bytes.h"
 #include "stage/log.h"
+#include "t/rewind.h"
 #include "t/steps.h"
 #include "t/suite.h"
 
@@ -213,7 +214,7 @@ START_TEST(test_an_event_larger_than_a_segment_has_its_own)
 	ck_assert_int_eq(wal_sync(&wal), 0);
 	wal_abandon(&wal);
 	steps_open(&wal, &steps_limits);
-	ck_assert_int_eq(wal_rewind(&wal, &reader), 0);
+	ck_assert_int_eq(rewind_reader(&wal, &reader), 0);
 	ck_assert_int_eq(
 	    reader_next(&reader, wal.durable_seq, &event), READER_EVENT);
 	ck_assert_int_eq(

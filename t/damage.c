@@ -2,6 +2,7 @@
 
 #include "stage/log.h"
 #include "t/must.h"
+#include "t/rewind.h"
 
 #include <check.h>
 #include <errno.h>
@@ -109,7 +110,7 @@ sound_end(struct wal *wal, uint64_t count)
 	struct reader reader = {0};
 	struct reader_event event;
 
-	ck_assert_int_eq(wal_rewind(wal, &reader), 0);
+	ck_assert_int_eq(rewind_reader(wal, &reader), 0);
 	for (; count > 0; count--) {
 		ck_assert_int_eq(reader_next(&reader, wal->durable_seq, &event),
 		    READER_EVENT);
@@ -237,7 +238,7 @@ harm_read(const struct harm *harm, const struct sound *sound, struct wal *wal,
 	MUST(wal->next_seq == last_seq + 1 && wal->durable_seq == last_seq,
 	    "%s: next is %" PRIu64 ", durable %" PRIu64 ", last was %" PRIu64,
 	    harm->what, wal->next_seq, wal->durable_seq, last_seq);
-	MUST(wal_rewind(wal, &reader) == 0, "%s: rewind", harm->what);
+	MUST(rewind_reader(wal, &reader) == 0, "%s: rewind", harm->what);
 	for (;;) {
 		struct reader_event event;
 		enum reader_status status =

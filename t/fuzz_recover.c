@@ -20,6 +20,7 @@
  */
 #include "t/fuzz_input.h"
 #include "t/log_dir.h"
+#include "t/rewind.h"
 #include "walproc/wal.h"
 
 #include <assert.h>
@@ -218,7 +219,7 @@ read_all(struct wal *wal, uint64_t last_seq, bool is_ending)
 	enum reader_status status;
 
 	out.next_seq = out.first_seq;
-	assert(wal_rewind(wal, &reader) == 0);
+	assert(rewind_reader(wal, &reader) == 0);
 	while (
 	    (status = reader_next(&reader, last_seq, &event)) != READER_NONE) {
 		assert(status != READER_ERROR);

@@ -2,6 +2,7 @@
 
 #include "stage/io.h"
 #include "t/must.h"
+#include "t/rewind.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -166,7 +167,7 @@ void
 model_rewind(struct model *m)
 {
 	m->given_count = 0;
-	HOLDS(m, wal_rewind(&m->wal, &m->reader) == 0, "rewind: %s",
+	HOLDS(m, rewind_reader(&m->wal, &m->reader) == 0, "rewind: %s",
 	    strerror(errno));
 	m->most_elements =
 	    model_larger(m->limits.max_elements, wal_elements(&m->wal));

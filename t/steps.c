@@ -1,5 +1,7 @@
 #include "t/steps.h"
 
+#include "t/rewind.h"
+
 #include <check.h>
 
 #include <fcntl.h>
@@ -68,7 +70,7 @@ steps_read(struct wal *wal, uint64_t *count)
 	uint64_t first = 0;
 
 	*count = 0;
-	ck_assert_int_eq(wal_rewind(wal, &reader), 0);
+	ck_assert_int_eq(rewind_reader(wal, &reader), 0);
 	while (reader_next(&reader, wal->durable_seq, &event) == READER_EVENT) {
 		if (first == 0)
 			first = event.seq;
@@ -88,7 +90,7 @@ steps_end(struct wal *wal, uint64_t count)
 	struct reader reader = {0};
 	struct reader_event event;
 
-	ck_assert_int_eq(wal_rewind(wal, &reader), 0);
+	ck_assert_int_eq(rewind_reader(wal, &reader), 0);
 	for (uint64_t i = 0; i < count; i++) {
 		ck_assert_int_eq(
 		    reader_next(&reader, wal_ready_seq(wal), &event),

@@ -259,10 +259,6 @@ int wal_save(struct wal *wal);
 /* Returns the highest sequence number ended. */
 uint64_t wal_acked_seq(const struct wal *wal);
 
-/* Stands the reader before the first event that is not ended, and counts the
- * bytes stored anew from that one's batch on. 0, or -1 with errno set. */
-int wal_rewind(struct wal *wal, struct reader *reader);
-
 /* Finds where the event `seq` starts in the log, to the batch; or, where it is
  * not written yet, where it will. Returns 0, or -1 with errno set. */
 int wal_find_offset(struct wal *wal, uint64_t seq, uint64_t *offset);

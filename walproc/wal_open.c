@@ -191,14 +191,6 @@ wal_is_settled(const struct wal *wal)
 	return wal->tail_seq == 0 && !wal->cursor_waits && !wal->has_bad;
 }
 
-int
-wal_rewind(struct wal *wal, struct reader *reader)
-{
-	reader_init(reader, &wal->catalog, wal_acked_seq(wal) + 1);
-	reader->recent = &wal->recent;
-	return find_ended(wal);
-}
-
 /* Fills the cursor of a log whose own is lost: all that is there is not yet
  * ended, all before it was. */
 static void
