@@ -14,6 +14,8 @@ from support import (DONE, PATIENCE, assert_sleeps, fds_of, shimmed,
                      sleeps_of, ticks_of, wait_until)
 
 LINE_BYTES = 17 << 20
+# Of sources that were removed, as walproc(1) has it.
+LEAVING_FDS = 128
 
 
 def make_odd(path, kind):
@@ -126,6 +128,72 @@ def test_a_source_that_was_never_there_is_gone_at_once(tmp_path):
         wal.process.wait_report(lambda r: len(r["sources"]) == 2)
         wal.name(["s"], ["a"])
         wal.process.wait_report(lambda r: len(r["sources"]) == 1)
+
+
+def test_no_end_of_removed_sources_takes_few_descriptors(tmp_path):
+    """At a full log, which takes what the last of them sent when it has room:
+    who was removed first is lost first, and who sent nothing is no loss.
+    """
+    with FanWal(tmp_path, ["old"], ["a"], "--max-elements", "1",
+                "--read-count", "1000") as wal:
+        old, sink = wal.source("old"), wal.sink("a")
+        old.send({"n": -1})
+        old.wait_acked(1)
+        old.send({"n": -2})
+        assert sink.take(1) == [-1]
+        wal.process.wait_report(lambda r: r["source_breaker"] == "open")
+        before = fds_of(wal.process.pid)
+        for n in range(300):
+            wal.name(["old", f"s{n}"], ["a"])
+            source = wal.source(f"s{n}")
+            if n % 10 > 0:
+                source.send({"n": n})
+            source.close()
+            # All that may be, and the newest.
+            wait_until(lambda: fds_of(wal.process.pid)
+                       <= before + LEAVING_FDS + 1, "few descriptors")
+        wal.name(["new"], ["a"])
+        wal.source("new").send({"n": 300})
+        old.close()
+        wal.process.wait_report(
+            lambda r: fds_of(wal.process.pid) <= before + LEAVING_FDS)
+        kept = sorted([-2, 300] + [
+            n for n in range(300 - LEAVING_FDS + 1, 300) if n % 10 > 0])
+        lost = [n for n in range(300 - LEAVING_FDS + 1) if n % 10 > 0]
+        text = wal.process.text()
+        assert [f"source s{n} was removed, and" in text
+                for n in range(300)] == [n in lost for n in range(300)]
+        assert text.count("they are lost") == len(lost)
+        sink.ack(1)
+        found = []
+        while len(found) < len(kept):
+            found += sink.take(1)
+            sink.ack(1 + len(found))
+        assert sorted(found) == kept
+        wal.process.wait_report(
+            lambda r: r["stored"] == 0
+            and [s["name"] for s in r["sources"]] == ["new"])
+        assert fds_of(wal.process.pid) <= before
+
+
+def test_removed_sources_that_only_wait_for_a_turn_lose_nothing(tmp_path):
+    """More of them at once than a full log would keep."""
+    names, each = 44, 3
+    assert names * each > LEAVING_FDS
+    with FanWal(tmp_path, ["s"], ["a"]) as wal:
+        wal.process.report()
+        os.kill(wal.process.pid, signal.SIGSTOP)
+        wait_until(lambda: state_of(wal.process.pid) == "T")
+        for n in range(names * each):
+            if n % each == 0:
+                wal.name([f"s{n}"], ["a"])
+            source = wal.source(f"s{n - n % each}")
+            source.send({"n": n})
+            source.close()
+        wal.name(["t"], ["a"])
+        os.kill(wal.process.pid, signal.SIGCONT)
+        wal.process.wait_report(lambda r: r["stored"] == names * each)
+        assert " error " not in wal.process.text()
 
 
 def test_a_report_has_room_for_all_that_are_named(tmp_path):

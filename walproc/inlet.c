@@ -83,6 +83,22 @@ is_empty(int fd)
 	return n == 0 || (n == -1 && errno != EAGAIN && errno != EINTR);
 }
 
+size_t
+inlet_fds(const struct inlet *inlet)
+{
+	return inlet->waiting_count + (inlet->fd == -1 ? 0 : 1);
+}
+
+bool
+inlet_is_empty(const struct inlet *inlet)
+{
+	for (size_t i = 0; i < inlet->waiting_count; i++)
+		if (!is_empty(inlet->waiting[i].fd))
+			return false;
+	return inlet->is_over ||
+	       (buf_bytes(&inlet->chan.in) == 0 && is_empty(inlet->fd));
+}
+
 /* Makes room for one more to wait. */
 static void
 clear_waiting(struct inlet *inlet)

@@ -39,6 +39,7 @@ struct inlet {
 	struct inlet_source waiting[INLET_WAITING]; /* in order */
 	size_t waiting_count;			    /* of them */
 	bool is_leaving; /* no source of that name will come any more */
+	uint64_t left;	 /* of those that are leaving: in which order */
 	bool is_missed;	 /* that it left is logged */
 
 	uint64_t taken;	     /* events that are in the log or the dead letters,
@@ -70,6 +71,13 @@ bool inlet_is_done(const struct inlet *inlet);
 /* Says whether no source of that name will come any more, and that which was
  * there has been told of all that it gave: it can be freed. */
 bool inlet_is_gone(const struct inlet *inlet);
+
+/* Returns how many descriptors it holds. */
+size_t inlet_fds(const struct inlet *inlet);
+
+/* Says whether all its sources have left, and have sent nothing that is not
+ * taken. */
+bool inlet_is_empty(const struct inlet *inlet);
 
 /*
  * Puts the next source in the place of one that has left and whose events are

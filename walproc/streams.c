@@ -4,6 +4,7 @@
 #include "stage/mem.h"
 #include "walproc/delivery.h"
 #include "walproc/intake.h"
+#include "walproc/leaving.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -268,8 +269,8 @@ name_sources(struct streams *streams, const cJSON *names)
 			(void)add_inlet(streams, item->valuestring);
 	}
 	for (size_t i = 0; i < streams->inlet_count; i++)
-		streams->inlets[i]->is_leaving =
-		    !has_name(names, streams->inlets[i]->name);
+		leaving_set(streams, streams->inlets[i],
+		    !has_name(names, streams->inlets[i]->name));
 }
 
 /* Takes an outlet off the list, and with it all that was given to its sink and
@@ -410,19 +411,10 @@ streams_change_sources(struct walproc *walproc)
 {
 	struct streams *streams = &walproc->streams;
 
-	for (size_t i = streams->inlet_count; i > 0; i--) {
-		struct inlet *inlet = streams->inlets[i - 1];
-
-		if (inlet_change(walproc, inlet) == -1)
+	for (size_t i = streams->inlet_count; i > 0; i--)
+		if (inlet_change(walproc, streams->inlets[i - 1]) == -1)
 			return -1;
-		if (!inlet_is_gone(inlet))
-			continue;
-		inlet_free(inlet);
-		streams->inlet_count--;
-		memmove(&streams->inlets[i - 1], &streams->inlets[i],
-		    (streams->inlet_count - (i - 1)) *
-			sizeof(streams->inlets[0]));
-	}
+	leaving_drop(streams, walproc->block != WALPROC_TAKING);
 	return 0;
 }
 

@@ -19,6 +19,7 @@ struct streams {
 	struct control control; /* the supervisor's orders */
 	struct inlet **inlets;	/* owned, as are they */
 	size_t inlet_count;
+	uint64_t left_count;	 /* of sources, so far */
 	size_t first_inlet;	 /* whose turn it is to be the first, modulo
 				  * inlet_count */
 	struct outlet **outlets; /* owned, as are they */
