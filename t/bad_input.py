@@ -37,5 +37,5 @@ BAD_INPUT = {
     "existing key, escaped": (b'{"host\\u006eame":1}',
                               'insert: the key "hostname" exists already'),
     "not an object": (b"[1]",
-                      "not an object: nothing can be inserted into it"),
+                      "not an object: it cannot be patched"),
 }

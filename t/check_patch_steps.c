@@ -69,7 +69,7 @@ static const struct {
 	"{\"a\":2,\"b\":0,\"\\u0061\":2}"},
     {"pa=${seq}", "{\"a\":1}", "{\"a\":42}"},
     {"p\xc3\xa9=1", "{}", "!update: there is no key \"\\xc3\\xa9\""},
-    {"pa=2", "[{\"a\":1}]", "!not an object: nothing can be inserted into it"},
+    {"pa=2", "[{\"a\":1}]", "!not an object: it cannot be patched"},
     /* erase: one comma goes too, and the white space around it */
     {"ea", "{\"a\":1}", "{}"},
     {"ea", " { \"a\" : 1 } ", " { } "},
@@ -152,7 +152,7 @@ static const struct {
     {"M{\"\":1}", "{\"a\":0}", "{\"a\":0,\"\":1}"},
     {"M{\"a\":\"${ingest_ns}\"}", "{}", "{\"a\":\"7\"}"},
     {"M{\"a=b\":1}", "{}", "{\"a=b\":1}"},
-    {"M{\"a\":1}", "[]", "!not an object: nothing can be inserted into it"},
+    {"M{\"a\":1}", "[]", "!not an object: it cannot be patched"},
     /* each operation sees what those before it have made */
     {"ia=1\npa=2\nua=3\nia=4", "{}", "!insert: the key \"a\" exists already"},
     {"ia=1\npa=2\nua=3", "{}", "{\"a\":3}"},

@@ -59,7 +59,7 @@ def test_what_is_an_error_of_the_event_is_kept_apart(tmp_path):
     assert dead_letters(tmp_path) == [
         ('update: there is no key "a"', events[1]),
         ('insert: the key "c" exists already', events[2]),
-        ("not an object: nothing can be inserted into it", events[3]),
+        ("not an object: it cannot be patched", events[3]),
         ("too long once patched", events[5])]
     assert 'event 2 of the input: update: there is no key "a"' in log
     assert "6 events taken, 4 of them to the dead letters" in log

@@ -205,8 +205,8 @@ patch_apply(const struct patch *patch, const struct patch_event *about,
 	char key[64];
 
 	if (!outline->is_object) {
-		(void)snprintf(why, why_bytes,
-		    "not an object: nothing can be inserted into it");
+		(void)snprintf(
+		    why, why_bytes, "not an object: it cannot be patched");
 		return -1;
 	}
 	if (patch->has_tail && has_no_key(patch, event, outline) &&
