@@ -2,7 +2,7 @@
 
 #include "stage/io.h"
 #include "stage/mem.h"
-#include "walproc/intake.h"
+#include "walproc/block.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -58,7 +58,7 @@ read_failed(struct walproc *walproc, struct outlet *outlet)
 			    held);
 		outlet->damage_waits = true;
 		wal_give_spare(&walproc->wal);
-		intake_block(walproc, WALPROC_FULL_DISK);
+		block_set(walproc, WALPROC_FULL_DISK);
 		return 0;
 	}
 	log_error("log: read: %m");
@@ -153,7 +153,7 @@ reject(struct walproc *walproc, struct outlet *outlet, const struct msg *msg)
 		if (io_is_full_disk(errno)) {
 			outlet->held = *msg;
 			outlet->has_held = true;
-			intake_block(walproc, WALPROC_FULL_DISK);
+			block_set(walproc, WALPROC_FULL_DISK);
 			return 0;
 		}
 		log_error("dead letters: %m");

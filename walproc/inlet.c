@@ -2,7 +2,7 @@
 
 #include "stage/io.h"
 #include "stage/mem.h"
-#include "walproc/intake.h"
+#include "walproc/block.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -148,7 +148,7 @@ tell_waiting(struct walproc *walproc, struct inlet *inlet)
 	if (newest->is_told)
 		return;
 	newest->is_told = true;
-	intake_put_block(walproc, &msg);
+	block_put(walproc, &msg);
 	send_ahead(newest->fd, &msg);
 }
 
@@ -171,7 +171,7 @@ begin(struct walproc *walproc, struct inlet *inlet)
 	inlet->is_missed = false;
 	inlet->is_over = false;
 	if (is_stopped)
-		intake_put_block(walproc, &msg);
+		block_put(walproc, &msg);
 	/* From here on it hears what all do. */
 	if (next.is_told != is_stopped)
 		chan_send_msg(&inlet->chan, &msg);

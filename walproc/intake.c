@@ -2,7 +2,8 @@
 
 #include "stage/io.h"
 #include "stage/json.h"
-#include "walproc/delivery.h"
+#include "walproc/block.h"
+#include "walproc/commit.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -10,126 +11,7 @@
 
 /* Taken in one turn before it is synced, so that acks are never long away. */
 #define TURN_BYTES ((size_t)4 << 20)
-#define DISK_RETRY_NS LOOP_NS_PER_S
 #define WHY_BYTES 256
-
-void
-intake_put_block(const struct walproc *walproc, struct msg *msg)
-{
-	const struct wal_limits *limits = &walproc->wal.limits;
-
-	*msg = (struct msg){.kind = MSG_BREAKER_OPEN};
-	if (walproc->block == WALPROC_FULL_DISK)
-		(void)snprintf(msg->reason, sizeof(msg->reason), "disk full");
-	else if (wal_elements(&walproc->wal) >= limits->max_elements)
-		(void)snprintf(msg->reason, sizeof(msg->reason),
-		    "log full: %" PRIu64 " events of %" PRIu64,
-		    wal_elements(&walproc->wal), limits->max_elements);
-	else
-		(void)snprintf(msg->reason, sizeof(msg->reason),
-		    "log full: %" PRIu64 " bytes of %" PRIu64,
-		    wal_bytes(&walproc->wal), limits->max_bytes);
-}
-
-/* Sends a message to each source. */
-static void
-tell_all(struct walproc *walproc, const struct msg *msg)
-{
-	struct streams *streams = &walproc->streams;
-
-	for (size_t i = 0; i < streams->inlet_count; i++)
-		chan_send_msg(&streams->inlets[i]->chan, msg);
-}
-
-void
-intake_block(struct walproc *walproc, enum walproc_block block)
-{
-	struct msg msg;
-	unsigned long held;
-
-	walproc->retry_ns = loop_now_ns() + DISK_RETRY_NS;
-	if (walproc->block == block)
-		return;
-	walproc->block = block;
-	intake_put_block(walproc, &msg);
-	/* Under load this is ordinary flow control, many times a second. */
-	walproc->block_is_told = log_limit_passes(&walproc->block_limit, &held);
-	if (walproc->block_is_told)
-		log_warn("intake paused: %s held=%lu", msg.reason, held);
-	tell_all(walproc, &msg);
-}
-
-/*
- * Says whether what stopped the intake has passed: 1, 0, or -1 when the disk
- * failed otherwise than by being full; logged.
- */
-static int
-has_passed(struct walproc *walproc)
-{
-	/* The event that waits, if one does, must find its room too. */
-	if (walproc->block == WALPROC_FULL_LOG)
-		return wal_is_relieved(&walproc->wal) &&
-		       wal_room(&walproc->wal, walproc->wanted_bytes) ==
-			   WAL_ROOM;
-	if (loop_now_ns() < walproc->retry_ns)
-		return 0;
-	walproc->retry_ns = loop_now_ns() + DISK_RETRY_NS;
-	/* What is damaged has the first of the room, or the intake would take
-	 * it, and the delivery wait for ever. */
-	if (delivery_let_damage_pass(walproc))
-		return 0;
-	/* Letters that were moved away hold their space while open here. */
-	if (dead_refresh(&walproc->dead) == 0 && wal_probe(&walproc->wal) == 0)
-		return 1;
-	if (io_is_full_disk(errno))
-		return 0;
-	log_error("log: %m");
-	return -1;
-}
-
-/* Reads what has come while the intake was stopped: else those of whom some was
- * here already would be alone in taking what little room there is now. Returns
- * 0, or -1; logged. */
-static int
-pull_all(struct walproc *walproc)
-{
-	struct streams *streams = &walproc->streams;
-
-	if (streams->inlet_count == 1)
-		return 0;
-	for (size_t i = 0; i < streams->inlet_count; i++) {
-		struct inlet *inlet = streams->inlets[i];
-		size_t before = buf_bytes(&inlet->chan.in);
-
-		if (chan_pull(&inlet->chan) == -1) {
-			log_error("%s: %m", inlet->title);
-			return -1;
-		}
-		if (buf_bytes(&inlet->chan.in) != before)
-			walproc->has_read = true;
-	}
-	return 0;
-}
-
-/* Starts the intake again if it can be. Returns 0, or -1 as has_passed. */
-static int
-unblock(struct walproc *walproc)
-{
-	struct msg msg = {.kind = MSG_BREAKER_CLOSED};
-	int passed;
-
-	if (walproc->block == WALPROC_TAKING)
-		return 0;
-	passed = has_passed(walproc);
-	if (passed != 1)
-		return passed;
-	walproc->block = WALPROC_TAKING;
-	walproc->wanted_bytes = 0;
-	if (walproc->block_is_told)
-		log_info("intake goes on");
-	tell_all(walproc, &msg);
-	return pull_all(walproc);
-}
 
 /* What became of an event at intake. */
 enum taking {
@@ -143,7 +25,7 @@ static enum taking
 write_failed(struct walproc *walproc, const char *what)
 {
 	if (io_is_full_disk(errno)) {
-		intake_block(walproc, WALPROC_FULL_DISK);
+		block_set(walproc, WALPROC_FULL_DISK);
 		return TAKING_BLOCKED;
 	}
 	log_error("%s: %m", what);
@@ -206,7 +88,7 @@ make_room(
 		*is_taken = true;
 		return TAKING_DONE;
 	}
-	intake_block(walproc, WALPROC_FULL_LOG);
+	block_set(walproc, WALPROC_FULL_LOG);
 	return TAKING_BLOCKED;
 }
 
@@ -241,7 +123,7 @@ append(struct walproc *walproc, struct inlet *inlet, const uint8_t *event,
 	/* At once, not at the next event: the source is to know. */
 	if (walproc->options.on_full == WALPROC_PAUSE &&
 	    wal_elements(&walproc->wal) >= walproc->wal.limits.max_elements)
-		intake_block(walproc, WALPROC_FULL_LOG);
+		block_set(walproc, WALPROC_FULL_LOG);
 	return TAKING_DONE;
 }
 
@@ -469,7 +351,7 @@ intake_take(struct walproc *walproc)
 	struct streams *streams = &walproc->streams;
 	size_t count = streams->inlet_count;
 
-	if (unblock(walproc) == -1)
+	if (block_lift(walproc) == -1)
 		return -1;
 	walproc->is_behind = false;
 	if (take_shares(walproc) == -1)
@@ -478,111 +360,6 @@ intake_take(struct walproc *walproc)
 		if (streams->inlets[i]->is_behind)
 			walproc->is_behind = true;
 	return 0;
-}
-
-/* Tells one source how many of its events are safe by now. What an earlier one
- * in its place has sent is of no account to it. */
-static void
-ack_to(struct inlet *inlet)
-{
-	struct msg msg = {.kind = MSG_ACK};
-
-	if (inlet->committing > inlet->before &&
-	    inlet->committing > inlet->acked) {
-		msg.n = inlet->committing - inlet->before;
-		chan_send_msg(&inlet->chan, &msg);
-	}
-	inlet->acked = inlet->committing;
-}
-
-/* Acks the events that a commit has made safe. */
-static int
-ack(struct walproc *walproc)
-{
-	struct streams *streams = &walproc->streams;
-
-	walproc->is_committing = false;
-	if (wal_save(&walproc->wal) == -1) {
-		log_error("cursor: %m");
-		return -1;
-	}
-	/* Only now: this is the promise. */
-	for (size_t i = 0; i < streams->inlet_count; i++)
-		ack_to(streams->inlets[i]);
-	walproc->taken_acked = walproc->committing;
-	return 0;
-}
-
-/* Takes the end of a commit, 1, 0 or -1 as wal_commit_end says. */
-static int
-take_commit(struct walproc *walproc, int result)
-{
-	if (result == 1)
-		return ack(walproc);
-	if (result == 0)
-		return 0;
-	if (io_is_full_disk(errno)) {
-		intake_block(walproc, WALPROC_FULL_DISK);
-		return 0;
-	}
-	log_error("log: write or sync: %m");
-	return -1;
-}
-
-/* Dead letters that are not durable yet are made so first. */
-static int
-sync_dead(struct walproc *walproc)
-{
-	if (dead_sync(&walproc->dead) == 0) {
-		/* Only now: a count on record means a letter that is there. */
-		for (; walproc->refused_waits > 0; walproc->refused_waits--)
-			wal_count_refused(&walproc->wal);
-		wal_note_letters(&walproc->wal, walproc->dead.end_bytes);
-		return 0;
-	}
-	log_error("dead letters: fdatasync: %m");
-	return -1;
-}
-
-/* Notes what the commit that begins makes safe. */
-static void
-note_taken(struct walproc *walproc)
-{
-	struct streams *streams = &walproc->streams;
-
-	walproc->committing = walproc->taken;
-	for (size_t i = 0; i < streams->inlet_count; i++)
-		streams->inlets[i]->committing = streams->inlets[i]->taken;
-}
-
-int
-intake_commit(struct walproc *walproc)
-{
-	int result;
-
-	if (walproc->is_committing &&
-	    take_commit(walproc, wal_commit_end(&walproc->wal)) == -1)
-		return -1;
-	if (walproc->is_committing || walproc->taken == walproc->taken_acked)
-		return 0;
-	if (sync_dead(walproc) == -1)
-		return -1;
-	note_taken(walproc);
-	result = wal_commit_begin(&walproc->wal);
-	walproc->is_committing = result == 0;
-	return take_commit(walproc, result);
-}
-
-/* The same, to the end. */
-static int
-commit_all(struct walproc *walproc)
-{
-	if (walproc->taken == walproc->taken_acked)
-		return 0;
-	if (sync_dead(walproc) == -1)
-		return -1;
-	note_taken(walproc);
-	return take_commit(walproc, wal_commit(&walproc->wal) == -1 ? -1 : 1);
 }
 
 /* Puts what is left of a pipe's bytes into the dead letters. */

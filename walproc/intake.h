@@ -1,20 +1,13 @@
 /*
- * The intake: from the source's stream into the log, or into the dead letters,
- * as safely as the options ask, and then the ack. Where the disk is full it
- * stops, and goes on when there is room; where the log is, it does so too, or
- * drops events.
+ * The intake: from the source's stream into the log, or into the dead letters.
+ * Where the disk is full it stops, and goes on when there is room; where the
+ * log is, it does so too, or drops events (block.h). What was taken is made
+ * safe, and then acked, by commit.h.
  */
 #ifndef WALPROC_INTAKE_H
 #define WALPROC_INTAKE_H
 
 #include "walproc/walproc.h"
-
-/* Stops the intake for `block`. The source is told, the log says so. */
-void intake_block(struct walproc *walproc, enum walproc_block block);
-
-/* Fills the message that tells a source that the intake is stopped, which it
- * is, and why. */
-void intake_put_block(const struct walproc *walproc, struct msg *msg);
 
 /*
  * Takes what is ready, up to some MiB; walproc->is_behind then says whether
@@ -23,12 +16,6 @@ void intake_put_block(const struct walproc *walproc, struct msg *msg);
  * failed; that is logged.
  */
 int intake_take(struct walproc *walproc);
-
-/*
- * Acks what was taken and is safe by now, and begins to make safe what is not.
- * Returns 0, or -1 when that failed; logged.
- */
-int intake_commit(struct walproc *walproc);
 
 /*
  * The last of a run: bytes of a pipe that are here and were not taken go to the

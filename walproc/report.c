@@ -1,7 +1,7 @@
 #include "walproc/report.h"
 
+#include "walproc/block.h"
 #include "walproc/counts.h"
-#include "walproc/intake.h"
 
 void
 report_init(struct walproc *walproc)
@@ -131,7 +131,7 @@ put_breakers(cJSON *json, const struct walproc *walproc)
 	(void)cJSON_AddStringToObject(
 	    json, "source_breaker", breaker_word(is_stopped));
 	if (is_stopped) {
-		intake_put_block(walproc, &msg);
+		block_put(walproc, &msg);
 		(void)cJSON_AddStringToObject(
 		    json, "source_breaker_reason", msg.reason);
 	}

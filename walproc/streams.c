@@ -3,7 +3,6 @@
 #include "stage/io.h"
 #include "stage/mem.h"
 #include "walproc/delivery.h"
-#include "walproc/intake.h"
 #include "walproc/leaving.h"
 
 #include <assert.h>

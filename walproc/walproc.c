@@ -1,6 +1,8 @@
 #include "walproc/walproc.h"
 
 #include "stage/io.h"
+#include "walproc/block.h"
+#include "walproc/commit.h"
 #include "walproc/delivery.h"
 #include "walproc/intake.h"
 
@@ -277,7 +279,7 @@ turn(struct walproc *walproc)
 	}
 	if (intake_take(walproc) == -1 ||
 	    streams_change_sources(walproc) == -1 ||
-	    intake_commit(walproc) == -1 || keep_synced(walproc) == -1)
+	    commit_turn(walproc) == -1 || keep_synced(walproc) == -1)
 		return -1;
 	if ((walproc->has_read || walproc->taken != walproc->taken_acked) &&
 	    wal_prepare_ahead(&walproc->wal) == -1) {
@@ -406,9 +408,9 @@ walproc_open(
 	    walproc->log_id);
 	if (options->on_full == WALPROC_PAUSE &&
 	    wal_elements(&walproc->wal) >= walproc->wal.limits.max_elements)
-		intake_block(walproc, WALPROC_FULL_LOG);
+		block_set(walproc, WALPROC_FULL_LOG);
 	if (!wal_is_settled(&walproc->wal))
-		intake_block(walproc, WALPROC_FULL_DISK);
+		block_set(walproc, WALPROC_FULL_DISK);
 	control_ready(&walproc->streams.control);
 	return EXITCODE_DONE;
 }
