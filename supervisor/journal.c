@@ -217,6 +217,16 @@ journal_say(
 }
 
 void
+journal_say_faults(
+    struct journal *journal, enum log_level level, const struct faults *faults)
+{
+	for (size_t i = 0; i < faults->count; i++)
+		journal_say(journal, level, "%s", faults->text[i]);
+	if (faults->more > 0)
+		journal_say(journal, level, "and %zu more", faults->more);
+}
+
+void
 journal_say_about(struct journal *journal, enum log_level level,
     const struct journal_stage *stage, const char *format, ...)
 {

@@ -11,6 +11,7 @@
 #define SUPERVISOR_JOURNAL_H
 
 #include "stage/log.h"
+#include "supervisor/faults.h"
 #include "supervisor/flood.h"
 
 #include <stdbool.h>
@@ -67,6 +68,10 @@ void journal_close(struct journal *journal);
 /* Writes a line of the supervisor's own. */
 void journal_say(struct journal *journal, enum log_level level,
     const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* Writes each fault as a line of the supervisor's own. */
+void journal_say_faults(
+    struct journal *journal, enum log_level level, const struct faults *faults);
 
 /*
  * Writes a line of the supervisor's own about a stage; `stage->id` may be NULL

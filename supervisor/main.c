@@ -182,17 +182,6 @@ parse(int argc, char **argv, struct options *options)
 		refuse("say which configuration with", "-c");
 }
 
-/* Writes each fault as a line of the log. */
-static void
-report(
-    const struct faults *faults, enum log_level level, struct journal *journal)
-{
-	for (size_t i = 0; i < faults->count; i++)
-		journal_say(journal, level, "%s", faults->text[i]);
-	if (faults->more > 0)
-		journal_say(journal, level, "and %zu more", faults->more);
-}
-
 static enum exitcode
 check(const struct plan *plan, struct journal *journal)
 {
@@ -222,7 +211,8 @@ ask(const struct options *options, struct journal *journal)
 
 	faults_init(&faults);
 	result = plan_locate(&plan, &source, &faults);
-	report(&faults, result == 0 ? LOG_WARN : LOG_ERROR, journal);
+	journal_say_faults(
+	    journal, result == 0 ? LOG_WARN : LOG_ERROR, &faults);
 	faults_fini(&faults);
 	if (result == -1)
 		return EXITCODE_FINAL;
@@ -267,23 +257,27 @@ perform(const struct options *options, struct journal *journal)
 	    .verbosity = verbosity[options->level],
 	};
 	struct plan plan;
-	struct supervisor_options to_run = {&source, &plan, options->log_file};
 	struct faults faults, notes;
+	struct supervisor_options to_run = {
+	    &source, &plan, &notes, options->log_file};
 	enum exitcode exitcode = EXITCODE_FINAL;
-	int result;
 
 	faults_init(&faults);
 	faults_init(&notes);
-	result = plan_read(&plan, &source, &faults, &notes);
-	report(&faults, LOG_ERROR, journal);
-	report(&notes, LOG_WARN, journal);
+	if (plan_read(&plan, &source, &faults, &notes) == -1) {
+		journal_say_faults(journal, LOG_ERROR, &faults);
+		journal_say_faults(journal, LOG_WARN, &notes);
+	} else {
+		if (options->verb == VERB_CHECK) {
+			journal_say_faults(journal, LOG_WARN, &notes);
+			exitcode = check(&plan, journal);
+		} else {
+			exitcode = run(&to_run, journal);
+		}
+		plan_fini(&plan);
+	}
 	faults_fini(&faults);
 	faults_fini(&notes);
-	if (result == -1)
-		return EXITCODE_FINAL;
-	exitcode = options->verb == VERB_CHECK ? check(&plan, journal)
-					       : run(&to_run, journal);
-	plan_fini(&plan);
 	return exitcode;
 }
 

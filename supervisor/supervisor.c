@@ -474,6 +474,7 @@ supervisor_run(
 
 	if (!take_state_dir(&s, &exitcode))
 		return exitcode;
+	journal_say_faults(journal, LOG_WARN, options->notes);
 	exitcode = open_all(&s);
 	if (exitcode != EXITCODE_DONE)
 		return exitcode;

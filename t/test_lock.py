@@ -58,6 +58,35 @@ def test_a_second_run_is_quiet(tmp_path, server):
         assert supervisor.stop() == DONE
 
 
+LINKS = """\
+    links:
+      "/onramp/m/{instance}/out": ["/pipeline/p/{instance}/in"]
+      "/pipeline/p/{instance}/out": ["/offramp/w/{instance}/in"]
+"""
+IDLE = f"""\
+binding:
+  - id: b
+{LINKS}
+  - id: idle
+{LINKS}
+mapping: {{/binding/b/1: {{instance: "01"}}}}
+"""
+
+
+def test_a_second_run_does_not_repeat_what_is_odd(tmp_path, server):
+    """Else cron would mail it every minute."""
+    write_config(tmp_path, server.url, extra=IDLE)
+    words = 'binding "idle" is used by no instance'
+    with Supervisor(tmp_path) as supervisor:
+        supervisor.wait_started()
+        assert supervisor.text().count(words) == 1
+        done = subprocess.run(
+            [program("supervisor"), "-q", "-c", "c.yaml"], cwd=tmp_path,
+            capture_output=True, text=True, timeout=PATIENCE)
+        assert (done.returncode, done.stdout, done.stderr) == (DONE, "", "")
+        assert supervisor.stop() == DONE
+
+
 def test_modes_of_what_it_makes(tmp_path, server):
     write_config(tmp_path, server.url, count=1)
     text = (tmp_path / "c.yaml").read_text()
