@@ -151,12 +151,30 @@ take_operations(struct trickle_parser *parser, struct tree_node *list)
 	return trickle_parse_next(parser);
 }
 
+/* Refuses what stands in the place of the event; `wanted` is expected there. */
+static int
+refuse_event(struct trickle_parser *parser, const char *wanted)
+{
+	enum trickle_kind kind = parser->token.kind;
+
+	if (kind == TRICKLE_STRING || kind == TRICKLE_INTEGER ||
+	    kind == TRICKLE_FLOAT || trickle_parse_is_symbol(parser, "{") ||
+	    trickle_parse_is_symbol(parser, "["))
+		return trickle_parse_unsupported(
+		    parser, "a value in the place of the event");
+	if (trickle_parse_is_word(parser, "patch") ||
+	    trickle_parse_is_word(parser, "merge"))
+		return trickle_parse_unsupported(
+		    parser, "\"patch\" or \"merge\" of anything but the event");
+	return trickle_parse_refuse(parser, wanted);
+}
+
 /* Goes on behind "event", which must be all of it. */
 static int
 take_event(struct trickle_parser *parser)
 {
 	if (!trickle_parse_is_word(parser, "event"))
-		return trickle_parse_refuse(parser, "\"event\"");
+		return refuse_event(parser, "\"event\"");
 	if (trickle_parse_next(parser) == -1)
 		return -1;
 	if (trickle_parse_is_symbol(parser, ".") ||
@@ -176,7 +194,7 @@ trickle_patch_take(struct trickle_parser *parser, struct tree_node *list)
 	if (trickle_parse_is_word(parser, "event"))
 		return take_event(parser);
 	if (!is_patch && !trickle_parse_is_word(parser, "merge"))
-		return trickle_parse_refuse(parser,
+		return refuse_event(parser,
 		    "\"event\", \"patch event of\" or \"merge event of\"");
 	if (trickle_parse_next(parser) == -1 || take_event(parser) == -1 ||
 	    trickle_parse_word(parser, "of") == -1)

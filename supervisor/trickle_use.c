@@ -1,6 +1,7 @@
 #include "supervisor/trickle_use.h"
 
 #include "stage/mem.h"
+#include "supervisor/trickle.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -68,9 +69,16 @@ trickle_use_take(struct trickle_parser *parser)
 	struct place place, ignored;
 	char *path, *alias = NULL, *last;
 
-	if (trickle_parse_next(parser) == -1 ||
-	    trickle_use_path(parser, "the name of a module", &path, &place) ==
-		-1)
+	if (trickle_parse_next(parser) == -1)
+		return -1;
+	if (parser->module_count == TRICKLE_MAX_STATEMENTS) {
+		faults_add(parser->faults, &parser->token.place,
+		    "more than %d statements of one kind",
+		    TRICKLE_MAX_STATEMENTS);
+		return -1;
+	}
+	if (trickle_use_path(parser, "the name of a module", &path, &place) ==
+	    -1)
 		return -1;
 	last = strrchr(path, ':');
 	if (!trickle_parse_is_word(parser, "as")) {
@@ -94,10 +102,10 @@ trickle_use_take(struct trickle_parser *parser)
 	return 0;
 }
 
-/* Returns the whole path of a function, with the module that "use" has named
- * in the place of its alias; the caller frees it. */
+/* Returns the path of a function with the module that "use" has named in the
+ * place of its alias; the caller frees it. */
 static char *
-whole_path(const struct trickle_parser *parser, const char *path)
+resolve(const struct trickle_parser *parser, const char *path)
 {
 	size_t bytes = strcspn(path, ":");
 
@@ -109,9 +117,21 @@ whole_path(const struct trickle_parser *parser, const char *path)
 		    memcmp(module->alias, path, bytes) == 0)
 			return mem_printf("%s%s", module->path, path + bytes);
 	}
-	if (is_within(path, "system"))
-		return mem_printf("tremor::%s", path);
 	return mem_strdup(path);
+}
+
+/* Returns the whole path of a function; the caller frees it. "system" needs no
+ * "use". */
+static char *
+whole_path(const struct trickle_parser *parser, const char *path)
+{
+	char *resolved = resolve(parser, path), *whole;
+
+	if (!is_within(resolved, "system"))
+		return resolved;
+	whole = mem_printf("tremor::%s", resolved);
+	free(resolved);
+	return whole;
 }
 
 static const struct function *
@@ -127,6 +147,20 @@ find_function(const struct trickle_parser *parser, const char *path)
 	return found;
 }
 
+/* Refuses a function, as what it is called where it is. */
+static void
+refuse_function(
+    struct trickle_parser *parser, const char *path, const struct place *place)
+{
+	char *resolved = resolve(parser, path);
+
+	faults_add(parser->faults, place,
+	    "the function %.100s is not supported; known: system::hostname, "
+	    "system::instance, system::ingest_ns",
+	    resolved);
+	free(resolved);
+}
+
 /* Says whether the function `path`, called at `place`, can stand here. */
 static int
 check_call(struct trickle_parser *parser, const char *path,
@@ -140,10 +174,7 @@ check_call(struct trickle_parser *parser, const char *path,
 		    "or the call of a function",
 		    path);
 	else if (function == NULL)
-		faults_add(parser->faults, place,
-		    "the function %.100s is not supported; known: "
-		    "system::hostname, system::instance, system::ingest_ns",
-		    path);
+		refuse_function(parser, path, place);
 	else if (function->is_number && !is_whole)
 		faults_add(parser->faults, place,
 		    "%.100s within a record or an array cannot be expressed: "

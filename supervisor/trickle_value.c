@@ -27,6 +27,7 @@ static int
 take_negative(struct trickle_parser *parser, struct tree_node *node)
 {
 	struct place place = parser->token.place;
+	const char *sign = "-";
 	uint64_t ignored;
 
 	if (trickle_parse_next(parser) == -1)
@@ -43,7 +44,11 @@ take_negative(struct trickle_parser *parser, struct tree_node *node)
 	}
 	node->kind = TREE_SCALAR;
 	node->place = place;
-	node->text = mem_printf("-%s", parser->token.text);
+	/* There is a negative zero among decimal numbers only. */
+	if (parser->token.kind == TRICKLE_INTEGER &&
+	    strcmp(parser->token.text, "0") == 0)
+		sign = "";
+	node->text = mem_printf("%s%s", sign, parser->token.text);
 	return trickle_parse_next(parser);
 }
 
@@ -171,9 +176,9 @@ is_scalar(const struct trickle_parser *parser)
 	       trickle_parse_is_word(parser, "null");
 }
 
-/* Takes a value that stands in `depth` others. */
+/* Takes a value that stands in `depth` others, but for what follows it. */
 static int
-take_value(
+take_alone(
     struct trickle_parser *parser, unsigned int depth, struct tree_node *node)
 {
 	if (is_scalar(parser))
@@ -193,6 +198,19 @@ take_value(
 		return trickle_parse_unsupported(
 		    parser, "\"patch\" or \"merge\" as a value");
 	return trickle_parse_refuse(parser, "a value");
+}
+
+/* Takes a value that stands in `depth` others. */
+static int
+take_value(
+    struct trickle_parser *parser, unsigned int depth, struct tree_node *node)
+{
+	if (take_alone(parser, depth, node) == -1)
+		return -1;
+	if (!trickle_parse_is_symbol(parser, "["))
+		return 0;
+	return trickle_parse_unsupported(
+	    parser, "an index of a value (\"[...]\")");
 }
 
 int

@@ -334,7 +334,7 @@ START_TEST(test_modules)
 	assert_fault("use std::x as system;" LOG
 		     "select patch event of insert a = system::instance() "
 		     "end from in into w",
-	    "q.trickle:1:155: the function system::instance is not supported; "
+	    "q.trickle:1:155: the function std::x::instance is not supported; "
 	    "known: system::hostname, system::instance, system::ingest_ns");
 }
 END_TEST
@@ -377,6 +377,7 @@ START_TEST(test_counts)
 	static const struct {
 		const char *before, *each, *after;
 	} table[] = {
+	    {"", "use std;", ""},
 	    {"", "create stream x;", ""},
 	    {"", "define qos::wal operator x;", ""},
 	    {"", "select event from in into out;", ""},

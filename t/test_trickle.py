@@ -258,6 +258,7 @@ LIMITS = ["--read-count", "20", "--max-elements", "9"]
     ("insert k = 0xff", "--insert k=255"),
     ("insert k = 1_000", "--insert k=1000"),
     ("insert k = -5", "--insert k=-5"),
+    ("insert k = -0", "--insert k=0"),
     ("insert k = - 9223372036854775808",
      "--insert k=-9223372036854775808"),
     ("insert k = 18446744073709551615",
@@ -495,8 +496,15 @@ BAD = [
     ("patched path", select("select patch event.x of erase y end from in "
                             "into w;"), "4:19",
      'a path in the event ("event.x") is not supported'),
-    ("record", select("select {} from in into w;"), "4:8", '"event", "patch '
-     'event of" or "merge event of" is expected here, not "{"'),
+    ("record", select("select {} from in into w;"), "4:8",
+     "a value in the place of the event is not supported"),
+    ("text", select('select "x" from in into w;'), "4:8",
+     "a value in the place of the event is not supported"),
+    ("patched record", select("select patch {} of erase a end from in into "
+                              "w;"), "4:14",
+     "a value in the place of the event is not supported"),
+    ("name", select("select evnt from in into w;"), "4:8", '"event", "patch '
+     'event of" or "merge event of" is expected here, not the name "evnt"'),
     ("metadata", select("select $x from in into w;"), "4:8",
      'metadata ("$") is not supported'),
     ("state", select("select state from in into w;"), "4:8",
@@ -505,7 +513,7 @@ BAD = [
      '"(" is not supported'),
     ("patch of patch", select("select patch patch event of erase a end of "
                               "erase b end from in into w;"), "4:14",
-     '"event" is expected here, not the reserved word "patch"'),
+     '"patch" or "merge" of anything but the event is not supported'),
     ("no operation", select("select patch event of end from in into w;"),
      "4:23", '"insert", "upsert", "update", "erase" or "merge" is expected '
      'here, not the reserved word "end"'),
@@ -539,6 +547,10 @@ BAD = [
      'the operator "present" is not supported'),
     ("less", value("1 < 2"), "4:36", 'the operator "<" is not supported'),
     ("bytes", value("<< 1 >>"), "4:34", 'the operator "<<" is not supported'),
+    ("index of an array", value("[1][0]"), "4:37",
+     'an index of a value ("[...]") is not supported'),
+    ("index of a call", value("[system::hostname()[0]]"), "4:53",
+     'an index of a value ("[...]") is not supported'),
     ("field", value("{}.x"), "4:36", 'the operator "." is not supported'),
     ("event as a value", value("event.x"), "4:34",
      '"event" or a path in it as a value is not supported'),
@@ -549,6 +561,10 @@ BAD = [
     ("function", value('string::len("x")'), "4:34", "the function "
      "string::len is not supported; known: system::hostname, "
      "system::instance, system::ingest_ns"),
+    ("function of another module", "use std::system; " + value(
+        "system::hostname()"), "4:34", "the function std::system::hostname is "
+     "not supported; known: system::hostname, system::instance, "
+     "system::ingest_ns"),
     ("argument", value("system::hostname(1)"), "4:51",
      '")" is expected here, not 1'),
     ("number in a record", value("{t: system::ingest_ns()}"), "4:38",
