@@ -296,7 +296,7 @@ read_seconds(const struct reader *r, struct value *value)
 		r->node->text, key->min, key->max, &value->number) == 0)
 		return 0;
 	(void)snprintf(wanted, sizeof(wanted),
-	    "a number of seconds from %g to %g, with at most 3 decimals,",
+	    "a number of seconds from %.15g to %.15g, with at most 3 decimals,",
 	    (double)key->min / 1000, (double)key->max / 1000);
 	refuse_type(r, wanted);
 	return -1;

@@ -203,34 +203,30 @@ join_end(
 	return 0;
 }
 
-/* Joins both ends of a link from `from` to the path `to` in a list. */
+/* Reads the path `to` in the list of what `from` leads to into *into. */
 static int
-join_link(struct resolver *r, struct config_binding *binding,
-    const struct end *from, const struct tree_node *to)
+read_target(struct resolver *r, const struct end *from,
+    const struct tree_node *to, struct end *into)
 {
-	struct end into;
-
 	if (to->kind != TREE_SCALAR) {
 		faults_add(r->faults, &to->place,
 		    "the path of a pipeline or an offramp is expected here");
 		return -1;
 	}
-	if (read_end(r, to->text, &to->place, false, &into) == -1)
+	if (read_end(r, to->text, &to->place, false, into) == -1)
 		return -1;
-	if (from->kind == END_PIPELINE && into.kind == END_PIPELINE) {
+	if (from->kind == END_PIPELINE && into->kind == END_PIPELINE) {
 		faults_add(r->faults, &to->place,
 		    "a pipeline behind a pipeline is not built yet");
 		return -1;
 	}
-	if (from->kind == END_ONRAMP && into.kind == END_OFFRAMP) {
+	if (from->kind == END_ONRAMP && into->kind == END_OFFRAMP) {
 		faults_add(r->faults, &to->place,
 		    "an onramp feeds a pipeline; straight into an offramp is "
 		    "not built yet");
 		return -1;
 	}
-	if (join_end(r, binding, from) == -1)
-		return -1;
-	return join_end(r, binding, &into);
+	return 0;
 }
 
 /* Refuses the path at `index` of a list if it stands there before. */
@@ -257,8 +253,9 @@ static int
 resolve_link(struct resolver *r, struct config_binding *binding,
     const struct tree_node *link)
 {
-	struct end from;
+	struct end from, into;
 	char got[TREE_DESCRIBE_BYTES];
+	bool is_joined = false;
 	int result = 0;
 
 	if (read_end(r, link->key, &link->key_place, true, &from) == -1)
@@ -275,7 +272,15 @@ resolve_link(struct resolver *r, struct config_binding *binding,
 	}
 	for (size_t i = 0; i < link->count; i++) {
 		if (refuse_repeated(r, link, i) == -1 ||
-		    join_link(r, binding, &from, &link->items[i]) == -1)
+		    read_target(r, &from, &link->items[i], &into) == -1) {
+			result = -1;
+			continue;
+		}
+		/* What is wrong with it is told once for the whole list. */
+		if (!is_joined && join_end(r, binding, &from) == -1)
+			result = -1;
+		is_joined = true;
+		if (join_end(r, binding, &into) == -1)
 			result = -1;
 	}
 	return result;

@@ -225,7 +225,7 @@ patch_list_read(struct patch_list *list, enum patch_list_how how,
 
 		if (node->key[0] == '\0' || strchr(node->key, '=') != NULL)
 			faults_add(faults, &node->key_place,
-			    "the key \"%.64s\" cannot be inserted: it is "
+			    "the key \"%.64s\" cannot be used here: it is "
 			    "empty or holds \"=\"",
 			    node->key);
 		else

@@ -188,6 +188,18 @@ def test_a_link_that_leads_nowhere(tmp_path, links, words):
     assert f" error {words}\n" in done.stderr
 
 
+def test_what_is_wrong_with_a_way_out_is_told_once(tmp_path):
+    """However many ways in it leads to; each of those too."""
+    write(tmp_path / "config", {
+        **PAGE, "other.trickle": PERSISTENT, "binding.yaml": LINKS.replace(
+            '["/off', '["/offramp/y/{instance}/in", "/off')})
+    done = supervisor("-c", "config", "check", cwd=tmp_path)
+    assert [line.split(" error ")[1] for line in done.stderr.splitlines()] == [
+        'config/binding.yaml:4:44: there is no pipeline "main"',
+        'config/binding.yaml:5:7: there is no pipeline "main"',
+        'config/binding.yaml:5:41: there is no offramp "y"']
+
+
 def test_two_pipelines_are_not_taken_for_one(tmp_path):
     write(tmp_path / "config", {**PAGE, "other.trickle": PERSISTENT})
     done = supervisor("-c", "config", "check", cwd=tmp_path)
@@ -316,7 +328,9 @@ def test_the_order_of_a_list(tmp_path):
 
 
 @pytest.mark.parametrize("operation,words", [
-    ('insert "a=b" = 1', 'q.trickle:4:30: the key "a=b" cannot be'),
+    ('insert "a=b" = 1', 'q.trickle:4:30: the key "a=b" cannot be used'),
+    ('update "a=b" = 1', 'q.trickle:4:30: the key "a=b" cannot be used'),
+    ('merge "" = {}', 'q.trickle:4:29: the key "" cannot be used'),
     ('erase ""', "q.trickle:4:29: "),
 ])
 def test_keys_that_cannot_be(tmp_path, operation, words):
@@ -477,6 +491,9 @@ BAD = [
     ("negative", LOG.replace("9", "-9") + IN, "1:48",
      "max_elements: a whole number of events from 1 to 9007199254740991 is "
      "expected here, not -9"),
+    ("age", LOG.replace("9", "9, max_age = -5") + IN, "1:61", "max_age: a "
+     "number of seconds from 0.001 to 31536000, with at most 3 decimals, is "
+     "expected here, not -5"),
     ("word", LOG.replace("9", '9, on_full = "x"') + IN, "1:61",
      'on_full: "x" is unknown; known: pause, drop_oldest, drop_newest'),
     ("no limit", LOG.replace("with max_elements = 9 end", "") + IN, "1:26",
