@@ -3,6 +3,7 @@
 import itertools
 import os
 import signal
+import socket
 from statistics import median
 
 import pytest
@@ -375,6 +376,43 @@ def test_each_instance_has_stages_of_its_own(tmp_path):
                         if event["instance"] == name]
                 assert sorted(came) == sorted(
                     (onramp, n) for onramp in "ab" for n in range(COUNT))
+
+
+QUERY = """\
+define qos::wal operator w with max_elements = 100000 end;
+create operator w;
+select patch event of
+  insert instance = system::instance();
+  insert made = {"host": system::hostname(), "instance": system::instance()};
+  upsert taken_ns = system::ingest_ns()
+end from in into w;
+select event from w into out
+"""
+
+
+def test_a_query_has_several_of_all(tmp_path):
+    """Instances, sources and sinks, and links that call it otherwise."""
+    with servers(tmp_path) as sinks:
+        text = write_fan(tmp_path, THREE, urls(sinks),
+                         instances=("one", "two"))
+        (tmp_path / "c.yaml").write_text("".join(
+            line for line in text.splitlines(keepends=True)
+            if not line.startswith("pipeline:")))
+        (tmp_path / "q.trickle").write_text(QUERY)
+        with run(tmp_path, config=".") as running:
+            assert 'there is no pipeline "p"; "q"' in running.text()
+            assert running.wait() == DONE
+        for server in sinks.values():
+            for name in ("one", "two"):
+                came = [event for event in server.events()
+                        if event["instance"] == name]
+                assert len(came) == len(THREE) * COUNT
+                for onramp in THREE:
+                    assert [event["id"] for event in came
+                            if event["onramp"] == onramp] == COMPLETE[onramp]
+                made = {"host": socket.gethostname(), "instance": name}
+                assert all(event["made"] == made and event["taken_ns"] > 0
+                           for event in came)
 
 
 def state_of(directory, name):
