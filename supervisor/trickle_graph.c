@@ -341,6 +341,7 @@ build(struct walk *walk, const char *id, const struct place *start)
 	entry->kind = TREE_MAP;
 	entry->place = *start;
 	node = add_entry(entry, "id", TREE_SCALAR, start);
+	node->is_quoted = true;
 	node->text = mem_strdup(id);
 	add_operations(entry, &walk->operations);
 	node = add_entry(entry, "wal", TREE_MAP, &definition->place);

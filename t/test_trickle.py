@@ -236,11 +236,17 @@ def test_a_file_whose_name_names_no_pipeline(tmp_path, name):
     assert "1:1: the file's name is that of its pipeline" in done.stderr
 
 
-def test_the_name_may_have_dots(tmp_path):
-    (tmp_path / "a.b-c.trickle").write_text(patch("insert a = 1"))
+@pytest.mark.parametrize("name", ["a.b-c", "null", "true", "01", "-x", "in"])
+def test_names_that_may_be(tmp_path, name):
+    """None of them is anything but text, also where it is printed."""
+    (tmp_path / f"{name}.trickle").write_text(patch("insert a = 1"))
     (tmp_path / "c.yaml").write_text(ONRAMP + OFFRAMP)
-    (commands,) = check(tmp_path, "-c", "./c.yaml", "./a.b-c.trickle")
-    assert commands["walproc"][1].endswith("/01/a.b-c")
+    done = supervisor("-c", "c.yaml", f"./{name}.trickle", "check",
+                      cwd=tmp_path)
+    assert done.returncode == DONE, done.stderr
+    path = write_document(tmp_path, done)
+    (commands,) = check(tmp_path, "-c", path)
+    assert commands["walproc"][1].endswith(f"/01/{name}")
 
 
 def test_what_is_hidden_or_no_file_in_a_directory(tmp_path):
