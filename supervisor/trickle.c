@@ -282,6 +282,8 @@ take_statement(struct trickle_parser *parser, struct trickle_graph *graph)
 			return -1;
 		return statements[i].take(parser, graph);
 	}
+	if (trickle_parse_is_name(parser, "deploy"))
+		return trickle_parse_unsupported(parser, "\"deploy\"");
 	return trickle_parse_refuse(
 	    parser, "\"use\", \"define\", \"create\" or \"select\"");
 }

@@ -456,6 +456,7 @@ BAD = [
      '"define pipeline" is not supported'),
     ("define flow", "define flow f flow end;", "1:8",
      '"define flow" is not supported'),
+    ("deploy", "deploy flow f;", "1:1", '"deploy" is not supported'),
     ("define connector", "define connector c from ws end;", "1:8",
      '"define connector" is not supported'),
     ("create script", "create script s;", "1:8",
