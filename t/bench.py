@@ -19,6 +19,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import bench_fan
 import bench_parts
 import bench_peers
 import bench_report
@@ -36,6 +37,9 @@ FULL = {
     "stored": (1000, 100_000, 10_000_000),
     "passing": 1_000_000,
     "backlog_runs": 3,
+    "fan": 3_000_000,
+    "fan_backlog": 800_000,
+    "fan_runs": 3,
     "idle_s": 5,
     "peers": 1.0,
 }
@@ -48,6 +52,9 @@ QUICK = {
     "stored": (1000, 1_000_000),
     "passing": 100_000,
     "backlog_runs": 3,
+    "fan": 500_000,
+    "fan_backlog": 100_000,
+    "fan_runs": 1,
     "idle_s": 2,
     "peers": 0.1,
 }
@@ -181,13 +188,25 @@ def backlog(directory, much):
     return found
 
 
+def fan(directory, much):
+    """Rounds of their own: one takes as long as all the others."""
+    found = {}
+    for n in range(much["fan_runs"]):
+        with timed(f"fan: {n + 1} of {much['fan_runs']}"):
+            numbers = named("fan", bench_fan.measure(
+                directory, much["fan"], much["fan_backlog"]))
+        for name, value in numbers.items():
+            found.setdefault(name, []).append(value)
+    return found
+
+
 def idle(directory, much):
     with timed("idle"):
         numbers = bench_parts.idle(directory, much["idle_s"])
     return {name: [value] for name, value in named("idle", numbers).items()}
 
 
-ONCE = {"backlog": backlog, "idle": idle}
+ONCE = {"backlog": backlog, "fan": fan, "idle": idle}
 
 
 @contextlib.contextmanager
@@ -196,8 +215,8 @@ def timed(what):
     start = time.monotonic()
     try:
         yield
-    except (OSError, RuntimeError, subprocess.SubprocessError,
-            bench_peers.Failed) as why:
+    except (AssertionError, OSError, RuntimeError,
+            subprocess.SubprocessError, bench_peers.Failed) as why:
         sys.exit(f"bench: {what}: {why}")
     say(f"{what}, {time.monotonic() - start:.1f} s")
 

@@ -413,11 +413,15 @@ def wait_drained(sink):
         raise RuntimeError("not all events have passed")
 
 
+# walproc set as in conf/load.yaml.
+LOG_OPTIONS = ("--read-count", "4096", "--max-bytes", "8589934592",
+               "--segment-bytes", "67108864", "--insert",
+               "hostname=${hostname}")
+
+
 def log_command(path, *options):
-    """walproc by itself, set as in conf/load.yaml."""
-    return [program("walproc"), "-d", path / "log", "--read-count", "4096",
-            "--max-bytes", "8589934592", "--segment-bytes", "67108864",
-            "--insert", "hostname=${hostname}", *options]
+    """walproc by itself."""
+    return [program("walproc"), "-d", path / "log", *LOG_OPTIONS, *options]
 
 
 def feed(events, size=120):

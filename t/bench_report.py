@@ -17,6 +17,7 @@ PERCENTILES = "p50", "p90", "p99", "p999", "max"
 # The unit of a number is in its name.
 UNITS = (
     ("bytes_per_s", "B/s"), ("_per_s", "1/s"), ("us_per_event", "us"),
+    ("us_per_delivery", "us"),
     ("_us", "us"), ("_mib", "MiB"), ("_ratio", "ratio"),
     ("events_per_sync", "events"), ("flushes_per_sync", "flushes"),
     ("_events", "events"), ("_bytes", "B"), ("_cores", "cores"),
@@ -59,6 +60,45 @@ def flow(name):
 def one(name, label):
     return [(f"{name}_events_per_s", label),
             (f"{name}_cpu_us_per_event", "  CPU an event")]
+
+
+def many(count, what):
+    return f"{count} {what}{'s' * (count > 1)}"
+
+
+def fan(found):
+    """What there is to say of several sources and sinks."""
+    counts = {what: sorted(int(n[1]) for name in found if (
+        n := re.fullmatch(rf"fan_{what}_(\d+)_events_per_s", name)))
+        for what in ("sinks", "sources", "pipeline")}
+    return [
+        *(row for n in counts["sinks"] for row in (
+            (f"fan_sinks_{n}_events_per_s", f"to {many(n, 'sink')}"),
+            (f"fan_sinks_{n}_cpu_us_per_event", "  CPU an event"),
+            (f"fan_sinks_{n}_cpu_us_per_delivery", "  for each sink"),
+            (f"fan_sinks_{n}_read_bytes", "  read back, an event"),
+            (f"fan_sinks_{n}_mib", "  memory"))),
+        *(row for n in counts["sources"] for row in (
+            (f"fan_sources_{n}_events_per_s", f"from {many(n, 'source')}"),
+            (f"fan_sources_{n}_cpu_us_per_event", "  CPU an event"),
+            (f"fan_sources_{n}_mib", "  memory"))),
+        *(row for n in counts["pipeline"] for row in (
+            (f"fan_pipeline_{n}_events_per_s",
+             f"whole, to {many(n, 'server')}"),
+            (f"fan_pipeline_{n}_cpu_us_per_event", "  CPU an event, ours"),
+            (f"fan_pipeline_{n}_cpu_us_per_delivery", "  for each sink"))),
+        ("fan_away_events_per_s", "to 8, while 2 are away"),
+        ("fan_away_cpu_us_per_event", "  CPU an event"),
+        ("fan_away_cpu_ratio", "  over that to 8 alone"),
+        ("fan_beside_events_per_s", "to 8, while one catches up"),
+        ("fan_beside_ratio", "  over that while it is away"),
+        ("fan_late_events_per_s", "by one that catches up"),
+        ("fan_late_mib", "  memory"),
+        ("fan_alone_p50_us", "at 1000/s to 8: age, p50"),
+        ("fan_alone_p99_us", "  p99"),
+        ("fan_beside_p50_us", "  while one catches up, p50"),
+        ("fan_beside_p99_us", "  p99"),
+    ]
 
 
 def rows(found):
@@ -117,6 +157,7 @@ def rows(found):
             ("backlog_walproc_mib", "memory of walproc", "<= 16 MiB"),
             ("backlog_wssink_mib", "memory of wssink", "<= 16 MiB"),
         ]),
+        ("Several sources and sinks: walproc alone, and whole", fan(found)),
         ("With nothing to do", [
             ("idle_wakeups_per_s", "all of ours wake up", "0 /s"),
         ]),

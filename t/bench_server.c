@@ -39,12 +39,6 @@ enum opcode {
 	OPCODE_PONG = 0xa,
 };
 
-/* Where a number was found in the last event: mostly it is there again. */
-struct place {
-	const char *key;
-	size_t at;
-};
-
 struct server {
 	uint64_t wanted;    /* events to come */
 	uint64_t next;	    /* number of the next */
@@ -54,7 +48,7 @@ struct server {
 	uint64_t warm_up;   /* first events that are not timed with the rest */
 	int64_t first_ns;   /* when the first was read */
 	int64_t last_ns;    /* when the last was */
-	struct place id, ingest_ns;
+	struct bench_place id, ingest_ns;
 	int64_t *times; /* from the source to here, in ns; NULL: not asked */
 	uint8_t in[ROOM_BYTES + 1];
 	size_t start, end; /* what of it is not used yet */
@@ -62,32 +56,10 @@ struct server {
 	size_t out_bytes;
 };
 
-/* Returns the number behind place->key in the event. */
-static uint64_t
-find_number(struct place *place, const uint8_t *event, size_t bytes)
-{
-	size_t key_bytes = strlen(place->key);
-	const uint8_t *at = event + place->at;
-	uint64_t n = 0;
-
-	if (bytes < place->at + key_bytes ||
-	    memcmp(at, place->key, key_bytes) != 0) {
-		at = memmem(event, bytes, place->key, key_bytes);
-		if (at == NULL)
-			bench_fail("an event without", place->key);
-		place->at = (size_t)(at - event);
-	}
-	/* A byte that is no digit ends it, at the latest the last one. */
-	for (at += key_bytes; at < event + bytes && *at >= '0' && *at <= '9';
-	     at++)
-		n = 10 * n + (uint64_t)(*at - '0');
-	return n;
-}
-
 static void
 take_event(struct server *server, const uint8_t *event, size_t bytes)
 {
-	uint64_t id = find_number(&server->id, event, bytes);
+	uint64_t id = bench_find_number(&server->id, event, bytes);
 	struct timespec now;
 
 	if (id < server->next) {
@@ -97,9 +69,10 @@ take_event(struct server *server, const uint8_t *event, size_t bytes)
 	server->missing += id - server->next;
 	if (server->times != NULL && id < TIMES_MAX) {
 		(void)clock_gettime(CLOCK_REALTIME, &now);
-		server->times[id] =
-		    (int64_t)now.tv_sec * 1000000000 + now.tv_nsec -
-		    (int64_t)find_number(&server->ingest_ns, event, bytes);
+		server->times[id] = (int64_t)now.tv_sec * 1000000000 +
+				    now.tv_nsec -
+				    (int64_t)bench_find_number(
+					&server->ingest_ns, event, bytes);
 	}
 	server->bytes += bytes;
 	server->next = id + 1;

@@ -8,6 +8,9 @@
  *                                     acknowledges what each read has brought,
  *                                     says `all`, and waits for the end of its
  *                                     input: no stage likes to be left
+ *   bench_stage drain -n N -t         the same, and then a line for each event
+ *                                     of a metronome: when it was made, and
+ *                                     how old it was when it was read, in ns
  *   bench_stage drain -h              holds: reads and acknowledges none
  *
  * The events are those of `metronome --size BYTES`.
@@ -21,14 +24,22 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define PIECE_BYTES ((size_t)256 << 10)
 #define MAX_EVENT_BYTES 65536
 #define PREFIX_BYTES ((size_t)4)
+#define MAX_AGE_NS (INT64_C(3600) * 1000000000)
 
 static uint64_t events = 1000000;
 static size_t event_bytes = 120;
+static bool is_timed;
+
+/* When an event was made, and how old it was when it came. */
+struct age {
+	int64_t ingest_ns, age_ns;
+};
 
 /* Writes the event with that number, and its length; returns the end. */
 static uint8_t *
@@ -111,14 +122,45 @@ ack(uint64_t n)
 	bench_write(STDIN_FILENO, out, PREFIX_BYTES + (size_t)bytes);
 }
 
+static int64_t
+realtime_ns(void)
+{
+	struct timespec now;
+
+	(void)clock_gettime(CLOCK_REALTIME, &now);
+	return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static void
+note_age(struct age *age, const uint8_t *event, size_t bytes, int64_t now_ns)
+{
+	static struct bench_place place = {.key = "\"ingest_ns\":"};
+
+	age->ingest_ns = (int64_t)bench_find_number(&place, event, bytes);
+	age->age_ns = now_ns - age->ingest_ns;
+}
+
+/* What is fed here has a time of long ago. */
+static void
+print_ages(const struct age *ages)
+{
+	for (uint64_t i = 0; i < events; i++)
+		if (ages[i].age_ns < MAX_AGE_NS)
+			(void)printf("%lld %lld\n",
+			    (long long)ages[i].ingest_ns,
+			    (long long)ages[i].age_ns);
+}
+
 static void
 drain(void)
 {
+	struct age *ages = is_timed ? calloc(events, sizeof(*ages)) : NULL;
 	uint8_t *in = malloc(2 * PIECE_BYTES + MAX_EVENT_BYTES);
 	size_t kept = 0, at, next;
 	uint64_t count = 0;
+	int64_t now_ns;
 
-	if (in == NULL)
+	if (in == NULL || (is_timed && ages == NULL))
 		bench_die("malloc");
 	/* One that takes nothing waits to be ended. */
 	if (events == 0)
@@ -129,10 +171,14 @@ drain(void)
 		if (n <= 0)
 			bench_die("the events ended early");
 		kept += (size_t)n;
+		now_ns = realtime_ns();
 		for (at = 0; kept - at >= PREFIX_BYTES; at = next) {
 			next = at + PREFIX_BYTES + get_be32(in + at);
 			if (next > kept)
 				break;
+			if (is_timed && count < events)
+				note_age(&ages[count], in + at + PREFIX_BYTES,
+				    next - at - PREFIX_BYTES, now_ns);
 			count++;
 		}
 		kept -= at;
@@ -143,6 +189,9 @@ drain(void)
 	bench_write(STDOUT_FILENO, "all\n", 4);
 	while (read(STDIN_FILENO, in, PIECE_BYTES) > 0)
 		continue;
+	if (is_timed)
+		print_ages(ages);
+	free(ages);
 	free(in);
 }
 
@@ -151,7 +200,7 @@ main(int argc, char **argv)
 {
 	int option;
 
-	while ((option = getopt(argc, argv, "n:s:h")) != -1) {
+	while ((option = getopt(argc, argv, "n:s:ht")) != -1) {
 		if (option == 'n')
 			events = bench_number("-n", optarg, UINT32_MAX);
 		else if (option == 's')
@@ -159,6 +208,8 @@ main(int argc, char **argv)
 			    bench_number("-s", optarg, MAX_EVENT_BYTES);
 		else if (option == 'h')
 			events = 0;
+		else if (option == 't')
+			is_timed = true;
 		else
 			return 1;
 	}

@@ -118,6 +118,27 @@ bench_event(uint8_t *to, size_t bytes, uint64_t n)
 	return end;
 }
 
+uint64_t
+bench_find_number(struct bench_place *place, const uint8_t *event, size_t bytes)
+{
+	size_t key_bytes = strlen(place->key);
+	const uint8_t *at = event + place->at;
+	uint64_t n = 0;
+
+	if (bytes < place->at + key_bytes ||
+	    memcmp(at, place->key, key_bytes) != 0) {
+		at = memmem(event, bytes, place->key, key_bytes);
+		if (at == NULL)
+			bench_fail("an event without", place->key);
+		place->at = (size_t)(at - event);
+	}
+	/* A byte that is no digit ends it, at the latest the last one. */
+	for (at += key_bytes; at < event + bytes && *at >= '0' && *at <= '9';
+	     at++)
+		n = 10 * n + (uint64_t)(*at - '0');
+	return n;
+}
+
 void
 bench_write(int fd, const void *data, size_t bytes)
 {

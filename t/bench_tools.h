@@ -25,6 +25,12 @@ struct bench_frame {
 	size_t frame_bytes; /* with its header */
 };
 
+/* Where a number was found in the last event: mostly it is there again. */
+struct bench_place {
+	const char *key; /* borrowed: with its quotes and colon */
+	size_t at;	 /* 0 at first */
+};
+
 /* Prints what failed, and why, and ends the process with 1. */
 __attribute__((noreturn)) void bench_fail(const char *what, const char *why);
 
@@ -47,6 +53,11 @@ uint64_t bench_number(const char *option, const char *text, uint64_t max);
 /* Writes event number `n`, as `metronome --size` makes them, with `bytes` from
  * BENCH_EVENT_MIN_BYTES on; no NUL is put there. Returns its end. */
 uint8_t *bench_event(uint8_t *to, size_t bytes, uint64_t n);
+
+/* Returns the number behind place->key in the event, or ends the process where
+ * there is no such key. */
+uint64_t bench_find_number(
+    struct bench_place *place, const uint8_t *event, size_t bytes);
 
 /* Writes all of it to a descriptor that blocks, or ends the process. */
 void bench_write(int fd, const void *data, size_t bytes);

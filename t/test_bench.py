@@ -39,6 +39,19 @@ PROMISED = {
     "backlog": ("10_cpu_us_per_event", "10000_cpu_us_per_event",
                 "10000_ratio", "drain_events_per_s", "live_events_per_s",
                 "drain_ratio", "walproc_mib", "wssink_mib"),
+    "fan": (
+        *(f"{run}_{name}" for run in (
+            *(f"{what}_{count}" for what in ("sinks", "sources")
+              for count in (1, 2, 4, 8, 32)), "away")
+          for name in ("events_per_s", "cpu_us_per_event",
+                       "cpu_us_per_delivery", "read_bytes", "disk_bytes",
+                       "mib")),
+        *(f"pipeline_{count}_{name}" for count in (1, 4, 8) for name in (
+            "events_per_s", "cpu_us_per_event", "cpu_us_per_delivery")),
+        *(f"{when}_{p}_us" for when in ("alone", "beside")
+          for p in ("p50", "p99")),
+        "away_cpu_ratio", "beside_events_per_s", "beside_ratio",
+        "late_events_per_s", "late_mib"),
     "idle": ("wakeups_per_s",),
     "bench": ("runs", "s"),
     "machine": ("cores", "mib"),
@@ -81,7 +94,7 @@ def test_all_is_measured_and_said(tmp_path):
                   "goal <= 16 MiB"):
         assert words in out
     # A line for each, and no other word.
-    said = re.compile(r"(round 1 of 1|backlog|idle)\b.*, [0-9.]+ s")
+    said = re.compile(r"(round 1 of 1|backlog|fan|idle)\b.*, [0-9.]+ s")
     assert all(map(said.fullmatch, err.splitlines())), err
     assert not list(tmp_path.iterdir())
 
