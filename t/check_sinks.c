@@ -35,6 +35,7 @@ struct known {
 
 static struct {
 	struct wal wal;
+	struct pieces pieces; /* of this process */
 	struct known sinks[SINKS];
 	uint64_t synced_seq;
 	uint64_t random;
@@ -140,6 +141,7 @@ read_all(size_t sink, uint64_t count)
 
 	reader_init(&reader, &m.wal.catalog, seq);
 	reader.recent = &m.wal.recent;
+	reader.pieces = &m.pieces;
 	for (; seq <= wal_ready_seq(&m.wal); seq++) {
 		HOLDS(reader_next(&reader, wal_ready_seq(&m.wal), &event) ==
 			  READER_EVENT,
@@ -257,6 +259,7 @@ start_again(void)
 		if (is_cut)
 			power_cut(&steps_dir, cuts[chance(4)], m.random);
 	}
+	pieces_fini(&m.pieces);
 	steps_open(&m.wal, &steps_limits);
 	HOLDS(m.wal.next_seq >= m.synced_seq + 1, "%" PRIu64 " are gone\n",
 	    m.synced_seq + 1 - m.wal.next_seq);
@@ -333,6 +336,7 @@ run_seed(uint64_t seed)
 	for (m.step = 0; m.step < steps; m.step++)
 		take_step();
 	ck_assert_int_eq(wal_close(&m.wal), 0);
+	pieces_fini(&m.pieces);
 }
 
 START_TEST(test_sinks_against_a_model)
@@ -372,6 +376,7 @@ START_TEST(test_a_full_disk_lets_go_what_is_ended)
 	for (size_t i = 0; i < 2; i++)
 		ck_assert_uint_eq(m.wal.sinks.list[i].saved_seq, 200);
 	ck_assert_int_eq(wal_close(&m.wal), 0);
+	pieces_fini(&m.pieces);
 }
 END_TEST
 

@@ -68,6 +68,7 @@ outlet_rewind(struct walproc *walproc, struct outlet *outlet)
 	reader_init(&outlet->reader, &walproc->wal.catalog,
 	    wal_sinks_acked_of(&walproc->wal, outlet->place) + 1);
 	outlet->reader.recent = &walproc->wal.recent;
+	outlet->reader.pieces = &walproc->streams.pieces;
 }
 
 /* Starts over with a sink that nothing was given to. */

@@ -5,15 +5,26 @@
 
 #include <stdlib.h>
 
-#define WINDOW_BYTES ((size_t)256 << 10)
+/* Gives up the window. */
+static void
+drop_window(struct reader *reader)
+{
+	if (reader->piece != NULL)
+		pieces_leave(reader->pieces, reader->piece);
+	reader->piece = NULL;
+	reader->is_recent = false;
+	reader->window_bytes = 0;
+}
 
 void
 reader_init(struct reader *reader, struct catalog *catalog, uint64_t seq)
 {
+	drop_window(reader);
 	*reader = (struct reader){
 	    .catalog = catalog,
 	    .next_seq = seq,
 	    .recent = reader->recent,
+	    .pieces = reader->pieces,
 	    .room = reader->room,
 	    .room_bytes = reader->room_bytes,
 	};
@@ -22,6 +33,7 @@ reader_init(struct reader *reader, struct catalog *catalog, uint64_t seq)
 void
 reader_fini(struct reader *reader)
 {
+	drop_window(reader);
 	free(reader->room);
 	*reader = (struct reader){0};
 }
@@ -54,7 +66,7 @@ enter_segment(struct reader *reader, const struct segment *segment)
 	reader->log_offset = segment->log_offset;
 	reader->offset = LAYOUT_DATA_OFFSET;
 	reader->records_left = 0;
-	reader->window_bytes = 0;
+	drop_window(reader);
 }
 
 /* Says whether the window has the `bytes` at `offset`. */
@@ -82,6 +94,7 @@ look_at_recent(struct reader *reader, const struct segment *segment,
 	found = recent_find(reader->recent, segment->salt, offset, &n);
 	if (found == NULL || n < bytes)
 		return false;
+	drop_window(reader);
 	reader->is_recent = true;
 	reader->recent_taken = reader->recent->taken;
 	reader->window = found;
@@ -90,15 +103,37 @@ look_at_recent(struct reader *reader, const struct segment *segment,
 	return true;
 }
 
+/* Sets the window to the piece that has the `bytes`, or as many of them as are
+ * there. Returns 0, or -1 with errno set. */
+static int
+look_at_pieces(struct reader *reader, const struct segment *segment,
+    uint64_t offset, size_t bytes)
+{
+	struct piece *piece;
+
+	/* First: where nobody else stands in it the next takes its memory. */
+	drop_window(reader);
+	piece = pieces_enter(reader->pieces, segment, offset, bytes);
+	if (piece == NULL)
+		return -1;
+	reader->piece = piece;
+	reader->window = piece->room;
+	reader->window_offset = piece->offset;
+	reader->window_bytes = piece->bytes;
+	return 0;
+}
+
 /* Reads the window from the file, with the `bytes` at `offset` at its front, or
  * as many of them as are there. Returns 0, or -1 with errno set. */
 static int
 read_ahead(struct reader *reader, const struct segment *segment,
     uint64_t offset, size_t bytes)
 {
-	size_t wanted = bytes > WINDOW_BYTES ? bytes : WINDOW_BYTES;
+	size_t wanted = bytes > PIECES_BYTES ? bytes : PIECES_BYTES;
 	ssize_t n;
 
+	if (reader->pieces != NULL)
+		return look_at_pieces(reader, segment, offset, bytes);
 	if (wanted > reader->room_bytes) {
 		reader->room = mem_realloc(reader->room, wanted, 1);
 		reader->room_bytes = wanted;
@@ -106,11 +141,10 @@ read_ahead(struct reader *reader, const struct segment *segment,
 	/* Not behind the end: what is there now may be written. */
 	if (segment->end_offset - offset < wanted)
 		wanted = (size_t)(segment->end_offset - offset);
-	reader->window_bytes = 0;
+	drop_window(reader);
 	n = segment_read(segment, reader->room, wanted, offset);
 	if (n == -1)
 		return -1;
-	reader->is_recent = false;
 	reader->window = reader->room;
 	reader->window_offset = offset;
 	reader->window_bytes = (size_t)n;
@@ -132,7 +166,7 @@ fetch(struct reader *reader, const struct segment *segment, uint64_t offset,
 	    !look_at_recent(reader, segment, offset, bytes)) {
 		if (read_ahead(reader, segment, offset, bytes) == -1)
 			return -1;
-		if (reader->window_bytes < bytes)
+		if (!has(reader, offset, bytes))
 			return 0;
 	}
 	*data = reader->window + (offset - reader->window_offset);
@@ -180,14 +214,23 @@ give_up(struct reader *reader, const struct segment *segment, uint64_t from,
 	/* Where the file cannot be read as it was written it alone says what
 	 * comes, or what comes from memory now would be out of order should a
 	 * later start find the rest. */
+	drop_window(reader);
 	reader->recent = NULL;
-	reader->is_recent = false;
-	reader->window_bytes = 0;
+	reader->pieces = NULL;
 	/* What comes behind is perhaps just being written: it is looked for
 	 * from the start of the segment when it is asked for. */
 	if (is_cut)
 		reader->segment_seq = 0;
 	return READER_DAMAGE;
+}
+
+/* Notes for all readers that what is before `to` is sound, from where it stands
+ * on. */
+static void
+prove(const struct reader *reader, uint64_t to)
+{
+	if (reader->piece != NULL)
+		piece_prove(reader->piece, reader->offset, to);
 }
 
 /* What a step found: an outcome to return, or that another step is due. */
@@ -263,21 +306,28 @@ step_batch(struct reader *reader, const struct segment *segment,
 	reader->records_left = batch.count;
 	if (batch.first_seq + batch.count <= reader->next_seq)
 		reader->records_left = 0;
+	else
+		prove(reader, reader->offset + LAYOUT_BATCH_BYTES);
 	reader->offset += LAYOUT_BATCH_BYTES;
 	if (reader->records_left == 0)
 		reader->offset = reader->batch_end;
 	return STEP_ON;
 }
 
-/* Moves behind the record at reader->offset, `bytes` long with its header. */
+/* Moves behind the record at reader->offset, which is sound, `bytes` long with
+ * its header. */
 static void
 pass_record(struct reader *reader, size_t bytes)
 {
-	reader->offset += bytes;
+	uint64_t to = reader->offset + bytes;
+
 	reader->record_seq++;
 	reader->records_left--;
+	/* Behind the last there may be zeros. */
 	if (reader->records_left == 0)
-		reader->offset = reader->batch_end;
+		to = reader->batch_end;
+	prove(reader, to);
+	reader->offset = to;
 }
 
 /*
@@ -400,6 +450,13 @@ step_record(struct reader *reader, const struct segment *segment,
 	return STEP_OUT;
 }
 
+/* Says whether a reader has found all before `to` sound. */
+static bool
+is_proven(const struct reader *reader, uint64_t to)
+{
+	return reader->piece != NULL && to <= reader->piece->proven_offset;
+}
+
 /*
  * Gives the next event where nothing stands in the way: its record is read
  * ahead, whole and sound. Returns false, with nothing done, where that is not
@@ -425,8 +482,9 @@ give_next(struct reader *reader, struct reader_event *out)
 	    bytes > left - LAYOUT_RECORD_BYTES)
 		return false;
 	/* What comes from the memory that it was written from is as sound as
-	 * any copy of it would be. */
+	 * any copy of it would be; and others may have looked at it already. */
 	if (!reader->is_recent &&
+	    !is_proven(reader, reader->offset + LAYOUT_RECORD_BYTES + bytes) &&
 	    !layout_is_record(raw, raw + LAYOUT_RECORD_BYTES, bytes,
 		reader->salt, reader->record_seq))
 		return false;

@@ -1,12 +1,14 @@
 /*
  * The reader: gives the events of a log in order, each one checked, and says
  * where some are damaged. It reads ahead in large pieces and never behind the
- * end that the catalog has for a segment. Several may read one log.
+ * end that the catalog has for a segment. Several may read one log, and share
+ * what they read.
  */
 #ifndef WALPROC_READER_H
 #define WALPROC_READER_H
 
 #include "walproc/catalog.h"
+#include "walproc/pieces.h"
 #include "walproc/recent.h"
 
 struct reader {
@@ -24,6 +26,9 @@ struct reader {
 				      * file; NULL: nowhere, or no more */
 	uint64_t recent_taken;	     /* of it, when the window was set */
 	bool is_recent;		     /* the window is there, and proven */
+	struct pieces *pieces;	     /* borrowed: where to look then; NULL:
+				      * it reads for itself alone */
+	struct piece *piece;	     /* of them: the window is there; or NULL */
 	const uint8_t *window;	     /* bytes read ahead; or there */
 	size_t window_bytes;	     /* how many */
 	uint64_t window_offset;	     /* in the segment, of the first of them */
@@ -57,14 +62,14 @@ struct reader_event {
 };
 
 /* Stands before the event `seq`, not looking only. The memory of `reader` is
- * zero or of an earlier reader_init; then `recent` stays. */
+ * zero or of an earlier reader_init; then `recent` and `pieces` stay. */
 void reader_init(struct reader *reader, struct catalog *catalog, uint64_t seq);
 
 /* Closes the segment that it stands in, unless that is the last one: for one
  * that reads no more while the log stays open. */
 void reader_leave(const struct reader *reader);
 
-/* Frees the memory. */
+/* Frees the memory, while `pieces` are still there. */
 void reader_fini(struct reader *reader);
 
 /* Moves forward to the event `seq`; back it does not go. */

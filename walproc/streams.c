@@ -79,6 +79,7 @@ void
 streams_init(struct walproc *walproc, const struct control *control)
 {
 	walproc->streams = (struct streams){.control = *control};
+	pieces_init(&walproc->streams.pieces);
 	(void)add_inlet(&walproc->streams, "");
 	outlet_rewind(walproc, add_outlet(walproc, ""));
 	open_ends(walproc);
@@ -93,6 +94,7 @@ streams_fini(struct streams *streams)
 		outlet_free(streams->outlets[i]);
 	free(streams->inlets);
 	free(streams->outlets);
+	pieces_fini(&streams->pieces);
 	*streams = (struct streams){0};
 }
 

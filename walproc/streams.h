@@ -24,9 +24,10 @@ struct streams {
 				  * inlet_count */
 	struct outlet **outlets; /* owned, as are they */
 	size_t outlet_count;
-	bool is_last;	     /* no source will come any more */
-	bool are_last;	     /* nor a sink that is not there */
-	uint64_t acked_gone; /* events, by sinks that are gone for good */
+	struct pieces pieces; /* of the log, for all outlets */
+	bool is_last;	      /* no source will come any more */
+	bool are_last;	      /* nor a sink that is not there */
+	uint64_t acked_gone;  /* events, by sinks that are gone for good */
 };
 
 /* Starts with one of each, on fd 0 and fd 1. */
