@@ -18,14 +18,21 @@ acked_seq(const struct walproc *walproc, const struct outlet *outlet)
 	return wal_sinks_acked_of(&walproc->wal, outlet->place);
 }
 
+/* Says whether the window and the queue have room for one event more. */
+static bool
+has_room(const struct outlet *outlet)
+{
+	return flight_has_room(&outlet->flight) &&
+	       buf_bytes(&outlet->chan.out) < DELIVER_BYTES;
+}
+
 bool
 delivery_is_due(const struct walproc *walproc, const struct outlet *outlet)
 {
 	if (outlet->damage_waits && walproc->block == WALPROC_FULL_DISK)
 		return false;
-	return flight_has_room(&outlet->flight) && !outlet->breaker_is_open &&
+	return has_room(outlet) && !outlet->breaker_is_open &&
 	       !outlet->chan.out_broken &&
-	       buf_bytes(&outlet->chan.out) < DELIVER_BYTES &&
 	       outlet->reader.next_seq <= wal_ready_seq(&walproc->wal);
 }
 
@@ -68,14 +75,18 @@ read_failed(struct walproc *walproc, struct outlet *outlet)
 int
 delivery_give(struct walproc *walproc, struct outlet *outlet)
 {
+	uint64_t ready_seq = wal_ready_seq(&walproc->wal);
+
 	/* What was given up meanwhile is not given. */
 	reader_skip_to(&outlet->reader, acked_seq(walproc, outlet) + 1);
-	while (delivery_is_due(walproc, outlet)) {
+	if (!delivery_is_due(walproc, outlet))
+		return 0;
+	/* Nothing else that it asks for changes in here. */
+	while (has_room(outlet)) {
 		struct flight_event flight = {.count = 1};
 		struct reader_event event;
 
-		switch (reader_next(
-		    &outlet->reader, wal_ready_seq(&walproc->wal), &event)) {
+		switch (reader_next(&outlet->reader, ready_seq, &event)) {
 		case READER_NONE:
 			return 0;
 		case READER_ERROR:
