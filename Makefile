@@ -137,9 +137,10 @@ $(BUILD)/t/fuzz_%: $(BUILD)/t/fuzz_%.o $(BUILD)/t/replay.o $(BUILD)/t/shared.a \
 	$(call say,LD)$(CC) $(CFLAGS) $(SANFLAGS) $(LDFLAGS) -o $@ $< $(BUILD)/t/replay.o \
 	    $(BUILD)/t/shared.a $(ARCHIVES) $(LIB_LDLIBS)
 
-SHIMS = $(addprefix $(BUILD)/t/,shim.so shim_confine.so shim_control.so \
-    shim_fault.so shim_power.so shim_socket.so shim_tools.so)
+SHIMS = $(addprefix $(BUILD)/t/,shim.so shim_clock.so shim_confine.so \
+    shim_control.so shim_fault.so shim_power.so shim_socket.so shim_tools.so)
 $(BUILD)/t/shim.so: t/shim.c
+$(BUILD)/t/shim_clock.so: t/shim_clock.c
 $(BUILD)/t/shim_confine.so: t/shim_confine.c
 $(BUILD)/t/shim_control.so: t/shim_control.c
 $(BUILD)/t/shim_fault.so: t/shim_fault.c t/shim_calls.c t/shim_memory.c \

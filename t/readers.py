@@ -7,7 +7,7 @@ import select
 import subprocess
 
 from control import Stage, stream
-from support import PATIENCE, Frames, frame
+from support import PATIENCE, Frames, frame, wait_asleep
 
 
 class Answers:
@@ -87,19 +87,42 @@ class PipedInput:
         while data:
             data = data[os.write(self.input, data):]
 
+    def fill(self, pid, lines, reader=None):
+        """Writes them again and again until the process `pid` takes no more,
+        and sleeps; returns how many bytes that were. What comes out is read,
+        where there is a reader."""
+        os.set_blocking(self.input, False)
+        written = 0
+
+        def goes_on(seconds):
+            outputs = [] if reader is None else [reader.sock]
+            return any(select.select(outputs, [self.input], [], seconds))
+
+        while True:
+            try:
+                written += os.write(self.input, lines)
+            except BlockingIOError:
+                if not goes_on(0.1):
+                    wait_asleep(pid, 0.1)
+                    if not goes_on(0):
+                        return written
+            while reader is not None and not is_silent(reader.sock, 0):
+                assert reader.more()
+
     def end(self):
         if self.input != -1:
             os.close(self.input)
         self.input = -1
 
 
-def start(directory, name, *options, reader, stdin=subprocess.DEVNULL):
+def start(directory, name, *options, reader, stdin=subprocess.DEVNULL,
+          env=None):
     """A source under control, and its first reader; None without one."""
     ours, theirs, _ = stream()
     if reader is None:
         ours.close()
     stage = Stage(directory / "log", name, "-v", *options, stdin=stdin,
-                  stdout=theirs)
+                  stdout=theirs, env=env)
     theirs.close()
     return stage, reader and reader(ours)
 

@@ -54,6 +54,13 @@ def shimmed(shim="shim", **settings):
                 **{k: str(v) for k, v in settings.items()})
 
 
+def slow_clock():
+    """An environment for a program whose seconds, but for those on the wall,
+    last a quarter of an hour: what it waits for by its clock does not come
+    while a test waits, however slow the machine is."""
+    return shimmed("shim_clock", SHIM_CLOCK_SLOW=1000)
+
+
 def is_sanitized():
     """Whether walproc is built with a sanitizer that takes memory."""
     return b"__asan_init" in (BIN / "walproc").read_bytes()
@@ -84,11 +91,22 @@ def sleeps_of(pid):
                              lines.read(), re.M)[1])
 
 
+def state_of(pid):
+    """The letter for how a process is: S where it sleeps, T where it is
+    stopped."""
+    with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
+        return stat.read().rpartition(")")[2].split()[0]
+
+
 def wait_asleep(pid, seconds=0.2):
-    """Waits until a process sleeps, and nothing wakes it for a while."""
+    """Waits until a process sleeps, and nothing wakes it for a while. One that
+    has work to do, and no processor to do it on, does not sleep."""
     deadline = time.monotonic() + PATIENCE
     before = None
-    while before != (before := sleeps_of(pid)):
+    # In this order: what sleeps, and has not gone to sleep since the last
+    # look, has slept all the time.
+    while before != (before := (state_of(pid), sleeps_of(pid))) or \
+            before[0] != "S":
         assert time.monotonic() < deadline, "it does not sleep"
         time.sleep(seconds)
 

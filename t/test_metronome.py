@@ -15,7 +15,7 @@ import time
 import pytest
 
 from support import (AGAIN, DONE, FINAL, PATIENCE, Frames, Process, events_of,
-                     frame, program, wait_asleep)
+                     frame, program, slow_clock, wait_asleep)
 
 METRONOME = program("metronome")
 MS = 1_000_000
@@ -25,10 +25,10 @@ UNACKED = 8192
 class Peer:
     """A metronome on a socketpair, and the other end of it."""
 
-    def __init__(self, directory, *options):
+    def __init__(self, directory, *options, env=None):
         self.sock, theirs = socket.socketpair()
         self.process = Process([METRONOME, "-v", *options],
-                               directory / "log", stdout=theirs)
+                               directory / "log", stdout=theirs, env=env)
         theirs.close()
         self.frames = Frames(self.sock)
 
@@ -324,7 +324,7 @@ def test_signal_ends_it_without_acks(tmp_path, number):
 
 
 def test_signal_waits_for_acks_that_come(tmp_path):
-    with Peer(tmp_path, "-i", "86400000") as peer:
+    with Peer(tmp_path, "-i", "86400000", env=slow_clock()) as peer:
         peer.event()
         peer.process.signal(signal.SIGTERM)
         assert peer.frames.next() is None

@@ -14,15 +14,16 @@ import pytest
 from control import CONTROL_FD, reserve_control_fd
 from readers import FrameReader, is_silent, start
 from support import (AGAIN, DONE, PATIENCE, assert_sleeps, fds_of, frame,
-                     has_stayed_below, program, wait_asleep)
+                     has_stayed_below, program, slow_clock, wait_asleep)
 
 
 @pytest.fixture(name="begin")
 def fixture_begin(tmp_path):
     stages = []
 
-    def begin(*options, reader=FrameReader):
-        stage, first = start(tmp_path, "metronome", *options, reader=reader)
+    def begin(*options, reader=FrameReader, env=None):
+        stage, first = start(tmp_path, "metronome", *options, reader=reader,
+                             env=env)
         stages.append(stage)
         return stage, first
 
@@ -37,12 +38,6 @@ def attach(stage):
 
 def ids(reader, count):
     return [json.loads(reader.next())["id"] for _ in range(count)]
-
-
-def seconds_to_end(stage):
-    begun = time.monotonic()
-    assert stage.wait() == DONE
-    return time.monotonic() - begun
 
 
 # What it says to the supervisor.
@@ -64,7 +59,8 @@ def test_ready_at_once_and_reports(begin):
 def test_rate(begin):
     stage, reader = begin("-i", "10")
     report = stage.wait_report(lambda r: r["rate"] > 5)
-    assert report["rate"] <= 100
+    # One that was due a moment earlier may be the first of a second.
+    assert report["rate"] <= 101
     reader.close()
 
 
@@ -184,8 +180,10 @@ def test_what_is_kept_is_bounded(begin):
     stage, reader = begin("-i", "0", "--id", "\x01" * 255)
     stage.wait_report(lambda r: r["events"] > 100)
     wait_asleep(stage.pid)
-    while not is_silent(reader.sock):
+    while not is_silent(reader.sock, 0):
         reader.sock.recv(1 << 20)
+        if is_silent(reader.sock, 0):
+            wait_asleep(stage.pid)
     report = stage.report()
     size = 1 << 20
     assert 0.9 * size < report["unacked"] * 1600 < 1.1 * size
@@ -279,7 +277,7 @@ def test_ends_without_a_reader_when_all_is_acked(begin):
 
 
 def test_stop_waits_for_the_acks(begin):
-    stage, reader = begin("-i", "86400000")
+    stage, reader = begin("-i", "86400000", env=slow_clock())
     reader.next()
     stage.signal(signal.SIGTERM)
     assert reader.next() is None
@@ -293,35 +291,34 @@ def test_stop_waits_for_the_acks(begin):
 def test_stop_waits_no_longer_than_a_second(begin):
     stage, reader = begin("-i", "86400000")
     reader.next()
+    begun = time.monotonic()
     stage.signal(signal.SIGTERM)
-    assert 0.9 < seconds_to_end(stage)
+    assert stage.wait() == DONE
+    assert 0.9 < time.monotonic() - begun
     assert stage.last_report()["unacked"] == 1
     assert "without all acks" in stage.text()
 
 
 @pytest.mark.parametrize("why", ["breaker", "no reader", "all is acked"])
 def test_stop_does_not_wait_for_what_cannot_come(begin, why):
-    spent = []
-    # One of three, for a machine that is slow at times.
-    while not spent or (spent[-1] >= 0.9 and len(spent) < 3):
-        stage, reader = begin("-i", "86400000")
-        reader.next()
-        if why == "breaker":
-            reader.breaker("open")
-            stage.wait_report(lambda r: r["breaker"] == "open")
-        elif why == "no reader":
-            reader.close()
-            stage.wait_report(lambda r: not r["reader"])
-        else:
-            reader.ack(1)
-            stage.wait_report(lambda r: r["acked"] == 1)
-        stage.signal(signal.SIGTERM)
-        spent.append(seconds_to_end(stage))
-    assert spent[-1] < 0.9
+    # If it waited, it would for longer than the test.
+    stage, reader = begin("-i", "86400000", env=slow_clock())
+    reader.next()
+    if why == "breaker":
+        reader.breaker("open")
+        stage.wait_report(lambda r: r["breaker"] == "open")
+    elif why == "no reader":
+        reader.close()
+        stage.wait_report(lambda r: not r["reader"])
+    else:
+        reader.ack(1)
+        stage.wait_report(lambda r: r["acked"] == 1)
+    stage.signal(signal.SIGTERM)
+    assert stage.wait() == DONE
 
 
 def test_stop_with_a_new_reader_within_the_second(begin):
-    stage, reader = begin("-n", "2", "-i", "0")
+    stage, reader = begin("-n", "2", "-i", "0", env=slow_clock())
     ids(reader, 2)
     stage.signal(signal.SIGSTOP)
     stage.signal(signal.SIGTERM)

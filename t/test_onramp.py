@@ -2,7 +2,6 @@
 
 import os
 import random
-import select
 import signal
 import socket
 import subprocess
@@ -13,7 +12,7 @@ from neighbours import dead_letters
 from readers import LineReader, PipedInput, is_silent
 from support import (AGAIN, DONE, FINAL, PATIENCE, Frames, Process,
                      assert_sleeps, frame, has_stayed_below, program,
-                     stored_events, wait_asleep)
+                     slow_clock, stored_events, wait_asleep)
 
 ONRAMP = program("onramp")
 LONGEST = 16777215
@@ -27,30 +26,17 @@ def run(data, *options, **more):
 class Piped(PipedInput):
     """An onramp that reads a pipe and writes to a socket of ours."""
 
-    def __init__(self, directory, *options):
+    def __init__(self, directory, *options, env=None):
         super().__init__()
         ours, theirs = socket.socketpair()
         self.process = Process([ONRAMP, "-v", *options], directory / "log",
-                               stdin=self.theirs, stdout=theirs)
+                               stdin=self.theirs, stdout=theirs, env=env)
         theirs.close()
         os.close(self.theirs)
         self.reader = LineReader(ours)
 
-    def fill(self, lines):
-        """Writes them again and again until nobody takes more; returns how
-        many bytes that were. What comes out is read."""
-        os.set_blocking(self.input, False)
-        written = 0
-        while True:
-            try:
-                written += os.write(self.input, lines)
-            except BlockingIOError:
-                ready = select.select([self.reader.sock], [self.input], [],
-                                      0.3)
-                if not ready[0] and not ready[1]:
-                    return written
-            while not is_silent(self.reader.sock, 0):
-                assert self.reader.more()
+    def fill_up(self, lines):
+        return self.fill(self.process.pid, lines, self.reader)
 
     def __enter__(self):
         return self
@@ -212,7 +198,7 @@ def test_reader_that_never_acks(tmp_path):
     """No more than 1 MiB is taken from it, and not much memory."""
     line = b"x" * 999 + b"\n"
     with Piped(tmp_path) as piped:
-        taken = piped.fill(line * 4)
+        taken = piped.fill_up(line * 4)
         assert 0.9 * (1 << 20) < len(piped.reader.data) <= 1 << 20
         assert taken < 2 << 20
         assert has_stayed_below(piped.process.pid, 12 << 20)
@@ -228,7 +214,7 @@ def test_open_breaker_stops_the_reading(tmp_path):
         wait_asleep(piped.process.pid)
         assert is_silent(piped.reader.sock, 0)
         # Not even taken from the pipe.
-        written = piped.fill(b"x" * 4095 + b"\n")
+        written = piped.fill_up(b"x" * 4095 + b"\n")
         assert written <= 1 << 16
         piped.reader.breaker("closed")
         assert piped.reader.next() == b"2"
@@ -245,7 +231,7 @@ def test_idle_is_asleep(tmp_path, state):
             piped.process.wait_log("breaker is open")
             piped.write(b"2\n")
         elif state == "never acked":
-            piped.fill(b"x\n" * 2000)
+            piped.fill_up(b"x\n" * 2000)
         elif state == "last acks":
             piped.end()
         elif state == "half a line":
@@ -257,7 +243,7 @@ def test_idle_is_asleep(tmp_path, state):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_stop_waits_for_the_acks(tmp_path, number):
-    with Piped(tmp_path) as piped:
+    with Piped(tmp_path, env=slow_clock()) as piped:
         piped.write(b"1\n2\n")
         piped.reader.take(2)
         piped.process.signal(number)
@@ -268,7 +254,7 @@ def test_stop_waits_for_the_acks(tmp_path, number):
 
 
 def test_stop_says_what_it_had_read(tmp_path):
-    with Piped(tmp_path) as piped:
+    with Piped(tmp_path, env=slow_clock()) as piped:
         piped.write(b"1\nhalf")
         assert piped.reader.next() == b"1"
         piped.process.signal(signal.SIGTERM)
@@ -281,14 +267,14 @@ def test_stop_says_what_it_had_read(tmp_path):
 def test_stop_with_more_than_is_kept(tmp_path):
     """The reader does not ack before it is told; what was read and had no
     room is passed on then, and only behind it comes the end."""
-    with Piped(tmp_path) as piped:
-        piped.fill(b"x" * 999 + b"\n")
+    with Piped(tmp_path, env=slow_clock()) as piped:
+        piped.fill_up(b"x" * 999 + b"\n")
         before = len(piped.reader.data) // 1000
         piped.process.signal(signal.SIGTERM)
         piped.process.wait_log("stopping")
         assert is_silent(piped.reader.sock)
         piped.reader.ack(before)
-        # All of it, or else the second for the acks has passed.
+        # All of it: the second for the acks does not pass.
         while piped.reader.more():
             piped.reader.ack(len(piped.reader.data) // 1000)
         assert piped.process.wait() == DONE, piped.process.text()
@@ -301,7 +287,7 @@ def test_stop_at_any_moment(tmp_path):
     """What is passed is whole and in order; of the rest it tells."""
     dice = random.Random(7)
     for _ in range(30):
-        with Piped(tmp_path) as piped:
+        with Piped(tmp_path, env=slow_clock()) as piped:
             data = b"".join(b"%d\n" % n for n in range(5000))
             piped.write(b"0\n")
             assert piped.reader.next() == b"0"

@@ -11,7 +11,7 @@ from fanned import FanWal, assert_adds_up
 from neighbours import (assert_silent, dead_letters, make_damaged,
                         numbered)
 from support import (DONE, PATIENCE, assert_sleeps, fds_of, shimmed,
-                     sleeps_of, ticks_of, wait_until)
+                     sleeps_of, state_of, ticks_of, wait_until)
 
 LINE_BYTES = 17 << 20
 # Of sources that were removed, as walproc(1) has it.
@@ -81,12 +81,6 @@ def test_a_source_that_is_removed_has_its_last_acks(tmp_path):
         going.wait_acked(2)
         wal.process.wait_report(lambda r: len(r["sources"]) == 1)
         assert going.hear() is None
-
-
-def state_of(pid):
-    """The letter for how a process is: T where it is stopped."""
-    with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
-        return stat.read().rpartition(")")[2].split()[0]
 
 
 def test_a_source_that_comes_as_another_fills_the_log_is_stopped(tmp_path):
