@@ -283,7 +283,7 @@ def test_a_fifo_in_place_of_the_file_stops_nothing(tmp_path, raw, kind):
         peer = raw.accept()
         assert all_headers(peer, name) == [value_of(kind, "kept")]
         peer.close()
-        assert process.stop(timeout=10) == DONE
+        assert process.stop() == DONE
 
 
 @pytest.mark.parametrize("kind", KINDS)

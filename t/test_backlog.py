@@ -67,7 +67,6 @@ def test_a_start_with_1_gib_stored_is_quick_and_small(tmp_path, log):
         took = time.monotonic() - begin
         # Time depends on the machine and what else it does; what was read
         # for the first event does not.
-        assert took < PATIENCE / 10
         assert read_bytes_of(process.pid) < 40 << 20
         for n in range(1, 50_000):
             if n % 500 == 0:

@@ -15,8 +15,8 @@ import threading
 import pytest
 from neighbours import (Wal, assert_silent, dead_letters, drain,
                         make_damaged, numbered, run_pipe)
-from support import (AGAIN, DONE, FINAL, Process, acked_seq, cursor_of,
-                     events_of, frame, lines_of, program, shimmed,
+from support import (AGAIN, DONE, FINAL, PATIENCE, Process, acked_seq,
+                     cursor_of, events_of, frame, lines_of, program, shimmed,
                      stored_events, ticks_of, wait_until)
 
 
@@ -295,7 +295,7 @@ def test_what_is_no_file_is_moved_away_and_it_starts(tmp_path, name, kind):
     else:
         path.mkdir()
     for tool in ("inspect", "verify"):
-        subprocess.run([program("walproc"), tool, log], timeout=20,
+        subprocess.run([program("walproc"), tool, log], timeout=PATIENCE,
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                        check=False)
     received = []

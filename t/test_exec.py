@@ -11,7 +11,6 @@ import re
 import signal
 import subprocess
 import termios
-import time
 
 import pytest
 
@@ -224,15 +223,14 @@ def test_stop_lets_it_finish(tmp_path, server):
 def test_a_log_that_dies_at_a_stop_comes_back_for_what_is_read(tmp_path,
                                                                server):
     write_config(tmp_path, server.url, exec_config(PYTHON, "-c", ENDLESS),
-                 extra="shutdown_timeout: 30\n")
+                 extra="shutdown_timeout: 600\n")
     name = os.path.basename(PYTHON)
     with Supervisor(tmp_path) as supervisor:
         pids = supervisor.wait_started(stages=[name, "walproc", "onramp"])
         server.wait_count(20)
         os.kill(pids["walproc"], signal.SIGKILL)
-        start = time.monotonic()
+        # If it waited for the time to be over, the test would not.
         assert supervisor.stop() == DONE
-        assert time.monotonic() - start < 15
         assert ("onramp", "exit status 0") in supervisor.ends()
         assert "stopped without all acks" not in supervisor.text()
     seen = list(dict.fromkeys(numbers(server)))
@@ -258,7 +256,7 @@ def test_a_deaf_command_does_not_hang_the_stop(tmp_path, server):
         extra="shutdown_timeout: 0.3\n")
     with Supervisor(tmp_path) as supervisor:
         server.wait_count(1)
-        assert supervisor.stop(15) == DONE
+        assert supervisor.stop() == DONE
         assert "sh[%d]: ended: killed by signal 9" % supervisor.started(
             "sh")[0] in supervisor.text()
 
@@ -273,7 +271,7 @@ def test_a_second_signal_kills_all_of_it(tmp_path, server):
         supervisor.wait_log("stopping: SIGTERM")
         wait_until(lambda: supervisor.signal(signal.SIGTERM) or
                    "killing: a second signal" in supervisor.text(), "kill")
-        assert supervisor.wait(15) == AGAIN
+        assert supervisor.wait() == AGAIN
         sleeper = int((tmp_path / "sleeper").read_text())
         wait_until(lambda: not is_alive(sleeper), "end of its child")
 

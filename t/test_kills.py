@@ -188,11 +188,8 @@ class Asked(Victims):
         config.write_text(text.replace("ff_max: 0.3", "ff_max: 0.4")
                           if "ff_max: 0.3" in text else
                           re.sub("ff_max: 0.[24]", "ff_max: 0.3", text))
-        start = time.monotonic()
         assert "starts anew" in self.ask("reload")
         status = json.loads(self.ask("status", "--json"))
-        # A second for those who do not answer, and what the machine takes.
-        assert time.monotonic() - start < 10
         stages = status["instances"][0]["stages"]
         assert [s["program"] for s in stages] == ["metronome", WAL, SINK]
         self.restarts = {s["program"]: s["restarts"] for s in stages}

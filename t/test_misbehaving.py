@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
@@ -140,9 +139,7 @@ def test_one_that_never_answers(tmp_path, server, fakes, stage):
         supervisor.wait_started(instance="good")
         wait_until((tmp_path / "deaf").exists, "a deaf stage")
         wait_good(server)
-        start = time.monotonic()
         assert supervisor.stop() == DONE
-        assert time.monotonic() - start < 15
         assert (stage, "killed by signal 9 (SIGKILL)") in supervisor.ends()
     assert_good_is_whole(server)
 

@@ -531,7 +531,7 @@ def test_a_signal_while_an_event_is_tried_alone(tmp_path, raw):
         peer = strikes(raw)
         peer.send(PONG, peer.until_opcode(PING))
         assert peer.until_opcode(TEXT) == event(0)
-        assert process.stop(timeout=10) == DONE
+        assert process.stop() == DONE
         assert "unconfirmed=2" in process.text()
         peer.close()
 

@@ -411,7 +411,7 @@ def test_the_next_try_is_not_before_what_was_asked(tmp_path, raw, status):
 def test_a_wait_that_was_asked_for_ends_by_a_signal(tmp_path, raw):
     with piped(tmp_path, raw.url, *QUICK) as (process, ours):
         assert asked(process, raw, retry_after(3000)) >= 3000000
-        assert process.stop(timeout=10) == DONE
+        assert process.stop() == DONE
 
 
 def test_a_wait_that_was_asked_for_ends_by_the_drain_timeout(tmp_path, raw):

@@ -499,7 +499,7 @@ def test_waiting_takes_no_time_of_a_processor(tmp_path):
         reverse.until_ack(4)
         # A busy loop would take about 150.
         assert ticks_of(process.pid) - before < 40
-        assert process.stop(timeout=10) == DONE
+        assert process.stop() == DONE
 
 
 def test_a_high_rate_is_no_hindrance(tmp_path, server):

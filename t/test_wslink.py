@@ -238,7 +238,7 @@ def test_a_name_that_nobody_knows(tmp_path):
     with piped(tmp_path, "ws://nobody.invalid/", *QUICK) as (process, ours):
         process.wait_log("cannot connect to ws://nobody.invalid/: Could not "
                          "resolve host")
-        assert process.stop(timeout=10) == DONE
+        assert process.stop() == DONE
 
 
 # Frames of the server.

@@ -379,14 +379,14 @@ def test_sigterm_needs_no_answer(tmp_path, raw):
         peer = raw.accept().upgrade()
         ours.sendall(frame(event(0)))
         peer.until_opcode(PING)
-        assert process.stop(timeout=10) == DONE
+        assert process.stop() == DONE
         peer.close()
 
 
 def test_sigterm_while_there_is_no_connection(tmp_path, raw):
     with piped(tmp_path, raw.url) as (process, ours):
         peer = raw.accept()
-        assert process.stop(timeout=10) == DONE
+        assert process.stop() == DONE
         peer.close()
 
 
