@@ -39,6 +39,21 @@ def start_at_once(directory, names):
         os.close(release)
 
 
+def start_and_stop(directory, name, old, delay):
+    """Stops one and starts another so many seconds later, or earlier; returns
+    that one."""
+    go, release = os.pipe()
+    new = Held(directory, name, go)
+    os.close(go)
+    steps = [lambda: old.signal(signal.SIGTERM), lambda: os.close(release)]
+    first, second = steps if delay >= 0 else reversed(steps)
+    first()
+    # The moment is what varies.
+    time.sleep(abs(delay))
+    second()
+    return new
+
+
 def runs(process):
     return "info running: " in process.text()
 
@@ -77,17 +92,16 @@ def test_one_of_two_runs(tmp_path, server):
 def test_one_is_started_while_another_stops(tmp_path, server):
     """It gives way, as long as the other is there, or runs: never both, and
     neither fails over what the other has in hand. The moment is tried that
-    lies between the two."""
+    lies between the two, which the machine decides: it is looked for in ever
+    longer steps, and then in ever shorter ones."""
     write_config(tmp_path, server.url, interval=DAY)
     delay, step = 0.0, 0.016
     ran = []
     for n in range(RACES):
         with Supervisor(tmp_path, name=f"{n}old") as old:
             old.wait_started()
-            old.signal(signal.SIGTERM)
-            # The moment is what varies.
-            time.sleep(delay)
-            with Supervisor(tmp_path, name=f"{n}new") as new:
+            new = start_and_stop(tmp_path, f"{n}new", old, delay)
+            with new:
                 wait_until(lambda: runs(new) or not new.is_running(),
                            "a decision")
                 ran.append(new.is_running())
@@ -97,7 +111,7 @@ def test_one_is_started_while_another_stops(tmp_path, server):
                 else:
                     assert_quiet_end(new)
                 assert "error" not in old.text() + new.text()
-        delay = max(0, delay - step if ran[-1] else delay + step)
-        step = max(step * 0.8, 0.0005)
+        delay += -step if ran[-1] else step
+        step = max(step * 0.8, 0.0005) if len(set(ran)) > 1 else step * 2
     print(f"{ran.count(True)} ran, {ran.count(False)} gave way")
     assert True in ran and False in ran
