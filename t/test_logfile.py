@@ -170,16 +170,15 @@ def test_a_log_file_opened_anew_many_times(tmp_path, server):
 
 # What rotates it.
 
-LINES = 600
-
-# Numbered lines in small steps, so that the log is rotated among them.
-COUNTING = f"""
+# Numbered lines in small steps, until it is enough, so that the log is rotated
+# among them; not so many a second that some are held back.
+COUNTING = """
 i=0
-while [ $i -lt {LINES} ]; do
+until [ -e $0.enough ]; do
     i=$((i+1)); echo "number $i" >&2
-    case $i in *0) sleep 0.05;; esac
+    case $i in *0) sleep 0.2;; esac
 done
-echo >$0.done; exec sleep 600"""
+echo $i >$0.part; mv $0.part $0.done; exec sleep 600"""
 
 
 def rotation(directory):
@@ -214,18 +213,22 @@ def test_logrotate(tmp_path, fakes):
     log = tmp_path / "log"
     with Supervisor(tmp_path, "--log-file", "log", name="stderr",
                     binary=binary) as supervisor:
-        for _ in range(4):
+        for times in range(5):
+            if times > 0:
+                rotate(tmp_path)
             wait_until(lambda: log.exists() and "number" in log.read_text(),
                        "lines in a new file")
-            rotate(tmp_path)
-        wait_until((tmp_path / "bin" / "metronome.done").exists, "the end")
+        (tmp_path / "bin" / "metronome.enough").touch()
+        done = tmp_path / "bin" / "metronome.done"
+        wait_until(done.exists, "the end")
+        count = int(done.read_text())
         assert supervisor.stop() == DONE
         assert supervisor.text() == ""
     parts = [gunzip(tmp_path / f"log.{n}.gz") for n in (4, 3, 2)]
     parts += [(tmp_path / "log.1").read_text(), log.read_text()]
     assert all(part.endswith("\n") and "number" in part for part in parts)
     assert re.findall(r"01/m number (\d+)\n", "".join(parts)) == [
-        str(i) for i in range(1, LINES + 1)]
+        str(i) for i in range(1, count + 1)]
     assert all(part.count("log file opened anew") == 1 for part in parts[1:])
 
 
