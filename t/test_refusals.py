@@ -415,9 +415,11 @@ def test_a_wait_that_was_asked_for_ends_by_a_signal(tmp_path, raw):
 
 
 def test_a_wait_that_was_asked_for_ends_by_the_drain_timeout(tmp_path, raw):
-    with fed(tmp_path, raw.url, b"1\n", "--drain-timeout", "0.3",
-             *QUICK) as process:
-        refused(raw, retry_after(3000))
+    with piped(tmp_path, raw.url, "--drain-timeout", "0.3",
+               *QUICK) as (process, ours):
+        ours.sendall(frame(event(0)))
+        assert asked(process, raw, retry_after(3000)) >= 3000000
+        ours.shutdown(socket.SHUT_WR)
         assert process.wait() == AGAIN
 
 
@@ -521,13 +523,15 @@ def test_websockets_refuses_and_then_does_not(tmp_path):
     ("shut", "403 Forbidden")])
 def test_nginx_refuses(tmp_path, path, words):
     with RefusingNginx(tmp_path, 1) as nginx, \
-            fed(tmp_path, nginx.url_of(path), b"1\n", "--drain-timeout",
-                "0.5", *QUICK) as process:
+            piped(tmp_path, nginx.url_of(path), "--drain-timeout", "0.5",
+                  *QUICK) as (process, ours):
+        ours.sendall(frame(event(0)))
         line = wait_line(process, CANNOT)
         assert words in line and is_clean(line)
         if path == "moved":
             assert f"http://127.0.0.1:{nginx.port}/in" in line
             assert "not followed" in line
+        ours.shutdown(socket.SHUT_WR)
         assert process.wait() == AGAIN
         assert len(log_lines(process, CANNOT)) == 1
 

@@ -412,8 +412,12 @@ def test_the_drain_timeout(tmp_path, raw, away):
 
 def test_it_leaves_without_haste_after_the_drain_timeout(tmp_path, raw):
     """The server does not answer the Close, for which it waits a second."""
-    with fed(tmp_path, raw.url, b"1\n", "--drain-timeout", "0.1") as process:
+    with piped(tmp_path, raw.url, "--drain-timeout",
+               "0.1") as (process, ours):
         peer = raw.accept().upgrade()
+        ours.sendall(frame(b"1"))
+        peer.until_opcode(PING)
+        ours.shutdown(socket.SHUT_WR)
         peer.until_opcode(CLOSE)
         before = ticks_of(process.pid)
         # Most of that second.
