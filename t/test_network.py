@@ -8,6 +8,7 @@ NETWORK_SEED which.
 
 import os
 import random
+import re
 import time
 
 import pytest
@@ -22,9 +23,6 @@ SEED = int(os.environ.get("NETWORK_SEED", "1"))
 LEVELS = ("pong", "app")
 
 BACKOFF_MAX_S = 0.3
-# Of a process on a loaded machine. Without the bound the waits would double
-# to tens of seconds.
-SLACK_S = 5
 PATIENT = ("--backoff-max", BACKOFF_MAX_S)
 # For faults that only time shows.
 HASTY = (*PATIENT, "--ping-timeout", "0.5", "--ping-interval", "0.2",
@@ -46,14 +44,17 @@ class Field:
                          ack, "-v", *options, **flow)
 
     def redialled_by(self, count):
-        """Waits until the `count`th connection; it came within the backoff
-        from when the one before was cut."""
+        """Waits until the `count`th connection."""
         wait_until(lambda: len(self.proxy.dials) >= count,
                    f"connection {count}; {self.flow.state()}")
-        since = [cut for cut in self.proxy.cuts
-                 if cut < self.proxy.dials[count - 1]][-1]
-        took = self.proxy.dials[count - 1] - since
-        assert took <= BACKOFF_MAX_S + SLACK_S
+        self.check_waits()
+
+    def check_waits(self):
+        """Each wait for a next try, as it was told, is within the bound;
+        without one they would double to tens of seconds."""
+        waits = re.findall(r"(?:next|again) in (\d+) ms",
+                           self.flow.process.text())
+        assert waits and max(map(int, waits)) <= BACKOFF_MAX_S * 1000
 
     def finish(self):
         """Lets all events arrive; each once for each connection, at most."""
@@ -180,8 +181,9 @@ def test_a_connection_that_goes_quiet(tmp_path, hole, ack):
     for a while."""
     with Field(tmp_path, ack, *HASTY) as field:
         field.flow.wait_acked(300)
+        losses = field.flow.losses()
         hole(field)
-        wait_until(lambda: field.flow.losses() == 1, "the loss")
+        wait_until(lambda: field.flow.losses() > losses, "the loss")
         acked = field.flow.acked
         field.flow.process.wait_log("cannot connect")
         assert field.flow.acked == acked
@@ -236,7 +238,7 @@ def test_a_connection_that_is_cut_anywhere(tmp_path, ack):
 @pytest.mark.parametrize("ack", LEVELS)
 def test_a_network_that_lets_nobody_in(tmp_path, ack):
     """It refuses, then it accepts and leads nowhere."""
-    with Field(tmp_path, ack, *HASTY) as field:
+    with Field(tmp_path, ack, *PATIENT, "--connect-timeout", "1") as field:
         def tries():
             return field.flow.process.text().count("cannot connect")
 
@@ -247,9 +249,7 @@ def test_a_network_that_lets_nobody_in(tmp_path, ack):
         wait_until(lambda: tries() >= 8, "8 tries")
         field.proxy.set(is_mute=True)
         field.proxy.listen()
-        opened = time.monotonic()
-        wait_until(lambda: len(field.proxy.dials) >= 2, "a dial")
-        assert field.proxy.dials[1] - opened <= BACKOFF_MAX_S + SLACK_S
+        field.redialled_by(2)
         field.flow.process.wait_log("the Upgrade was not answered in time")
         wait_until(lambda: len(field.proxy.dials) >= 3, "one more")
         field.proxy.calm()

