@@ -11,13 +11,13 @@ from support import frame
 
 
 @contextlib.contextmanager
-def controlled(tmp_path, url, *options):
+def controlled(tmp_path, url, *options, env=ENVIRONMENT):
     """A wssink that has said that it is ready, and our end of its first
     stream."""
     ours, theirs, _ = stream()
     with ours, Stage(tmp_path / "wssink.log", "wssink", "-u", url, *options,
                      stdin=theirs, stdout=subprocess.DEVNULL,
-                     env=ENVIRONMENT) as stage:
+                     env=env) as stage:
         theirs.close()
         stage.wait_ready()
         yield stage, ours

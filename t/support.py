@@ -54,11 +54,17 @@ def shimmed(shim="shim", **settings):
                 **{k: str(v) for k, v in settings.items()})
 
 
-def slow_clock():
-    """An environment for a program whose seconds, but for those on the wall,
-    last a quarter of an hour: what it waits for by its clock does not come
-    while a test waits, however slow the machine is."""
-    return shimmed("shim_clock", SHIM_CLOCK_SLOW=1000)
+def slow_clock(env=None):
+    """An environment for a program, `env` or this one's, whose seconds, but
+    for those on the wall, last a quarter of an hour: what it waits for by its
+    clock does not come while a test waits, however slow the machine is."""
+    own = os.environ if env is None else env
+    slow = shimmed("shim_clock", SHIM_CLOCK_SLOW=1000)
+    shims = [slow["LD_PRELOAD"]]
+    if "LD_PRELOAD" in own:
+        shims.append(own["LD_PRELOAD"])
+    return {**own, **{name: slow[name] for name in (
+        "ASAN_OPTIONS", "SHIM_CLOCK_SLOW")}, "LD_PRELOAD": ":".join(shims)}
 
 
 def is_sanitized():

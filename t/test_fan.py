@@ -363,10 +363,13 @@ def test_each_instance_has_stages_of_its_own(tmp_path):
                              "b": metronome(1, COUNT)},
                   urls(sinks), instances=names)
         with run(tmp_path) as running:
-            pids = {pid for name in names
-                    for pid in stages_of(tmp_path, name).values()}
-            assert len(pids - {None}) <= len(names) * 6
             assert running.wait() == DONE
+            pids = [{pid for program in STAGES
+                     for pid in running.started(program, name)}
+                    for name in names]
+            # Two sources, a log, and three sinks.
+            assert [len(own) for own in pids] == len(names) * [6]
+            assert len(set.union(*pids)) == len(names) * 6
         assert all((tmp_path / "state" / name / "p" / "cursor").exists()
                    for name in names)
         for server in sinks.values():

@@ -8,7 +8,7 @@ import signal
 import pytest
 from neighbours import Wal, assert_silent, drain, numbered
 from support import (DONE, acked_seq, cursor_of, events_of, frame, lines_of,
-                     shimmed, stored_events, ticks_of, wait_until)
+                     shimmed, slow_clock, stored_events, ticks_of, wait_until)
 
 
 def assert_exact(directory, taken):
@@ -265,9 +265,10 @@ def test_the_next_batch_gathers_while_the_last_one_syncs(tmp_path):
 
 
 def test_what_is_on_its_way_when_told_to_stop_is_acked(tmp_path):
-    """SIGTERM while a sync is on its way: it is waited for."""
+    """SIGTERM while a sync is on its way: it is waited for, half a second by
+    its clock."""
     hold = tmp_path / "hold"
-    with Wal(tmp_path, env=shimmed(SHIM_HOLD_SYNC=hold)) as wal:
+    with Wal(tmp_path, env=slow_clock(shimmed(SHIM_HOLD_SYNC=hold))) as wal:
         wal.send({"n": 0})
         wal.wait_acked(1)
         hold.touch()

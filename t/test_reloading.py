@@ -33,7 +33,7 @@ def without_two(text):
 def test_an_instance_that_is_back_and_changed_waits_for_its_old_stages(
         tmp_path):
     """Its log has one walproc at a time, whatever is asked for meanwhile."""
-    text = write_config(tmp_path, timeout=4, extra=TWO_INSTANCES)
+    text = write_config(tmp_path, timeout=600, extra=TWO_INSTANCES)
     with Supervisor(tmp_path) as running:
         old = running.wait_started(instance="two")
         wait_until(lambda: stored_events(tmp_path / "state/two/p"), "events")
@@ -43,11 +43,16 @@ def test_an_instance_that_is_back_and_changed_waits_for_its_old_stages(
         changed = text.replace("100000", "100001")
         assert len(reload(tmp_path, changed)) == 2
         assert running.started("walproc", "two") == [old["walproc"]]
+        # It waits for the server still; the source has ended.
+        for name in "walproc", "wssink":
+            os.kill(old[name], signal.SIGKILL)
         pids = running.wait_started(2, instance="two")
         ended = f"walproc[{old['walproc']}]: ended"
         started = f"walproc[{pids['walproc']}]: started"
         assert running.text().index(ended) < running.text().index(started)
         assert "100001" in running.text().split(started)[1].split("\n")[0]
+        reload(tmp_path, changed.replace(
+            "shutdown_timeout: 600", "shutdown_timeout: 0.3"))
         assert running.stop() == DONE
 
 
@@ -416,15 +421,16 @@ def test_what_has_changed_is_told(tmp_path, old, new, anew):
 
 def test_what_runs_keeps_its_name_until_it_has_ended(tmp_path, server):
     """Also where another program takes its place."""
-    deaf = "trap '' TERM; while :; do sleep 0.05; done"
-    write_config(tmp_path, server.url, timeout=1, onramp="type: exec, config: "
-                 f'{{command: [sh, -c, "{deaf}"]}}')
+    deaf = "trap '' TERM; until [ -e go ]; do sleep 0.05; done"
+    write_config(tmp_path, server.url, timeout=600, onramp="type: exec, "
+                 f'config: {{command: [sh, -c, "{deaf}"]}}')
     with Supervisor(tmp_path) as running:
         pid = running.wait_started(stages=["onramp", "sh"])["onramp"]
-        reload(tmp_path, write_config(tmp_path, server.url, timeout=1))
+        reload(tmp_path, write_config(tmp_path, server.url, timeout=600))
         stages = status(tmp_path)["instances"][0]["stages"]
         assert [stage["program"] for stage in stages
                 if stage["pid"] == pid] == ["onramp"]
+        (tmp_path / "go").touch()
         running.wait_started(stages=["metronome"])
         server.wait_count(1)
         assert ("onramp", "exit status 0") in running.ends()

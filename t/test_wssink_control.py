@@ -15,7 +15,7 @@ from sinks import (CLOSE, ENVIRONMENT, PONG, QUICK, Reverse, event,
                    ids_of)
 from streams import controlled, frames_of, holds, take_events
 from support import (AGAIN, DONE, FINAL, Server, assert_sleeps, frame,
-                     free_port)
+                     free_port, slow_clock)
 
 COUNTS = {"connection_ms", "confirmed", "rejected", "unconfirmed", "connects"}
 WORDS = {"connection", "url"}
@@ -197,7 +197,9 @@ def test_the_supervisor_is_gone(tmp_path, raw):
 
 
 def test_sigterm(tmp_path, raw):
-    with controlled(tmp_path, raw.url) as (stage, ours):
+    # The second in which the server may answer does not pass.
+    with controlled(tmp_path, raw.url,
+                    env=slow_clock(ENVIRONMENT)) as (stage, ours):
         peer = raw.accept().upgrade()
         ours.sendall(frames_of(0, 2))
         take_events(peer, [0, 1])
