@@ -90,6 +90,13 @@ def fds_of(pid):
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
+def wait_fds(pid, most):
+    """Waits until a process has no more descriptors open than that: some are
+    open for a moment only."""
+    wait_until(lambda: fds_of(pid) <= most,
+               f"{most} descriptors; {fds_of(pid)} are open")
+
+
 def sleeps_of(pid):
     """How often a process has gone to sleep."""
     with open(f"/proc/{pid}/status", encoding="ascii") as lines:

@@ -11,7 +11,7 @@ import subprocess
 import pytest
 
 from disks import PATH, Disk
-from support import DONE, ROOT, fds_of, wait_until
+from support import DONE, ROOT, fds_of, wait_fds, wait_until
 from supervised import Supervisor, fakes_in, ids, write_config
 
 OWN = r"\d{4}-\d\d-\d\dT[0-9:.]+Z supervisor\[\d+\] \w+ .+"
@@ -164,7 +164,7 @@ def test_a_log_file_opened_anew_many_times(tmp_path, server):
             supervisor.signal(signal.SIGUSR1)
             wait_until(lambda: log.read_text().count("opened anew") == times,
                        f"{times} times")
-        assert fds_of(supervisor.pid) == before
+        wait_fds(supervisor.pid, before)
         assert supervisor.stop() == DONE
 
 

@@ -14,7 +14,8 @@ import pytest
 from control import CONTROL_FD, reserve_control_fd
 from readers import FrameReader, is_silent, start
 from support import (AGAIN, DONE, PATIENCE, assert_sleeps, fds_of, frame,
-                     has_stayed_below, program, slow_clock, wait_asleep)
+                     has_stayed_below, program, slow_clock, wait_asleep,
+                     wait_fds)
 
 
 @pytest.fixture(name="begin")
@@ -94,7 +95,7 @@ def test_what_it_does_not_know_is_ignored(begin):
     with open("/dev/null", encoding="ascii") as null:
         stage.tell({"attach": "out"}, null.fileno())
     assert stage.report()["reader"]
-    assert fds_of(stage.pid) == before
+    wait_fds(stage.pid, before)
     reader.ack(1)
     stage.wait_report(lambda r: r["acked"] == 1)
 
@@ -229,7 +230,7 @@ def test_hundred_readers_leak_nothing(begin):
         reader.ack(2)
         acked += 2
     assert stage.report()["reader"]
-    assert fds_of(stage.pid) == before
+    wait_fds(stage.pid, before)
 
 
 # Readers that break the protocol.

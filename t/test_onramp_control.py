@@ -14,7 +14,8 @@ import pytest
 
 from readers import LineReader, PipedInput, is_silent, start
 from support import (AGAIN, DONE, Frames, Process, fds_of, frame,
-                     has_stayed_below, program, slow_clock, wait_asleep)
+                     has_stayed_below, program, slow_clock, wait_asleep,
+                     wait_fds)
 
 LONGEST = 16777215
 KILLS = 25
@@ -110,7 +111,7 @@ def test_hundred_readers_leak_nothing(ramp):
         assert take(ramp.reader, 3) == [acked, acked + 1, acked + 2]
         ramp.reader.ack(2)
     assert ramp.stage.report()["reader"]
-    assert fds_of(ramp.pid) == before
+    wait_fds(ramp.pid, before)
 
 
 def test_confined_it_still_takes_readers(tmp_path):

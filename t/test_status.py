@@ -14,7 +14,7 @@ import stat
 
 from configs import ask, status
 from damages import inspect
-from support import DONE, FINAL, fds_of, wait_until
+from support import DONE, FINAL, fds_of, wait_fds, wait_until
 from supervised import (STAGES, TWO_INSTANCES, Supervisor, is_alive,
                         write_config)
 
@@ -311,7 +311,7 @@ def test_many_at_once(tmp_path, server):
         with concurrent.futures.ThreadPoolExecutor(40) as pool:
             told = list(pool.map(lambda _: status(tmp_path), range(40)))
         assert {item["supervisor"]["pid"] for item in told} == {running.pid}
-        wait_until(lambda: fds_of(running.pid) <= before, "ends")
+        wait_fds(running.pid, before)
         assert running.stop() == DONE
 
 

@@ -9,7 +9,7 @@ import socket
 import pytest
 from neighbours import (GivenWal, assert_silent, counts_of, dead_letters,
                         make_damaged, numbered)
-from support import (Frames, fds_of, frame, shimmed, stored_events,
+from support import (Frames, fds_of, frame, shimmed, stored_events, wait_fds,
                      wait_until)
 
 
@@ -208,14 +208,14 @@ def test_sources_that_come_and_go_at_a_full_log_take_few_descriptors(
             # Not each one lives to read it.
             assert select.select([wal.source], [], [], 30)[0]
             assert n % 2 or wal.answer()["breaker"] == "open"
-        assert fds_of(wal.process.pid) == before + 1
+        wait_fds(wal.process.pid, before + 1)
         assert " error " not in wal.process.text()
         for n in range(1, 20):
             wal.new_source()
             wal.send({"n": n})
             assert wal.answer()["breaker"] == "open"
         wal.new_source()
-        assert fds_of(wal.process.pid) <= before + 17
+        wait_fds(wal.process.pid, before + 17)
         assert wal.answer()["breaker"] == "open"
         lost = wal.process.text().count("those of the first are lost")
         assert lost == 4
@@ -329,7 +329,7 @@ def test_two_hundred_neighbours_leave_no_descriptor(tmp_path):
             wal.wait_acked(1)
             assert wal.take(2) == [n - 1, n]
             wal.ack(1)
-        assert fds_of(wal.process.pid) == before
+        wait_fds(wal.process.pid, before)
         wal.finish(2)
         assert " 101 acked by the sink" in wal.process.text()
     assert counts_of(tmp_path) == {"delivered": 101}
@@ -342,6 +342,6 @@ def test_what_is_no_socket_is_not_attached(tmp_path):
         for which in ("in", "out"):
             wal.process.tell({"attach": which}, zero.fileno())
         wal.process.wait_log("sink: attached, but no socket")
-        assert fds_of(wal.process.pid) == before
+        wait_fds(wal.process.pid, before)
         wal.send({"n": 0})
         assert wal.take(1) == [0]

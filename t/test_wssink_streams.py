@@ -15,7 +15,8 @@ from peers import Application, hang_up
 from sinks import (ENVIRONMENT, PING, PONG, QUICK, TEXT, Reverse, event,
                    ids_of, options_of)
 from streams import controlled, frames_of, holds, take_events
-from support import DONE, Server, fds_of, frame, is_sanitized, status_of
+from support import (DONE, Server, fds_of, frame, is_sanitized, status_of,
+                     wait_fds)
 
 
 def is_read(sock):
@@ -415,7 +416,7 @@ def test_100_streams_leave_nothing_behind(tmp_path, server):
         with stage.attach("in") as last:
             last.sendall(frames_of(100, 1))
             Reverse(last).until_ack(1)
-            assert fds_of(stage.pid) == before
+            wait_fds(stage.pid, before)
         ids = ids_of(server.events())
         assert set(range(0, 101, 2)) <= set(ids) and ids == sorted(ids)
         assert stage.report()["connects"] == 1
