@@ -23,6 +23,8 @@
 
 #define SEEDS 16
 #define STEPS 2000
+/* How long a sync may take, on a disk that others use too. */
+#define SYNC_PATIENCE_MS 60000
 /* More than what one event costs beside its own bytes. */
 #define OVERHEAD UINT64_C(256)
 
@@ -170,7 +172,8 @@ op_begin(struct model *m)
 		return;
 	}
 	poll_fd.fd = wal_poll_fd(&m->wal);
-	HOLDS(m, poll(&poll_fd, 1, 10000) == 1, "a sync does not end");
+	HOLDS(
+	    m, poll(&poll_fd, 1, SYNC_PATIENCE_MS) == 1, "a sync does not end");
 }
 
 static void
