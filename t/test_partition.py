@@ -16,10 +16,9 @@ from support import Process, Server, program, shimmed, wait_until
 PING_TIMEOUT_S = 2
 # TCP's timers are coarse, by up to so much.
 TIMERS_S = 2
-# Of processes on a loaded machine. Without what is tested here nothing would
-# be noticed for ten minutes.
-NOISE_S = 4
-NOTICED_S = PING_TIMEOUT_S + TIMERS_S + NOISE_S
+# By then it would be noticed. How much later it is on a loaded machine does
+# not matter: without what is tested here nothing is for ten minutes.
+NOTICED_S = 2 * (PING_TIMEOUT_S + TIMERS_S)
 
 BOTH = ("to the server", "to the client")
 # No ping shows that nobody is there, unless an event asks for one.
@@ -90,7 +89,7 @@ def test_silence_is_noticed(tmp_path, ends, ack, idle, ways):
         ends[0].drop(*ways)
         since = time.monotonic()
         offered = flow.offered
-        wait_until(lambda: flow.losses() == 1, flow.state(), NOTICED_S)
+        wait_until(lambda: flow.losses() == 1, flow.state())
         assert time.monotonic() - since > PING_TIMEOUT_S / 2, "too early"
         if not idle:
             # They go on, and wait.
@@ -142,7 +141,8 @@ def deaf_sink(tmp_path, url, *options, name, stdin):
 @pytest.mark.parametrize("ack, idle", [("pong", True), ("write", False)])
 def test_the_negative_control_without_tcps_help_it_is_not_noticed(
         tmp_path, ends, ack, idle):
-    """In the same time. Then it goes on as if nothing had been."""
+    """In a time in which it would be. Then it goes on as if nothing had
+    been."""
     with Field(tmp_path, ends, ack, idle, start=deaf_sink) as field:
         flow = field.flow
         ends[0].drop(*BOTH)
