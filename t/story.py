@@ -155,6 +155,7 @@ class Play:
         self.is_ending = False
         self.is_hanging = False
         self.was_killed = False
+        self.progress = self.deadline = None
         self.source, theirs_in = socket.socketpair()
         self.sink, theirs_out = socket.socketpair()
         self.data = {self.source: b"", self.sink: b""}
@@ -165,25 +166,39 @@ class Play:
         theirs_in.close()
         theirs_out.close()
 
+    def watch(self):
+        """Begins to look whether something goes on."""
+        self.progress = None
+        self.is_alive()
+
+    def is_alive(self):
+        """Whether something goes on: it is waited for, however slow the disk
+        is."""
+        progress = self.story.acked, len(self.given), self.told
+        if progress != self.progress:
+            self.progress = progress
+            self.deadline = time.monotonic() + PATIENCE
+        return time.monotonic() < self.deadline
+
     def run(self, quiet=0.2):
         """Plays until walproc ends; returns its exit status."""
-        deadline = time.monotonic() + PATIENCE
+        self.watch()
         with self:
             while self.data:
                 if not self.step(quiet) and self.stop is not None:
                     self.end(self.stop)
                     self.stop = None
-                if time.monotonic() > deadline:
+                if not self.is_alive():
                     self.is_hanging = True
                     return self.process.kill()
             return self.process.wait()
 
     def until(self, condition, what):
         """Plays until condition() is true."""
-        deadline = time.monotonic() + PATIENCE
+        self.watch()
         while not condition():
             assert self.data, f"ended before {what}: {self.process.text()}"
-            assert time.monotonic() < deadline, \
+            assert self.is_alive(), \
                 f"timed out waiting for {what}: {self.process.text()}"
             self.step(0.01)
 

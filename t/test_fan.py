@@ -190,13 +190,17 @@ def test_a_sink_that_is_added_starts_at_the_oldest_event(tmp_path):
 def test_a_sink_that_is_removed_gives_its_space_back(tmp_path):
     wal = "max_bytes: 10000000, segment_bytes: 16384"
     log = tmp_path / "state/01/p"
+    # No more comes then than any disk can take.
+    sources = {"a": metronome(1, 2000), "b": metronome(50)}
     with servers(tmp_path) as sinks:
         sinks["w"].kill()
-        write_fan(tmp_path, TWO_ENDLESS, urls(sinks), wal)
+        write_fan(tmp_path, sources, urls(sinks), wal)
         with run(tmp_path) as running:
             wait_until(lambda: size_of(log) > 150000, "a large log")
+            wait_until(lambda: stages_of(tmp_path)["a", "metronome"] is None,
+                       "the end of a")
             before = stages_of(tmp_path)
-            write_fan(tmp_path, TWO_ENDLESS, urls(without(sinks, "w")), wal)
+            write_fan(tmp_path, sources, urls(without(sinks, "w")), wal)
             assert reload(tmp_path) == ["01/p offramp w: removed"]
             wait_until(lambda: size_of(log) < 80000, "a small log")
             wait_until(lambda: stages_of(tmp_path)

@@ -85,6 +85,9 @@ def assert_only_restarted(supervisor, victims, times=1):
 
 def assert_in_order(server, sources):
     """No id is missing or before its turn, of each source."""
+    # What the old one has made may be on its way for a while.
+    wait_until(lambda: len(runs_of(server.events())) >= sources,
+               f"events of {sources} sources")
     runs = runs_of(server.events())
     assert len(runs) == sources
     for run in runs:

@@ -174,7 +174,9 @@ def test_the_service_away(tmp_path, server):
     with Supervisor(tmp_path) as running:
         running.wait_started()
         flow = only(wait_flow(
-            tmp_path, lambda flow: flow["source_breaker"] == "open"))[2]
+            tmp_path, lambda flow: flow["source_breaker"] == "open"
+            # It has an age once it is on the disk.
+            and flow["oldest_unacked_ms"] is not None))[2]
         assert flow["stored"] == 20 and flow["acked"] == 0
         assert flow["source_breaker_reason"]
         assert flow["oldest_unacked_ms"] >= 0
