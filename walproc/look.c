@@ -214,13 +214,19 @@ look_again(struct look *look)
 {
 	enum look_status status = LOOK_ERROR;
 	bool is_torn = true;
+	int saved = 0;
 
 	for (int i = 0; i < TRIES && is_torn; i++) {
 		forget(look);
 		status = look_once(look, &is_torn);
+		saved = errno;
 		if (status != LOOK_OK && !look_has_changed(look))
 			break;
 	}
+	/* What the scan has not logged. */
+	if (status == LOOK_ERROR && is_torn && saved == ENOENT)
+		log_error("the last segment is gone at each look");
+	errno = saved;
 	return status;
 }
 

@@ -250,8 +250,10 @@ find_end(struct catalog *catalog, const struct lost *lost, bool is_looking,
 	return RECOVER_OK;
 
 fail:
-	files_log(
-	    last == NULL ? lost->first_seq : last->first_seq, strerror(errno));
+	/* Unlinked meanwhile: who looks beside a walproc looks again. */
+	if (!is_looking || errno != ENOENT)
+		files_log(last == NULL ? lost->first_seq : last->first_seq,
+		    strerror(errno));
 	return RECOVER_ERROR;
 }
 

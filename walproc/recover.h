@@ -27,7 +27,8 @@ enum recover_status {
 	RECOVER_OK,
 	RECOVER_NEWER, /* a segment of a major version that is not ours;
 			* nothing was touched */
-	RECOVER_ERROR, /* errno is set; already logged */
+	RECOVER_ERROR, /* errno is set; already logged, but for ENOENT where
+			* there is a listener: a segment went meanwhile */
 };
 
 /* Hears of each segment file that is not where or what it should be. */
