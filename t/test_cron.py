@@ -39,6 +39,11 @@ for name in null zero full random urandom tty; do
     mount --bind /dev/$name "$1/dev/$name"
 done
 ln -s "$1/syslog" "$1/dev/log"
+# The directory of the test may be in there.
+if [ -d /dev/shm ]; then
+    mkdir "$1/dev/shm"
+    mount --bind /dev/shm "$1/dev/shm"
+fi
 mount --rbind "$1/dev" /dev
 cp "$2" "$1/sbin/cron"
 mount --bind "$1/sbin" /usr/sbin
