@@ -8,7 +8,8 @@ import signal
 import pytest
 from neighbours import Wal, assert_silent, drain, numbered
 from support import (DONE, acked_seq, cursor_of, events_of, frame, lines_of,
-                     shimmed, slow_clock, stored_events, ticks_of, wait_until)
+                     shimmed, slow_clock, state_of, stored_events, ticks_of,
+                     wait_until)
 
 
 def assert_exact(directory, taken):
@@ -51,6 +52,23 @@ def test_drop_oldest_within_one_batch(tmp_path):
     drain(tmp_path, received)
     assert received == list(range(990, 1000))
     assert_exact(tmp_path / "wal", 1000)
+
+
+def test_drop_oldest_in_a_small_log_acks_within_a_batch(tmp_path):
+    """Not only when all of it is taken, which is a sync for every few."""
+    limit = 10
+    with Wal(tmp_path, "--max-elements", f"{limit}", "--on-full",
+             "drop_oldest") as wal:
+        os.kill(wal.process.pid, signal.SIGSTOP)
+        wait_until(lambda: state_of(wal.process.pid) == "T", "stop")
+        wal.send(*numbered(0, 1000))
+        os.kill(wal.process.pid, signal.SIGCONT)
+        acks = []
+        while not acks or acks[-1] < 1000:
+            acks.append(wal.answer()["ack"])
+        # So many syncs in a turn, and what came since the last one of them.
+        assert all(new - old <= 65 * limit
+                   for old, new in zip([0] + acks, acks)), acks
 
 
 def test_an_answer_to_a_dropped_event_changes_nothing(tmp_path):

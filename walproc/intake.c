@@ -11,6 +11,9 @@
 
 /* Taken in one turn before it is synced, so that acks are never long away. */
 #define TURN_BYTES ((size_t)4 << 20)
+/* And so many syncs for events that are dropped before anyone had them: a small
+ * log is full again after a few events, and a disk may be slow. */
+#define TURN_COMMITS 64
 #define WHY_BYTES 256
 
 /* What became of an event at intake. */
@@ -290,19 +293,22 @@ take_next(
 	return TAKING_DONE;
 }
 
-/* Takes what is ready of one source, about so many bytes. Returns 0, or -1 when
- * the disk failed; logged. */
+/* Takes what is ready of one of so many sources, which is its share of a turn.
+ * Returns 0, or -1 when the disk failed; logged. */
 static int
-take_from(struct walproc *walproc, struct inlet *inlet, size_t most)
+take_from(struct walproc *walproc, struct inlet *inlet, size_t sources)
 {
+	uint64_t last_commit =
+	    walproc->shed.commits + (TURN_COMMITS + sources - 1) / sources;
 	size_t taken_bytes = 0, bytes;
 	bool is_end = false;
 
 	/* Until the next one begins, whatever stops the intake. */
 	if (inlet->is_over)
 		return 0;
-	while (
-	    !is_end && walproc->block == WALPROC_TAKING && taken_bytes < most) {
+	while (!is_end && walproc->block == WALPROC_TAKING &&
+	       taken_bytes < TURN_BYTES / sources &&
+	       walproc->shed.commits < last_commit) {
 		if (take_next(walproc, inlet, &bytes, &is_end) == TAKING_FAILED)
 			return -1;
 		taken_bytes += bytes;
@@ -333,7 +339,7 @@ take_shares(struct walproc *walproc)
 		uint64_t taken = inlet->taken;
 		bool is_taking = walproc->block == WALPROC_TAKING;
 
-		if (take_from(walproc, inlet, TURN_BYTES / count) == -1)
+		if (take_from(walproc, inlet, count) == -1)
 			return -1;
 		if (is_taking && walproc->block != WALPROC_TAKING)
 			streams->first_inlet =

@@ -85,8 +85,11 @@ shed_for_room(struct walproc *walproc, size_t bytes)
 
 		if (found == -1)
 			return -1;
-		if (found == 0 && wal_commit(&walproc->wal) == -1)
-			return -1;
+		if (found == 0) {
+			walproc->shed.commits++;
+			if (wal_commit(&walproc->wal) == -1)
+				return -1;
+		}
 		if (found == 1 && drop_oldest(walproc, "log full") == -1)
 			return -1;
 	}

@@ -18,6 +18,7 @@ struct shed {
 	struct reader_event oldest; /* its bytes are gone */
 	bool has_oldest;	    /* one was read, though maybe ended since */
 	int64_t check_ns;	    /* CLOCK_REALTIME when one may be too old */
+	uint64_t commits;	    /* made to drop what was not ready */
 	struct log_limit limit;	    /* lines about it */
 };
 
