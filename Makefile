@@ -163,7 +163,7 @@ check: deps
 check-built: check-unit check-programs
 
 # What hangs is ended; 4 s, as by default, is too little for what is slow.
-check-unit: export CK_DEFAULT_TIMEOUT ?= 60
+check-unit: export CK_DEFAULT_TIMEOUT ?= 600
 check-unit: $(CHECKS) $(FUZZERS)
 	@set -e; for t in $(CHECKS); do $$t; done
 	@set -e; for f in $(FUZZERS); do \

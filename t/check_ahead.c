@@ -458,7 +458,7 @@ main(void)
 	log_init("check_ahead", LOG_ERROR);
 	tcase_add_unchecked_fixture(tcase, steps_init, steps_fini);
 	tcase_add_checked_fixture(tcase, steps_begin, NULL);
-	tcase_set_timeout(tcase, 120);
+	tcase_set_timeout(tcase, 600);
 	tcase_add_test(tcase, test_the_last_batches_come_from_memory);
 	tcase_add_test(tcase, test_a_batch_that_made_way_is_read_from_the_file);
 	tcase_add_test(tcase, test_a_reader_is_not_given_what_took_the_memory);

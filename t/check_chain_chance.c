@@ -407,7 +407,7 @@ main(void)
 	TCase *tests = tcase_create("chain_chance");
 
 	suite_add_tcase(suite, tests);
-	tcase_set_timeout(tests, 60);
+	tcase_set_timeout(tests, 600);
 	tcase_add_test(tests, test_whatever_happens);
 	tcase_add_test(tests, test_it_recovers);
 	return suite_run(suite);

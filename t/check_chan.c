@@ -738,7 +738,7 @@ main(void)
 	TCase *tests = tcase_create("chan");
 
 	suite_add_tcase(suite, tests);
-	tcase_set_timeout(tests, 60);
+	tcase_set_timeout(tests, 600);
 	tcase_add_checked_fixture(tests, set_up, tear_down);
 	tcase_add_test(tests, test_framing_written_follows_the_descriptor);
 	tcase_add_test(tests, test_length_framing_byte_by_byte);

@@ -570,6 +570,6 @@ main(void)
 	tcase_add_test(tests, test_many_faults);
 	tcase_add_test(tests, test_defaults);
 	tcase_add_test(tests, test_tree);
-	tcase_set_timeout(tests, 60);
+	tcase_set_timeout(tests, 600);
 	return suite_run(suite);
 }

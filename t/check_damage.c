@@ -315,7 +315,7 @@ main(void)
 
 	tcase_add_unchecked_fixture(tcase, make_dir, remove_dir);
 	tcase_add_checked_fixture(tcase, setup, NULL);
-	tcase_set_timeout(tcase, 240);
+	tcase_set_timeout(tcase, 600);
 	/* Each on a log of each end; the flips, which are many, on two. */
 	tcase_add_loop_test(
 	    tcase, test_each_bit_flipped_in_a_segment, 0, SOUND_UNMARKED);

@@ -193,7 +193,7 @@ main(void)
 	TCase *tcase = tcase_create("dead");
 
 	tcase_add_checked_fixture(tcase, setup, teardown);
-	tcase_set_timeout(tcase, 120);
+	tcase_set_timeout(tcase, 600);
 	tcase_add_test(tcase, test_a_cut_at_any_byte_leaves_whole_letters);
 	tcase_add_test(
 	    tcase, test_sectors_left_out_cost_the_letters_from_there_on);

@@ -799,7 +799,7 @@ main(void)
 	TCase *tests = tcase_create("json");
 
 	suite_add_tcase(suite, tests);
-	tcase_set_timeout(tests, 60);
+	tcase_set_timeout(tests, 600);
 	tcase_add_loop_test(
 	    tests, test_what_rfc_8259_allows, 0, (int)COUNT(good));
 	tcase_add_loop_test(

@@ -327,7 +327,7 @@ main(void)
 
 	tcase_add_unchecked_fixture(tcase, make_dir, remove_dir);
 	tcase_add_checked_fixture(tcase, setup, NULL);
-	tcase_set_timeout(tcase, 240);
+	tcase_set_timeout(tcase, 600);
 	/* Each is run on a log of each end. */
 	tcase_add_loop_test(
 	    tcase, test_each_two_segments_swapped, 0, SOUND_ENDS);
