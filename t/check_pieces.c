@@ -294,6 +294,82 @@ START_TEST(test_an_event_may_be_longer_than_a_piece)
 }
 END_TEST
 
+static size_t
+room_of_all(void)
+{
+	size_t sum = 0;
+
+	for (size_t i = 0; i < pieces.count; i++)
+		sum += pieces.list[i]->room_bytes;
+	return sum;
+}
+
+/* Each reader has met one, and none stands in it any more. */
+START_TEST(test_of_long_events_hardly_any_memory_is_kept)
+{
+	enum {
+		READERS = 4
+	};
+	size_t bytes = 4 * PIECES_BYTES;
+	uint8_t *text = calloc(bytes, 1);
+	struct reader readers[READERS] = {0};
+	struct reader_event event;
+	struct wal wal;
+
+	open_log(&wal, 8 << 20);
+	for (size_t i = 0; i < READERS; i++) {
+		ck_assert_int_eq(wal_append(&wal, text, bytes), 0);
+		append_batches(&wal, 1, 1);
+		stand(&wal, &readers[i], 1 + 2 * i);
+	}
+	for (size_t i = 0; i < READERS; i++)
+		ck_assert_int_eq(
+		    reader_next(&readers[i], 2 * i + 1, &event), READER_EVENT);
+	ck_assert_uint_gt(room_of_all(), READERS * bytes);
+	for (size_t i = 1; i < READERS; i++)
+		reader_fini(&readers[i]);
+	/* The last of them, and where one still stands. */
+	ck_assert_uint_lt(room_of_all(), 3 * bytes);
+	ck_assert_int_eq(reader_next(&readers[0], 2, &event), READER_EVENT);
+	ck_assert_uint_lt(room_of_all(), 2 * bytes);
+	pieces_free_unused(&pieces);
+	ck_assert_uint_eq(room_of_all(), PIECES_BYTES);
+	ck_assert_int_eq(reader_next(&readers[0], 3, &event), READER_EVENT);
+	ck_assert_uint_eq(event.bytes, bytes);
+	reader_fini(&readers[0]);
+	free(text);
+	pieces_fini(&pieces);
+	ck_assert_int_eq(wal_close(&wal), 0);
+}
+END_TEST
+
+/* Who stands in it would hold it, for what others have long. */
+START_TEST(test_the_memory_of_a_long_event_is_not_used_for_short_ones)
+{
+	const struct segment *last;
+	uint8_t *text = calloc(4, PIECES_BYTES);
+	struct piece *piece;
+	struct wal wal;
+
+	open_log(&wal, 8 << 20);
+	ck_assert_int_eq(wal_append(&wal, text, 4 * PIECES_BYTES), 0);
+	append_batches(&wal, 1, 1);
+	last = catalog_last(&wal.catalog);
+	piece =
+	    pieces_enter(&pieces, last, LAYOUT_DATA_OFFSET, 4 * PIECES_BYTES);
+	ck_assert_uint_eq(piece->room_bytes, 4 * PIECES_BYTES);
+	pieces_leave(&pieces, piece);
+	piece = pieces_enter(&pieces, last,
+	    LAYOUT_DATA_OFFSET + 4 * PIECES_BYTES, LAYOUT_RECORD_BYTES);
+	ck_assert_uint_eq(pieces.count, 1);
+	ck_assert_uint_eq(piece->room_bytes, PIECES_BYTES);
+	pieces_leave(&pieces, piece);
+	free(text);
+	pieces_fini(&pieces);
+	ck_assert_int_eq(wal_close(&wal), 0);
+}
+END_TEST
+
 /* In segments that are many, with some in memory, each at its own pace. */
 START_TEST(test_readers_at_any_pace_get_all_in_order)
 {
@@ -351,6 +427,9 @@ main(void)
 	tcase_add_test(tcase, test_behind_damage_each_reads_for_itself);
 	tcase_add_test(tcase, test_one_that_is_left_makes_room);
 	tcase_add_test(tcase, test_an_event_may_be_longer_than_a_piece);
+	tcase_add_test(tcase, test_of_long_events_hardly_any_memory_is_kept);
+	tcase_add_test(
+	    tcase, test_the_memory_of_a_long_event_is_not_used_for_short_ones);
 	tcase_add_loop_test(
 	    tcase, test_readers_at_any_pace_get_all_in_order, 1, 9);
 	suite_add_tcase(suite, tcase);

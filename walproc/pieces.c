@@ -84,8 +84,11 @@ begin(struct piece *piece, uint64_t salt, uint64_t offset, size_t bytes)
 {
 	size_t room = bytes > PIECES_BYTES ? bytes : PIECES_BYTES;
 
-	if (room > piece->room_bytes) {
-		piece->room = mem_realloc(piece->room, room, 1);
+	/* Nothing that it has is wanted. Nor is the memory of a long record
+	 * kept for a short one. */
+	if (room != piece->room_bytes) {
+		free(piece->room);
+		piece->room = mem_alloc(room);
 		piece->room_bytes = room;
 	}
 	piece->salt = salt;
@@ -128,10 +131,35 @@ pieces_enter(struct pieces *pieces, const struct segment *segment,
 	return piece;
 }
 
+/* Frees the memory of those that nobody stands in, but for `kept`, and have
+ * more than `most` bytes of it. */
+static void
+free_unused(struct pieces *pieces, const struct piece *kept, size_t most)
+{
+	for (size_t i = 0; i < pieces->count; i++) {
+		struct piece *piece = pieces->list[i];
+
+		if (piece == kept || piece->users > 0 ||
+		    piece->room_bytes <= most)
+			continue;
+		free(piece->room);
+		*piece = (struct piece){0};
+	}
+}
+
 void
 pieces_leave(struct pieces *pieces, struct piece *piece)
 {
 	assert(piece->users > 0);
 	piece->users--;
 	piece->left = ++pieces->leaves;
+	/* Who comes next to a long record mostly comes to the same one. */
+	if (piece->users == 0 && piece->room_bytes > PIECES_BYTES)
+		free_unused(pieces, piece, PIECES_BYTES);
+}
+
+void
+pieces_free_unused(struct pieces *pieces)
+{
+	free_unused(pieces, NULL, 0);
 }

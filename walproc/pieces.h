@@ -2,8 +2,9 @@
  * Pieces of the segment files that were read ahead, in memory, for all readers
  * of a log that stand at about the same place: what the first of them has read
  * and found sound, the others need not. One that nobody stands in is kept for
- * who comes next, until its memory is wanted for another. It knows a segment by
- * its salt, which no other has.
+ * who comes next, until its memory is wanted for another; of those with a long
+ * record only the one that was left last is. It knows a segment by its salt,
+ * which no other has.
  */
 #ifndef WALPROC_PIECES_H
 #define WALPROC_PIECES_H
@@ -53,6 +54,9 @@ struct piece *pieces_enter(struct pieces *pieces, const struct segment *segment,
 
 /* Leaves a piece. */
 void pieces_leave(struct pieces *pieces, struct piece *piece);
+
+/* Frees the memory of those that nobody stands in: for when fewer will. */
+void pieces_free_unused(struct pieces *pieces);
 
 /* Notes that from..to of the segment was found sound, if all before it was. */
 static inline void

@@ -287,6 +287,7 @@ drop_outlet(struct streams *streams, size_t index)
 	reader_leave(&outlet->reader);
 	reader_leave(&outlet->lookup);
 	outlet_free(outlet);
+	pieces_free_unused(&streams->pieces);
 	streams->outlet_count--;
 	memmove(&streams->outlets[index], &streams->outlets[index + 1],
 	    (streams->outlet_count - index) * sizeof(streams->outlets[0]));
