@@ -229,6 +229,40 @@ START_TEST(test_behind_damage_each_reads_for_itself)
 }
 END_TEST
 
+/* As where a disk could not read for a moment. Only the file says what is lost.
+ */
+START_TEST(test_what_was_damaged_when_another_read_it_is_read_again)
+{
+	struct reader first = {0}, later = {0};
+	uint64_t damaged, from, to;
+	struct wal wal;
+
+	open_log(&wal, 1 << 20);
+	append_batches(&wal, 1, 5);
+	from = catalog_last(&wal.catalog)->end_offset;
+	append_batches(&wal, 1, 5);
+	to = catalog_last(&wal.catalog)->end_offset;
+	append_batches(&wal, 1, 5);
+	for (int part = 0; part < 2; part++) {
+		/* A header with all behind it, or a record. */
+		from += part * LAYOUT_BATCH_BYTES;
+		stand(&wal, &first, 1);
+		stand(&wal, &later, 1);
+		damage(&wal, from, to);
+		ck_assert_uint_eq(read_to(&first, 15, &damaged), 10);
+		ck_assert_uint_eq(damaged, 5);
+		/* What was flipped is as it was. */
+		damage(&wal, from, to);
+		ck_assert_uint_eq(read_to(&later, 15, &damaged), 15);
+		ck_assert_uint_eq(damaged, 0);
+		reader_fini(&first);
+		reader_fini(&later);
+		pieces_fini(&pieces);
+	}
+	wal_abandon(&wal);
+}
+END_TEST
+
 START_TEST(test_one_that_is_left_makes_room)
 {
 	struct reader readers[3] = {0};
@@ -425,6 +459,8 @@ main(void)
 	tcase_add_test(tcase, test_what_nobody_asks_for_is_not_read);
 	tcase_add_test(tcase, test_what_was_passed_over_is_not_taken_for_sound);
 	tcase_add_test(tcase, test_behind_damage_each_reads_for_itself);
+	tcase_add_test(
+	    tcase, test_what_was_damaged_when_another_read_it_is_read_again);
 	tcase_add_test(tcase, test_one_that_is_left_makes_room);
 	tcase_add_test(tcase, test_an_event_may_be_longer_than_a_piece);
 	tcase_add_test(tcase, test_of_long_events_hardly_any_memory_is_kept);

@@ -233,6 +233,19 @@ prove(const struct reader *reader, uint64_t to)
 		piece_prove(reader->piece, reader->offset, to);
 }
 
+/* Where what is not sound was read for others too it is read once more, by this
+ * one alone: the file may be sound now. Says whether that is so; the next step
+ * finds out. */
+static bool
+look_alone(struct reader *reader)
+{
+	if (reader->piece == NULL)
+		return false;
+	drop_window(reader);
+	reader->pieces = NULL;
+	return true;
+}
+
 /* What a step found: an outcome to return, or that another step is due. */
 enum step {
 	STEP_ON,
@@ -290,7 +303,9 @@ step_batch(struct reader *reader, const struct segment *segment,
 	}
 	if (got == 0 || layout_get_batch(raw, segment->salt, reader->offset,
 			    &batch) != LAYOUT_OK)
-		return skip_bad_batch(reader, segment, out, status);
+		return look_alone(reader)
+			   ? STEP_ON
+			   : skip_bad_batch(reader, segment, out, status);
 	if (batch.first_seq > reader->next_seq) {
 		*status = give_up(reader, segment, reader->offset,
 		    reader->offset, batch.first_seq, out);
@@ -440,7 +455,9 @@ step_record(struct reader *reader, const struct segment *segment,
 		return STEP_OUT;
 	}
 	if (got == 0)
-		return skip_bad_record(reader, segment, out, status);
+		return look_alone(reader)
+			   ? STEP_ON
+			   : skip_bad_record(reader, segment, out, status);
 	if (seq < reader->next_seq) {
 		pass_record(reader, bytes);
 		return STEP_ON;
