@@ -2,9 +2,11 @@
 them is slow, goes, or is hostile, or the disk is: the others have their due.
 """
 
+import fcntl
 import os
 import signal
 import socket
+import termios
 
 import pytest
 from fanned import FanWal, assert_adds_up
@@ -168,6 +170,32 @@ def test_no_end_of_removed_sources_takes_few_descriptors(tmp_path):
             lambda r: r["stored"] == 0
             and [s["name"] for s in r["sources"]] == ["new"])
         assert fds_of(wal.process.pid) <= before
+
+
+def test_a_removed_source_that_left_a_long_line_is_a_loss(tmp_path):
+    """All of it was read, and has no room to be a dead letter."""
+    full = tmp_path / "full"
+    with FanWal(tmp_path, ["long"], ["a"],
+                env=shimmed(SHIM_FULL=full)) as wal:
+        source = wal.source("long")
+        source.sock.sendall(b"y" * LINE_BYTES)
+        # What is not read yet.
+        wait_until(lambda: fcntl.ioctl(
+            source.sock, termios.TIOCOUTQ, b"\0" * 4) == b"\0" * 4,
+                   "all to be read")
+        wal.process.report()
+        full.touch()
+        source.close()
+        wal.process.wait_report(
+            lambda r: r.get("source_breaker_reason") == "disk full")
+        for n in range(LEAVING_FDS):
+            wal.name([f"s{n}"], ["a"])
+            wal.source(f"s{n}").close()
+        wal.name(["s"], ["a"])
+        wal.process.wait_report(
+            lambda r: "long" not in [s["name"] for s in r["sources"]])
+        assert "source long was removed, and its" in wal.process.text()
+        assert wal.process.text().count("they are lost") == 1
 
 
 def test_removed_sources_that_only_wait_for_a_turn_lose_nothing(tmp_path):
