@@ -114,6 +114,16 @@ pipe_bytes(const struct chan *chan)
 	return end == NULL ? room : (size_t)(end - front) + 1;
 }
 
+/* Takes `bytes` off what is to be written. What a long event took is given back
+ * with its last byte: there are many peers, and few such events. */
+static void
+drop_written(struct chan *chan, size_t bytes)
+{
+	buf_drop(&chan->out, bytes);
+	if (buf_bytes(&chan->out) == 0 && chan->out.room > CHAN_KEEP_BYTES)
+		buf_fini(&chan->out);
+}
+
 static int
 write_once(struct chan *chan)
 {
@@ -133,10 +143,10 @@ write_once(struct chan *chan)
 		return -1;
 	if (n == -1) {
 		chan->out_broken = true;
-		buf_drop(&chan->out, buf_bytes(&chan->out));
+		drop_written(chan, buf_bytes(&chan->out));
 		return 0;
 	}
-	buf_drop(&chan->out, (size_t)n);
+	drop_written(chan, (size_t)n);
 	return 0;
 }
 

@@ -49,6 +49,9 @@ struct chan {
 #define CHAN_READ_BYTES ((size_t)256 << 10)
 /* Fits the longest frame and a read-ahead behind it. */
 #define CHAN_MAX_BYTES (FRAME_MAX_BYTES + 2 * CHAN_READ_BYTES)
+/* Memory that a queue which is empty keeps for what is written next, at most.
+ */
+#define CHAN_KEEP_BYTES ((size_t)1 << 20)
 
 /*
  * Makes a peer of two descriptors, each -1 for none. `out_framing` FRAMING_AUTO

@@ -549,6 +549,33 @@ END_TEST
 
 /* Neither slot 0, where the signals are, nor a slot of a turn that is over
  * makes a peer read: from this empty pipe it would never return. */
+START_TEST(test_the_memory_of_a_long_event_is_given_back)
+{
+	static const uint8_t event[4 << 20] = {'1'};
+	static uint8_t got[1 << 16];
+	size_t count = 0;
+
+	ck_assert_int_eq(chan_send(&a, event, sizeof(event)), 0);
+	while (count < FRAME_HEADER_BYTES + sizeof(event)) {
+		ssize_t n;
+
+		ck_assert_uint_gt(a.out.room, CHAN_KEEP_BYTES);
+		ck_assert_int_eq(chan_push(&a), 0);
+		n = read(pair[1], got, sizeof(got));
+		ck_assert_int_gt(n, 0);
+		count += (size_t)n;
+		if (chan_is_flushed(&a))
+			break;
+	}
+	ck_assert(chan_is_flushed(&a));
+	ck_assert_uint_le(a.out.room, CHAN_KEEP_BYTES);
+	ck_assert_int_eq(chan_send(&a, event, 1), 0);
+	ck_assert_int_eq(chan_push(&a), 0);
+	ck_assert(chan_is_flushed(&a));
+	ck_assert_uint_gt(a.out.room, 0);
+}
+END_TEST
+
 START_TEST(test_turn_without_a_watch_does_nothing)
 {
 	struct chan c;
@@ -768,6 +795,7 @@ main(void)
 	tcase_add_test(tests, test_pull_is_bounded_and_leaves_a_pipe);
 	tcase_add_test(tests, test_push_leaves_a_pipe_to_its_turn);
 	tcase_add_test(tests, test_push_stops_where_a_socket_is_full);
+	tcase_add_test(tests, test_the_memory_of_a_long_event_is_given_back);
 	tcase_add_test(tests, test_turn_without_a_watch_does_nothing);
 	tcase_add_test(tests, test_descriptor_that_fails);
 	tcase_add_test(tests, test_messages_arrive_as_they_were_sent);
