@@ -382,6 +382,8 @@ START_TEST(test_the_memory_of_a_long_event_is_not_used_for_short_ones)
 {
 	const struct segment *last;
 	uint8_t *text = calloc(4, PIECES_BYTES);
+	struct reader alone = {0};
+	struct reader_event event;
 	struct piece *piece;
 	struct wal wal;
 
@@ -398,6 +400,13 @@ START_TEST(test_the_memory_of_a_long_event_is_not_used_for_short_ones)
 	ck_assert_uint_eq(pieces.count, 1);
 	ck_assert_uint_eq(piece->room_bytes, PIECES_BYTES);
 	pieces_leave(&pieces, piece);
+	/* Nor where one reads for itself. */
+	reader_init(&alone, &wal.catalog, 1);
+	ck_assert_int_eq(reader_next(&alone, 2, &event), READER_EVENT);
+	ck_assert_uint_gt(alone.room_bytes, 4 * PIECES_BYTES);
+	ck_assert_int_eq(reader_next(&alone, 2, &event), READER_EVENT);
+	ck_assert_uint_eq(alone.room_bytes, PIECES_BYTES);
+	reader_fini(&alone);
 	free(text);
 	pieces_fini(&pieces);
 	ck_assert_int_eq(wal_close(&wal), 0);

@@ -134,14 +134,16 @@ read_ahead(struct reader *reader, const struct segment *segment,
 
 	if (reader->pieces != NULL)
 		return look_at_pieces(reader, segment, offset, bytes);
-	if (wanted > reader->room_bytes) {
-		reader->room = mem_realloc(reader->room, wanted, 1);
+	drop_window(reader);
+	/* The memory of a long record is not kept for short ones. */
+	if (wanted != reader->room_bytes) {
+		free(reader->room);
+		reader->room = mem_alloc(wanted);
 		reader->room_bytes = wanted;
 	}
 	/* Not behind the end: what is there now may be written. */
 	if (segment->end_offset - offset < wanted)
 		wanted = (size_t)(segment->end_offset - offset);
-	drop_window(reader);
 	n = segment_read(segment, reader->room, wanted, offset);
 	if (n == -1)
 		return -1;
