@@ -211,6 +211,8 @@ def test_nginx_is_reloaded(tmp_path):
         for n in range(total):
             ours.sendall(frame(event(n)))
             if n == total // 3:
+                # To the old worker: what is sent may still wait for that.
+                process.wait_log("connected to wss:")
                 server.reload()
             if n == total // 2:
                 process.wait_log("lost wss:")
