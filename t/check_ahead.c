@@ -15,35 +15,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Reads up to the end; returns how many events came, all as they were. */
-static uint64_t
-read_all(struct wal *wal, struct reader *reader, uint64_t *damaged)
-{
-	struct reader_event event;
-	char expected[LOG_EVENT_ROOM];
-	uint64_t count = 0;
-
-	*damaged = 0;
-	for (;;) {
-		switch (reader_next(reader, wal_ready_seq(wal), &event)) {
-		case READER_NONE:
-			return count;
-		case READER_ERROR:
-			ck_abort_msg("error");
-			break;
-		case READER_DAMAGE:
-			*damaged += event.count;
-			break;
-		case READER_EVENT:
-			ck_assert_uint_eq(
-			    event.bytes, steps_event(event.seq, expected));
-			ck_assert_mem_eq(event.event, expected, event.bytes);
-			count++;
-			break;
-		}
-	}
-}
-
 static void
 append_batches(struct wal *wal, int batches, uint64_t events)
 {
@@ -78,13 +49,14 @@ START_TEST(test_the_last_batches_come_from_memory)
 	append_batches(&wal, RECENT_BATCHES, 5);
 	damage_all(&wal);
 	ck_assert_int_eq(rewind_reader(&wal, &reader), 0);
-	ck_assert_uint_eq(
-	    read_all(&wal, &reader, &damaged), (uint64_t)RECENT_BATCHES * 5);
+	ck_assert_uint_eq(steps_read_to(&reader, wal_ready_seq(&wal), &damaged),
+	    (uint64_t)RECENT_BATCHES * 5);
 	ck_assert_uint_eq(damaged, 0);
 	/* The negative control: so it is in the file. */
 	reader_init(&other, &wal.catalog, 1);
 	other.is_looking = true;
-	ck_assert_uint_eq(read_all(&wal, &other, &damaged), 0);
+	ck_assert_uint_eq(
+	    steps_read_to(&other, wal_ready_seq(&wal), &damaged), 0);
 	ck_assert_uint_eq(damaged, (uint64_t)RECENT_BATCHES * 5);
 	reader_fini(&reader);
 	reader_fini(&other);
@@ -103,7 +75,7 @@ START_TEST(test_a_batch_that_made_way_is_read_from_the_file)
 	steps_open(&wal, &large);
 	append_batches(&wal, 3 * RECENT_BATCHES, 7);
 	ck_assert_int_eq(rewind_reader(&wal, &reader), 0);
-	ck_assert_uint_eq(read_all(&wal, &reader, &damaged),
+	ck_assert_uint_eq(steps_read_to(&reader, wal_ready_seq(&wal), &damaged),
 	    (uint64_t)3 * RECENT_BATCHES * 7);
 	ck_assert_uint_eq(damaged, 0);
 	reader_fini(&reader);
@@ -129,7 +101,7 @@ START_TEST(test_a_reader_is_not_given_what_took_the_memory)
 		    reader_next(&reader, 50, &event), READER_EVENT);
 	ck_assert(reader.is_recent);
 	append_batches(&wal, 2 * RECENT_BATCHES, 60);
-	ck_assert_uint_eq(read_all(&wal, &reader, &damaged),
+	ck_assert_uint_eq(steps_read_to(&reader, wal_ready_seq(&wal), &damaged),
 	    (uint64_t)30 + 2 * RECENT_BATCHES * 60);
 	ck_assert_uint_eq(damaged, 0);
 	reader_fini(&reader);
@@ -156,8 +128,8 @@ START_TEST(test_behind_damage_nothing_comes_from_memory)
 	while (at > LAYOUT_DATA_OFFSET)
 		steps_flip(fd, at -= 8);
 	ck_assert_int_eq(rewind_reader(&wal, &reader), 0);
-	ck_assert_uint_eq(
-	    read_all(&wal, &reader, &damaged), 2 * RECENT_BATCHES * 5);
+	ck_assert_uint_eq(steps_read_to(&reader, wal_ready_seq(&wal), &damaged),
+	    2 * RECENT_BATCHES * 5);
 	ck_assert_uint_eq(damaged, 5);
 	ck_assert_uint_gt(steps_quarantined(), 0);
 	/* These are in memory, and were not read ahead. */
@@ -166,7 +138,8 @@ START_TEST(test_behind_damage_nothing_comes_from_memory)
 	for (; at < catalog_last(&wal.catalog)->end_offset; at += 8)
 		steps_flip(fd, at);
 	(void)close(fd);
-	ck_assert_uint_eq(read_all(&wal, &reader, &damaged), 0);
+	ck_assert_uint_eq(
+	    steps_read_to(&reader, wal_ready_seq(&wal), &damaged), 0);
 	ck_assert_uint_eq(damaged, RECENT_BATCHES * 5);
 	reader_fini(&reader);
 	wal_abandon(&wal);
@@ -389,7 +362,8 @@ START_TEST(test_batches_of_any_size_in_zeros_past_the_page_cache)
 	}
 	ck_assert_uint_gt(wal.catalog.count, 1);
 	reader_init(&reader, &wal.catalog, 1);
-	ck_assert_uint_eq(read_all(&wal, &reader, &damaged), n);
+	ck_assert_uint_eq(
+	    steps_read_to(&reader, wal_ready_seq(&wal), &damaged), n);
 	ck_assert_uint_eq(damaged, 0);
 	reader_fini(&reader);
 	/* As after a crash, too. */

@@ -45,36 +45,6 @@ stand(struct wal *wal, struct reader *reader, uint64_t seq)
 	reader->pieces = &pieces;
 }
 
-/* Reads up to the event `last`; returns how many events came, all as they were.
- */
-static uint64_t
-read_to(struct reader *reader, uint64_t last, uint64_t *damaged)
-{
-	struct reader_event event;
-	char expected[LOG_EVENT_ROOM];
-	uint64_t count = 0;
-
-	*damaged = 0;
-	for (;;) {
-		switch (reader_next(reader, last, &event)) {
-		case READER_NONE:
-			return count;
-		case READER_ERROR:
-			ck_abort_msg("error");
-			break;
-		case READER_DAMAGE:
-			*damaged += event.count;
-			break;
-		case READER_EVENT:
-			ck_assert_uint_eq(
-			    event.bytes, steps_event(event.seq, expected));
-			ck_assert_mem_eq(event.event, expected, event.bytes);
-			count++;
-			break;
-		}
-	}
-}
-
 /* Damages from..to of the last segment. */
 static void
 damage(const struct wal *wal, uint64_t from, uint64_t to)
@@ -97,19 +67,19 @@ START_TEST(test_what_one_has_read_the_others_need_not)
 	append_batches(&wal, 10, 20);
 	for (size_t i = 0; i < 3; i++)
 		stand(&wal, &readers[i], 1);
-	ck_assert_uint_eq(read_to(&readers[0], 50, &damaged), 50);
+	ck_assert_uint_eq(steps_read_to(&readers[0], 50, &damaged), 50);
 	damage(
 	    &wal, LAYOUT_DATA_OFFSET, catalog_last(&wal.catalog)->end_offset);
 	for (size_t i = 0; i < 3; i++) {
-		ck_assert_uint_eq(
-		    read_to(&readers[i], 200, &damaged), i == 0 ? 150 : 200);
+		ck_assert_uint_eq(steps_read_to(&readers[i], 200, &damaged),
+		    i == 0 ? 150 : 200);
 		ck_assert_uint_eq(damaged, 0);
 	}
 	ck_assert_uint_eq(pieces.count, 1);
 	/* The negative control: so it is in the file. */
 	reader_init(&alone, &wal.catalog, 1);
 	alone.is_looking = true;
-	ck_assert_uint_eq(read_to(&alone, 200, &damaged), 0);
+	ck_assert_uint_eq(steps_read_to(&alone, 200, &damaged), 0);
 	ck_assert_uint_eq(damaged, 200);
 	for (size_t i = 0; i < 3; i++)
 		reader_fini(&readers[i]);
@@ -133,7 +103,7 @@ START_TEST(test_what_is_written_later_goes_on_in_the_piece)
 		count += 5;
 		for (size_t i = 0; i < 2; i++)
 			ck_assert_uint_eq(
-			    read_to(&readers[i], count, &damaged), 5);
+			    steps_read_to(&readers[i], count, &damaged), 5);
 	}
 	ck_assert_uint_eq(pieces.count, 1);
 	ck_assert_uint_eq(pieces.list[0]->users, 2);
@@ -189,11 +159,11 @@ START_TEST(test_what_was_passed_over_is_not_taken_for_sound)
 	append_batches(&wal, 3, 20);
 	damage(&wal, at, at + 1);
 	stand(&wal, &first, 61);
-	ck_assert_uint_eq(read_to(&first, 80, &damaged), 20);
+	ck_assert_uint_eq(steps_read_to(&first, 80, &damaged), 20);
 	ck_assert_uint_eq(damaged, 0);
 	stand(&wal, &later, 1);
 	later.is_looking = true;
-	ck_assert_uint_eq(read_to(&later, 80, &damaged), 79);
+	ck_assert_uint_eq(steps_read_to(&later, 80, &damaged), 79);
 	ck_assert_uint_eq(damaged, 1);
 	reader_fini(&first);
 	reader_fini(&later);
@@ -216,10 +186,10 @@ START_TEST(test_behind_damage_each_reads_for_itself)
 	append_batches(&wal, 2, 5);
 	damage(&wal, from, to);
 	stand(&wal, &first, 6);
-	ck_assert_uint_eq(read_to(&first, 15, &damaged), 10);
+	ck_assert_uint_eq(steps_read_to(&first, 15, &damaged), 10);
 	stand(&wal, &later, 1);
 	damage(&wal, to, catalog_last(&wal.catalog)->end_offset);
-	ck_assert_uint_eq(read_to(&later, 15, &damaged), 0);
+	ck_assert_uint_eq(steps_read_to(&later, 15, &damaged), 0);
 	ck_assert_uint_eq(damaged, 15);
 	ck_assert_uint_eq(pieces.list[0]->users, 1);
 	reader_fini(&first);
@@ -249,11 +219,11 @@ START_TEST(test_what_was_damaged_when_another_read_it_is_read_again)
 		stand(&wal, &first, 1);
 		stand(&wal, &later, 1);
 		damage(&wal, from, to);
-		ck_assert_uint_eq(read_to(&first, 15, &damaged), 10);
+		ck_assert_uint_eq(steps_read_to(&first, 15, &damaged), 10);
 		ck_assert_uint_eq(damaged, 5);
 		/* What was flipped is as it was. */
 		damage(&wal, from, to);
-		ck_assert_uint_eq(read_to(&later, 15, &damaged), 15);
+		ck_assert_uint_eq(steps_read_to(&later, 15, &damaged), 15);
 		ck_assert_uint_eq(damaged, 0);
 		reader_fini(&first);
 		reader_fini(&later);
@@ -279,15 +249,15 @@ START_TEST(test_one_that_is_left_makes_room)
 	for (uint64_t to = 10; to <= 7200; to += 10)
 		for (size_t i = 0; i < 2; i++)
 			ck_assert_uint_eq(
-			    read_to(&readers[i], to, &damaged), 10);
+			    steps_read_to(&readers[i], to, &damaged), 10);
 	ck_assert_uint_le(pieces.count, 2);
 	stand(&wal, &readers[0], 1);
 	stand(&wal, &readers[2], 3600);
-	ck_assert_uint_eq(read_to(&readers[0], 10, &damaged), 10);
-	ck_assert_uint_eq(read_to(&readers[2], 3609, &damaged), 10);
+	ck_assert_uint_eq(steps_read_to(&readers[0], 10, &damaged), 10);
+	ck_assert_uint_eq(steps_read_to(&readers[2], 3609, &damaged), 10);
 	ck_assert_uint_eq(pieces.count, 3);
-	ck_assert_uint_eq(read_to(&readers[0], 7200, &damaged), 7190);
-	ck_assert_uint_eq(read_to(&readers[2], 7200, &damaged), 3591);
+	ck_assert_uint_eq(steps_read_to(&readers[0], 7200, &damaged), 7190);
+	ck_assert_uint_eq(steps_read_to(&readers[2], 7200, &damaged), 3591);
 	ck_assert_uint_eq(pieces.count, 3);
 	for (size_t i = 0; i < 3; i++)
 		reader_fini(&readers[i]);
@@ -313,12 +283,13 @@ START_TEST(test_an_event_may_be_longer_than_a_piece)
 	append_batches(&wal, 1, 50);
 	for (size_t i = 0; i < 2; i++) {
 		stand(&wal, &readers[i], 1);
-		ck_assert_uint_eq(read_to(&readers[i], 50, &damaged), 50);
+		ck_assert_uint_eq(steps_read_to(&readers[i], 50, &damaged), 50);
 		ck_assert_int_eq(
 		    reader_next(&readers[i], 101, &event), READER_EVENT);
 		ck_assert_uint_eq(event.bytes, bytes);
 		ck_assert(memcmp(event.event, text, bytes) == 0);
-		ck_assert_uint_eq(read_to(&readers[i], 101, &damaged), 50);
+		ck_assert_uint_eq(
+		    steps_read_to(&readers[i], 101, &damaged), 50);
 	}
 	for (size_t i = 0; i < 2; i++)
 		reader_fini(&readers[i]);
@@ -442,7 +413,7 @@ START_TEST(test_readers_at_any_pace_get_all_in_order)
 			stand(&wal, reader, from);
 		if (to > last)
 			to = last;
-		ck_assert_uint_eq(read_to(reader, to, &damaged),
+		ck_assert_uint_eq(steps_read_to(reader, to, &damaged),
 		    to < from ? 0 : to + 1 - from);
 		ck_assert_uint_eq(damaged, 0);
 	}

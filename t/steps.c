@@ -84,6 +84,34 @@ steps_read(struct wal *wal, uint64_t *count)
 	return first;
 }
 
+uint64_t
+steps_read_to(struct reader *reader, uint64_t last, uint64_t *damaged)
+{
+	struct reader_event event;
+	char expected[LOG_EVENT_ROOM];
+	uint64_t count = 0;
+
+	*damaged = 0;
+	for (;;) {
+		switch (reader_next(reader, last, &event)) {
+		case READER_NONE:
+			return count;
+		case READER_ERROR:
+			ck_abort_msg("error");
+			break;
+		case READER_DAMAGE:
+			*damaged += event.count;
+			break;
+		case READER_EVENT:
+			ck_assert_uint_eq(
+			    event.bytes, steps_event(event.seq, expected));
+			ck_assert_mem_eq(event.event, expected, event.bytes);
+			count++;
+			break;
+		}
+	}
+}
+
 void
 steps_end(struct wal *wal, uint64_t count)
 {

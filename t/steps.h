@@ -8,6 +8,7 @@
 #define T_STEPS_H
 
 #include "t/log_dir.h"
+#include "walproc/reader.h"
 #include "walproc/wal.h"
 
 /* Where the log is. */
@@ -40,6 +41,10 @@ void steps_append(struct wal *wal, uint64_t count);
  * sets *count to how many came.
  */
 uint64_t steps_read(struct wal *wal, uint64_t *count);
+
+/* Goes on reading up to the event `last`; each event must be what was put in.
+ * Returns how many came, and sets *damaged to how many were given up. */
+uint64_t steps_read_to(struct reader *reader, uint64_t last, uint64_t *damaged);
 
 /* Ends the first `count` events as delivered, and saves that. */
 void steps_end(struct wal *wal, uint64_t count);
